@@ -1,0 +1,8 @@
+"""Errors that the person who started the run can mend."""
+
+
+class InputError(ValueError):
+    """Raised when a parameter, file or artifact cannot be used.
+
+    The message is one line: the name of the parameter or file, its value, and what would be valid.
+    """

@@ -1,0 +1,212 @@
+"""PlaneSet: grey planes and their index, as one folder that a later stage can trust.
+
+    images.zip    8-bit PNG members, stored, under one folder a label; and dataset.json for GAN tools
+    planes.json   side, channels, settings and their digest, patients, counts, size of the zip
+    planes.csv    one row a plane; written last, so that its presence means the set is complete
+
+A PlaneSet knows no split. Shapes: N planes, H = W = side, values 0..255.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.shared.faults import InputError
+
+CORONAL, SAGITTAL, NOISE, UNCERTAIN = "coronal", "sagittal", "noise", "uncertain"
+CLASSES = (CORONAL, SAGITTAL, NOISE)
+GAN_CLASSES = (CORONAL, SAGITTAL)
+REAL, SYNTHETIC = "real", "synthetic"
+
+INDEX = "planes.csv"
+ARCHIVE = "images.zip"
+SETTINGS = "planes.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal sets byte-identical
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneRow:
+    """One plane: where it was cut, from whom, and where its pixels are."""
+
+    image: str  # member of images.zip, e.g. "coronal/1f3a_c_+05_-012.png"
+    label: str = ""  # coronal, sagittal, noise, uncertain; "" for synthetic planes
+    patient: str = ""
+    session: str = ""
+    site: str = ""
+    volume: str = ""  # content hash of the volume, 16 hex digits
+    plane: str = ""  # the requested cut, coronal or sagittal, whatever its content
+    angle_deg: float = 0.0
+    offset_mm: float = 0.0
+    normal: str = ""  # unit vector in RAS, "x y z"
+    content: float = 0.0  # share of the disc that shows tissue, 0..1
+    source: str = REAL
+    sha256: str = ""  # of the PNG
+    seed: int = -1  # synthetic only, as are the next two
+    truncation: float = 0.0
+    generator: str = ""
+
+
+COLUMNS = tuple(f.name for f in fields(PlaneRow))
+_CASTS = {"angle_deg": float, "offset_mm": float, "content": float, "seed": int, "truncation": float}
+
+
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """Return the hash of settings that is equal exactly when they are equal."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def encode_png(image_HW: NDArray[np.uint8], channels: int = 1) -> bytes:
+    """Return a grey plane as PNG bytes, repeated to RGB when channels is 3."""
+    picture = Image.fromarray(image_HW, mode=None)
+    buffer = io.BytesIO()
+    (picture if channels == 1 else picture.convert("RGB")).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> NDArray[np.uint8]:
+    """Return PNG bytes as a grey plane, H x W."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+@dataclass(kw_only=True)
+class PlaneSetWriter:
+    """Writes a PlaneSet as a context; leaving it without an error makes the set complete."""
+
+    folder: Path
+    side: int  # pixels
+    channels: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    patients: Sequence[str] | None = None  # None: the patients of the rows
+    rows: list[PlaneRow] = field(default_factory=list, init=False)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / INDEX).unlink(missing_ok=True)
+        self._names: set[str] = set()
+        self._zip = zipfile.ZipFile(self.folder / ARCHIVE, "w", zipfile.ZIP_STORED)
+        return self
+
+    def add(self, image_HW: NDArray[np.uint8], row: PlaneRow) -> None:
+        """Store one plane; its row's sha256 is filled in here."""
+        self.add_png(encode_png(image_HW, self.channels), row)
+
+    def add_png(self, png: bytes, row: PlaneRow) -> None:
+        """Store one plane that is already encoded."""
+        if row.image in self._names:
+            raise ValueError(f"two planes are named {row.image}")
+        self._names.add(row.image)
+        self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
+        values = asdict(row) | {"sha256": hashlib.sha256(png).hexdigest()}
+        self.rows.append(PlaneRow(**values))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._zip.writestr(
+                zipfile.ZipInfo("dataset.json", _EPOCH), json.dumps({"labels": self._labels()})
+            )
+        self._zip.close()
+        if kind is None:
+            (self.folder / SETTINGS).write_text(json.dumps(self._describe(), indent=2, sort_keys=True) + "\n")
+            write_rows(self.folder / INDEX, self.rows)
+
+    def _labels(self) -> list[list[str | int]] | None:
+        pairs: list[list[str | int]] = [
+            [row.image, CLASSES.index(row.label)] for row in self.rows if row.label in CLASSES
+        ]
+        return pairs or None
+
+    def _describe(self) -> dict[str, Any]:
+        patients = {row.patient for row in self.rows} if self.patients is None else set(self.patients)
+        return {
+            "side": self.side,
+            "channels": self.channels,
+            "settings": dict(self.settings),
+            "settings_digest": digest_of(self.settings),
+            "patients": sorted(patients),
+            "counts": dict(sorted(Counter(row.label or row.source for row in self.rows).items())),
+            "archive_bytes": (self.folder / ARCHIVE).stat().st_size,
+        }
+
+
+def write_rows(path: Path, rows: Iterable[PlaneRow]) -> None:
+    """Write an index atomically: it is either whole or absent."""
+    part = path.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(astuple(row) for row in rows)
+    part.replace(path)
+
+
+def read_rows(path: Path) -> list[PlaneRow]:
+    """Read an index written by `write_rows`."""
+    with path.open(newline="") as file:
+        return [
+            PlaneRow(**{name: _CASTS.get(name, str)(value) for name, value in line.items()})
+            for line in csv.DictReader(file)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneSet:
+    """A complete PlaneSet opened for reading."""
+
+    folder: Path
+    rows: Sequence[PlaneRow]
+    side: int
+    channels: int
+    settings: Mapping[str, Any]
+    patients: Sequence[str]  # everyone the pixels descend from; a generator's for synthetic planes
+    digest: str  # of the index, which holds the hash of every image
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a set, or raise InputError when it is not whole."""
+        if not is_whole(folder):
+            raise InputError(f"{folder}: not a complete PlaneSet; run the stage that makes it again")
+        about = json.loads((folder / SETTINGS).read_text())
+        index = folder / INDEX
+        return cls(
+            folder=folder,
+            rows=read_rows(index),
+            side=about["side"],
+            channels=about["channels"],
+            settings=about["settings"],
+            patients=about["patients"],
+            digest=hashlib.sha256(index.read_bytes()).hexdigest(),
+        )
+
+    @property
+    def archive(self) -> Path:
+        """The zip that holds the pixels."""
+        return self.folder / ARCHIVE
+
+    def images(self, rows: Iterable[PlaneRow]) -> Iterator[NDArray[np.uint8]]:
+        """Yield the planes of rows in their order, each H x W."""
+        with zipfile.ZipFile(self.archive) as archive:
+            for row in rows:
+                yield decode_png(archive.read(row.image))
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a folder holds a PlaneSet whose last file was written and whose zip is intact."""
+    if not (folder / INDEX).is_file() or not (folder / SETTINGS).is_file():
+        return False
+    expected = json.loads((folder / SETTINGS).read_text()).get("archive_bytes")
+    archive = folder / ARCHIVE
+    return archive.is_file() and bool(archive.stat().st_size == expected)

@@ -1,0 +1,87 @@
+"""How a stage tells the terminal, or the pod's log, how far it is.
+
+The laptop engine names a file in FONTANELLE_EVENTS and its own process in FONTANELLE_PARENT; on a cluster
+neither is set and each event is a line of the pod's log.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from components.shared.faults import InputError
+
+Progress = Callable[[int, int], None]  # images done, images in all
+EVENTS = "FONTANELLE_EVENTS"
+PARENT = "FONTANELLE_PARENT"
+_INTERVAL_S = 1.0  # between two progress events of one stage
+
+
+def silent(done: int, total: int) -> None:
+    """Report nothing: the default where nobody watches."""
+
+
+@contextmanager
+def stage(name: str) -> Iterator[Progress]:
+    """Announce a stage, hand it a progress function, and report its end or its error in one line."""
+    _die_with_parent()
+    _emit(name, "start")
+    try:
+        yield _reporter(name)
+    except InputError as error:
+        _emit(name, "error", message=str(error))
+        sys.exit(1)  # the line says it all; a traceback would bury it
+    except Exception as error:
+        _emit(name, "error", message=f"{type(error).__name__}: {error}")
+        raise
+    _emit(name, "done")
+
+
+def _reporter(name: str) -> Progress:
+    last = 0.0
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last >= _INTERVAL_S:
+            last = time.monotonic()
+            _emit(name, "progress", done=done, total=total)
+
+    return report
+
+
+def _emit(name: str, event: str, **values: Any) -> None:
+    line = json.dumps({"stage": name, "event": event, **values}) + "\n"
+    path = os.environ.get(EVENTS)
+    if path is None:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        return
+    # One write in append mode: lines of two processes never mix.
+    with open(path, "a") as file:  # noqa: PTH123
+        file.write(line)
+
+
+def _die_with_parent() -> None:
+    """End this process within a second of the laptop engine's, so that no orphan writes on."""
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while _alive(int(parent)):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

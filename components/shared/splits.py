@@ -1,0 +1,52 @@
+"""Which patient is trained on, validated on, tested on: the only place that knows."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from components.shared.faults import InputError
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = (TRAIN, VALIDATION, TEST)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The side and the cross-validation fold of every patient."""
+
+    folds: Mapping[str, int]
+    sides: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read splits.csv: patient, fold, split."""
+        with path.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        return cls(
+            {row["patient"]: int(row["fold"]) for row in lines},
+            {row["patient"]: row["split"] for row in lines},
+        )
+
+    def write(self, path: Path) -> None:
+        """Write splits.csv, patients in alphabetical order."""
+        path.write_text(self.text())
+
+    def text(self) -> str:
+        """Return the table that `write` writes."""
+        rows = [f"{patient},{self.folds[patient]},{side}" for patient, side in sorted(self.sides.items())]
+        return "\n".join(["patient,fold,split", *rows]) + "\n"
+
+    def patients(self, split: str) -> Sequence[str]:
+        """Return the patients of one side, in alphabetical order."""
+        return sorted(patient for patient, side in self.sides.items() if side == split)
+
+    def require_only(self, allowed: Sequence[str], patients: Sequence[str], what: str) -> None:
+        """Refuse an artifact that descends from patients of another side than the allowed ones."""
+        crossing = sorted(p for p in patients if self.sides.get(p) not in allowed)
+        if crossing:
+            raise InputError(
+                f"{what}: made from patients {', '.join(crossing)}, who are not in {' or '.join(allowed)};"
+                " valid: an artifact made from those patients alone"
+            )
