@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from components.shared.faults import InputError
+from components.shared.processes import is_alive
 
 Progress = Callable[[int, int], None]  # images done, images in all
 EVENTS = "FONTANELLE_EVENTS"
@@ -72,16 +73,8 @@ def _die_with_parent() -> None:
         return
 
     def watch() -> None:
-        while _alive(int(parent)):
+        while is_alive(int(parent)):
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -1,0 +1,46 @@
+"""Names the run and opens its ledger, before any round."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.ledger import Ledger
+from components.shared.rounds import RoundRule
+from components.shared.splits import VALIDATION, Splits
+
+RUN_NAME_LENGTH = 12  # hex digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a run is made of."""
+
+    state_uri: str
+    run_name: str  # "": named by its contents
+    fingerprint: str  # hash of every parameter that changes a result, and of the code
+    snapshot_digest: str
+
+
+def open_ledger(config: Config, parameters: Mapping[str, Any], splits: Splits) -> str:
+    """Return the run's name; its ledger exists and is of this very study.
+
+    A repeated run has the same name, and so finds its own state.
+    """
+    content = hashlib.sha256(f"{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
+    run = config.run_name or content[:RUN_NAME_LENGTH]
+    rule = RoundRule(
+        max_rounds=parameters["max_rounds"],
+        patience=parameters["patience"],
+        min_gain=parameters["min_gain"],
+        relabel=parameters["relabel"],
+        validation_patients=len(splits.patients(VALIDATION)),
+    )
+    record = {
+        "parameters": dict(parameters),
+        "snapshot_digest": config.snapshot_digest,
+        "fingerprint": config.fingerprint,
+        "rule": vars(rule),
+    }
+    Ledger(state_uri=config.state_uri, run=run).begin(record)
+    return run

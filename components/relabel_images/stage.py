@@ -1,0 +1,103 @@
+"""Turns a classifier's scores into the labels that the next round trains on, and seals the round."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.shared.lease import lease
+from components.shared.ledger import LabelRow, Ledger
+from components.shared.planes import GAN_CLASSES
+from components.shared.rounds import ACCEPTED, ALL, BELOW, REJECTED, SCORED, Round, stop_reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How images are accepted."""
+
+    round: int
+    confidence_threshold: float  # an image is accepted above it, 0..1
+    relabel: (
+        str  # all: judge the whole pool anew each round; remaining: keep what was accepted (the notebook)
+    )
+
+
+def relabel_images(
+    config: Config, ledger: Ledger, predictions: Path, classifier: Mapping[str, Any], owner: str
+) -> Round:
+    """Seal the round and return its record.
+
+    In the round after which the loop stops nothing is accepted: nobody would train on it.
+    """
+    before = ledger.rounds()[: config.round]
+    carried = kept_labels(ledger, config)
+    fresh = judge(read_predictions(predictions), config.confidence_threshold)
+    summary = summarise(config.round, classifier, carried, fresh)
+    if reason := stop_reason([*before, summary], ledger.rule()):
+        fresh = [LabelRow(**{**vars(row), "status": SCORED}) for row in fresh]
+        summary = {**summarise(config.round, classifier, carried, fresh), "stop_reason": reason}
+    with lease(ledger.uri, owner):
+        ledger.seal(summary, [*carried, *fresh])
+    return summary
+
+
+def kept_labels(ledger: Ledger, config: Config) -> list[LabelRow]:
+    """Return the rows that this round does not judge: none with relabel=all, in round 0 none either."""
+    if config.relabel == ALL or config.round == 0:
+        return []
+    return [row for row in ledger.labels(config.round - 1) if row.status in (ACCEPTED, REJECTED)]
+
+
+def pool_of(ledger: Ledger, config: Config, images: Sequence[str]) -> list[str]:
+    """Return the synthetic images that this round judges, in their order."""
+    decided = {row.image for row in kept_labels(ledger, config)}
+    return [image for image in images if image not in decided]
+
+
+def judge(scores: Sequence[Mapping[str, str]], threshold: float) -> list[LabelRow]:
+    """Accept what is predicted inside gan_classes with a confidence above the threshold."""
+    return [
+        LabelRow(
+            image=row["image"],
+            label=row["label"],
+            confidence=float(row["confidence"]),
+            status=_status(row["label"], float(row["confidence"]), threshold),
+        )
+        for row in scores
+    ]
+
+
+def _status(label: str, confidence: float, threshold: float) -> str:
+    if label not in GAN_CLASSES:
+        return REJECTED
+    return ACCEPTED if confidence > threshold else BELOW
+
+
+def summarise(
+    number: int, classifier: Mapping[str, Any], carried: Sequence[LabelRow], fresh: Sequence[LabelRow]
+) -> dict[str, Any]:
+    """Return the round's record: what it trained on, what it judged, what it accepted."""
+    rows = [*carried, *fresh]
+    status = Counter(row.status for row in rows)
+    by_class = Counter(row.label for row in rows if row.status == ACCEPTED)
+    return {
+        "round": number,
+        "labelled": classifier["labelled"],
+        "trained_on_pseudo": classifier["pseudo"],
+        "pool": len(fresh),
+        "accepted": {name: by_class[name] for name in GAN_CLASSES},
+        "newly_accepted": sum(row.status == ACCEPTED for row in fresh),
+        "below": status[BELOW],
+        "rejected": status[REJECTED],
+        "validation": classifier["validation"],
+        "classifier_digest": classifier["digest"],
+        "stop_reason": "",
+    }
+
+
+def read_predictions(path: Path) -> list[dict[str, str]]:
+    """Read predictions.csv of classify_images."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,142 @@
+"""The ledger: what every round knew and decided, in object storage under {state_uri}/{run}/.
+
+    run.json                     the run's parameters and rule; create-only
+    lease.json                   who is working on it (components/shared/lease.py)
+    supervised/                  the baseline's classifier
+    rounds/000/classifier.*      written as soon as it is trained
+    rounds/000/labels.csv        image, label, confidence, status of the whole pool
+    rounds/000/round.json        written once, last, create-only: its presence seals the round
+
+Images never move; a label is a row.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.rounds import Round, RoundRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRow:
+    """What a round thinks of one synthetic image."""
+
+    image: str
+    label: str
+    confidence: float  # of the label, 0..1
+    status: str  # accepted, below (the threshold), rejected (outside gan_classes), scored (after the stop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """One run's ledger, opened by name."""
+
+    state_uri: str
+    run: str
+
+    @property
+    def uri(self) -> str:
+        """Where the run's objects are."""
+        return storage.join(self.state_uri, self.run)
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Write run.json, or check that the one there is of the same study."""
+        uri = storage.join(self.uri, "run.json")
+        if storage.create(uri, _as_json(record)):
+            return
+        known = json.loads(storage.read_bytes(uri))
+        different = sorted(key for key in {*record, *known} if record.get(key) != known.get(key))
+        if different:
+            raise InputError(
+                f"run_name={self.run}: {uri} holds a run with other {', '.join(different)};"
+                " valid: a new run_name, or an empty one, which names the run by its contents"
+            )
+
+    def record(self) -> Mapping[str, Any]:
+        """Return what `begin` wrote."""
+        return dict(json.loads(storage.read_bytes(storage.join(self.uri, "run.json"))))
+
+    def rule(self) -> RoundRule:
+        """Return the run's stopping rule."""
+        return RoundRule(**self.record()["rule"])
+
+    def round_uri(self, number: int) -> str:
+        """Where a round's objects are."""
+        return storage.join(self.uri, "rounds", f"{number:03}")
+
+    def rounds(self) -> list[Round]:
+        """Return the sealed rounds in order, from 0 to the last."""
+        found: list[Round] = []
+        while storage.exists(uri := storage.join(self.round_uri(len(found)), "round.json")):
+            found.append(json.loads(storage.read_bytes(uri)))
+        return found
+
+    def seal(self, summary: Round, labels: Sequence[LabelRow]) -> None:
+        """Write a round's labels and then, create-only, the record that makes the round count."""
+        text = write_labels(labels)
+        folder = self.round_uri(summary["round"])
+        storage.delete(storage.join(folder, "labels.csv"))  # of an attempt that died before its seal
+        storage.create(storage.join(folder, "labels.csv"), text)
+        record = {**summary, "labels_sha256": hashlib.sha256(text).hexdigest()}
+        if not storage.create(storage.join(folder, "round.json"), _as_json(record)):
+            raise InputError(
+                f"{folder}: sealed by another run meanwhile; valid: one run at a time per run_name"
+            )
+
+    def labels(self, number: int) -> list[LabelRow]:
+        """Return a sealed round's labels, refusing a file that is not the one it sealed."""
+        uri = storage.join(self.round_uri(number), "labels.csv")
+        text = storage.read_bytes(uri)
+        expected = json.loads(storage.read_bytes(storage.join(self.round_uri(number), "round.json")))
+        if hashlib.sha256(text).hexdigest() != expected["labels_sha256"]:
+            raise InputError(f"{uri}: changed since its round was sealed; valid: a run_name of its own")
+        return read_labels(text)
+
+    def keep_classifier(self, name: str, folder: Path) -> None:
+        """Keep a finished classifier, its JSON last."""
+        uri = storage.join(self.uri, name)
+        storage.upload(folder / "classifier.safetensors", storage.join(uri, "classifier.safetensors"))
+        storage.upload(folder / "classifier.json", storage.join(uri, "classifier.json"))
+
+    def fetch_classifier(self, name: str, folder: Path) -> bool:
+        """Copy a kept classifier to a folder; False where none was finished."""
+        uri = storage.join(self.uri, name)
+        if not storage.exists(storage.join(uri, "classifier.json")):
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        for member in ("classifier.safetensors", "classifier.json"):
+            storage.download(storage.join(uri, member), folder / member)
+        return True
+
+
+def round_name(number: int) -> str:
+    """Return a round's place below the run."""
+    return f"rounds/{number:03}"
+
+
+def write_labels(rows: Sequence[LabelRow]) -> bytes:
+    """Return labels.csv as bytes."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(field.name for field in fields(LabelRow))
+    writer.writerows(astuple(row) for row in rows)
+    return buffer.getvalue().encode()
+
+
+def read_labels(text: bytes) -> list[LabelRow]:
+    """Read labels.csv."""
+    return [
+        LabelRow(**{**line, "confidence": float(line["confidence"])})
+        for line in csv.DictReader(io.StringIO(text.decode()))
+    ]
+
+
+def _as_json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

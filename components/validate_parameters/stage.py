@@ -1,0 +1,169 @@
+"""Every parameter of the pipeline, its default, and what it may be.
+
+`validate` is called by the command line before the graph and by the graph's first task, so that a bad value
+fails in seconds and before any GPU. The defaults are the notebooks' values, for a cluster.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from components.shared import snapshots
+from components.shared.code import code_digest
+from components.shared.faults import InputError
+from components.shared.rounds import ALL, REMAINING
+
+CLASSIFIERS = ("convnext_tiny", "resnet18")
+LABEL_UNITS = ("plane", "patient")
+AUGMENTATIONS = ("none", "bg", "bgc")
+GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
+IMAGE_SIZES_PX = range(32, 513)
+
+# Where things are kept and what they run on changes no result.
+PLACES = ("volumes_uri", "state_uri", "run_name", "gpu_count", "gpu_node_selector", "gpu_tolerations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The dials of the pipeline `augmentation`, in the order of its stages."""
+
+    volumes_uri: str  # a folder, gs://bucket/prefix, or either ending in a glob
+    state_uri: str  # where splits, ledger and checkpoints outlive the run
+    run_name: str = ""  # "": named by its contents, so that a repeated run finds its own state
+    patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
+    plane_angles_deg: Sequence[float] = (-20, -15, -10, -5, 0, 5, 10, 15, 20)
+    plane_spacing_mm: float = 1.0
+    field_of_view_mm: float = 120.0  # side of the square window of every plane
+    classifier: str = "convnext_tiny"
+    epochs: int = 7  # after one with a frozen body where pretrained_uri is given
+    image_size_px: int = 192  # side that the classifier sees
+    pretrained_uri: str = ""  # state dict of the classifier's body; "": from scratch
+    label_fraction: float = 0.2  # of the training planes or patients, (0, 1]
+    label_unit: str = "plane"
+    gan_kimg: float = 1200.0  # thousands of real images shown to the discriminator
+    gan_resolution: int = 256
+    gan_gamma: float = 25.0  # R1 weight; 0: the formula of the configuration
+    gan_batch: int = 0  # 0: the formula of the configuration
+    gan_channel_base: int = 0  # 0: the formula of the configuration
+    gan_mirror: bool = True
+    gan_augment: str = "bg"
+    gan_resume_uri: str = ""  # a Generator to start from
+    images: int = 16000  # synthetic images over all truncations
+    truncations: Sequence[float] = (0.5, 1.0)  # psi
+    confidence_threshold: float = 0.75  # an image is accepted above it, [0, 1)
+    max_rounds: int = 5  # rounds with pseudo-labels, after round 0
+    patience: int = 1  # rounds without gain on the validation patients that are borne
+    min_gain: float = 0.0  # nats of validation loss
+    relabel: str = ALL
+    gpu_count: str = "1"  # a str: the backend silently drops an int
+    gpu_node_selector: dict[str, str] = field(
+        default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+    )
+    gpu_tolerations: list[dict[str, str]] = field(
+        default_factory=lambda: [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    )
+    seed: int = 0
+
+    def results(self) -> dict[str, Any]:
+        """Return the parameters that change a result, in plain JSON types."""
+        kept = {name: value for name, value in asdict(self).items() if name not in PLACES}
+        return dict(json.loads(json.dumps(kept)))
+
+    def fingerprint(self) -> str:
+        """Return the hash of those parameters and of the code that uses them."""
+        text = json.dumps(self.results(), sort_keys=True) + code_digest()
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def validate(parameters: Parameters) -> None:
+    """Raise InputError for the first parameter that cannot be used; reads at most the volumes' headers."""
+    check_places(parameters)
+    check_planes(parameters)
+    check_classifier(parameters)
+    check_gan(parameters)
+    check_rounds(parameters)
+    snapshots.check(parameters.volumes_uri, parameters.patient_pattern)
+
+
+def check_places(p: Parameters) -> None:
+    """Check where things are and what they run on."""
+    _require(
+        bool(p.volumes_uri), "volumes_uri", p.volumes_uri, "a folder or gs://bucket/prefix with NRRD volumes"
+    )
+    _require(
+        bool(p.state_uri), "state_uri", p.state_uri, "a folder or gs://bucket/prefix that outlives the run"
+    )
+    _require(
+        re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None,
+        "run_name", p.run_name, "empty, or up to 63 letters, digits, '.', '_' and '-'",
+    )  # fmt: skip
+    _require(p.gpu_count.isdigit(), "gpu_count", p.gpu_count, "a whole number as text, 0 for CPU nodes")
+
+
+def check_planes(p: Parameters) -> None:
+    """Check how planes are cut."""
+    angles = list(p.plane_angles_deg)
+    symmetric = sorted(angles) == sorted(-angle for angle in angles)
+    usable = bool(angles) and 0 in angles and symmetric and all(abs(angle) <= 45 for angle in angles)
+    _require(
+        usable,
+        "plane_angles_deg",
+        angles,
+        "distinct angles within +-45, symmetric about 0 and with 0 among them",
+    )
+    _require(len(set(angles)) == len(angles), "plane_angles_deg", angles, "distinct angles")
+    _require(0.1 <= p.plane_spacing_mm <= 50, "plane_spacing_mm", p.plane_spacing_mm, "0.1 to 50 mm")
+    _require(10 <= p.field_of_view_mm <= 500, "field_of_view_mm", p.field_of_view_mm, "10 to 500 mm")
+
+
+def check_classifier(p: Parameters) -> None:
+    """Check how classifiers are trained."""
+    _require_one_of("classifier", p.classifier, CLASSIFIERS)
+    _require(1 <= p.epochs <= 1000, "epochs", p.epochs, "1 to 1000")
+    _require(p.image_size_px in IMAGE_SIZES_PX, "image_size_px", p.image_size_px, "32 to 512")
+    _require(0 < p.label_fraction <= 1, "label_fraction", p.label_fraction, "above 0 and at most 1, e.g. 0.2")
+    _require_one_of("label_unit", p.label_unit, LABEL_UNITS)
+
+
+def check_gan(p: Parameters) -> None:
+    """Check how the GAN is trained and sampled."""
+    _require(0.1 <= p.gan_kimg <= 100_000, "gan_kimg", p.gan_kimg, "0.1 to 100000")
+    _require_one_of("gan_resolution", p.gan_resolution, GAN_RESOLUTIONS)
+    _require(0 <= p.gan_gamma <= 10_000, "gan_gamma", p.gan_gamma, "0 (the formula) to 10000")
+    _require(
+        p.gan_batch == 0 or 4 <= p.gan_batch <= 512, "gan_batch", p.gan_batch, "0 (the formula) or 4 to 512"
+    )
+    base = p.gan_channel_base
+    _require(base == 0 or 256 <= base <= 65536, "gan_channel_base", base, "0 (the formula) or 256 to 65536")
+    _require_one_of("gan_augment", p.gan_augment, AUGMENTATIONS)
+    psis = list(p.truncations)
+    _require(
+        bool(psis) and all(0 < psi <= 2 for psi in psis), "truncations", psis, "one or more psi in (0, 2]"
+    )
+    _require(len(set(psis)) == len(psis), "truncations", psis, "each psi once")
+    _require(
+        len(psis) <= p.images <= 10_000_000, "images", p.images, "at least one a truncation, at most 10000000"
+    )
+
+
+def check_rounds(p: Parameters) -> None:
+    """Check the pseudo-label loop."""
+    threshold = p.confidence_threshold
+    _require(0 <= threshold < 1, "confidence_threshold", threshold, "at least 0 and below 1, e.g. 0.75")
+    _require(1 <= p.max_rounds <= 50, "max_rounds", p.max_rounds, "1 to 50")
+    _require(1 <= p.patience <= 50, "patience", p.patience, "1 to 50")
+    _require(0 <= p.min_gain <= 1, "min_gain", p.min_gain, "0 to 1 nats")
+    _require_one_of("relabel", p.relabel, (ALL, REMAINING))
+    _require(0 <= p.seed < 2**31, "seed", p.seed, "0 to 2147483647")
+
+
+def _require_one_of(name: str, value: object, choices: Sequence[object]) -> None:
+    _require(value in choices, name, value, " or ".join(map(str, choices)))
+
+
+def _require(holds: bool, name: str, value: object, valid: str) -> None:
+    if not holds:
+        raise InputError(f"{name}={value}: not usable; valid: {valid}")
