@@ -263,16 +263,10 @@ def _cloud(uri: str) -> Iterator[None]:
 
 
 def _read_object(uri: str) -> tuple[bytes, str]:
-    from google.api_core.exceptions import NotFound, PreconditionFailed
-
     with _cloud(uri):
         blob = _blob(uri)
-        blob.reload(timeout=_LOOK_TIMEOUT_S, retry=_briefly())
-        generation = blob.generation
-        try:
-            return blob.download_as_bytes(if_generation_match=generation), str(generation)
-        except (NotFound, PreconditionFailed):  # written anew between the two requests
-            return _read_object(uri)
+        data = blob.download_as_bytes(timeout=_LOOK_TIMEOUT_S, retry=_briefly())
+        return data, str(blob.generation)  # of the answer's own headers
 
 
 def _list_bucket(uri: str) -> list[StoredObject]:
