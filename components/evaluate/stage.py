@@ -1,0 +1,103 @@
+"""Every model of a run on the test patients, whom none of them has seen."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.shared import classifier as classifiers
+from components.shared.classifier import Classifier
+from components.shared.faults import InputError
+from components.shared.metrics import grey_threshold, measure, noise_by_grey, predictions_of
+from components.shared.planes import CLASSES, NOISE, PlaneRow, PlaneSet
+from components.shared.progress import Progress, silent
+from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
+
+EVALUATION = "evaluation.json"
+_GREY_SIDE = 16  # pixels; shrinking keeps a plane's mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How models are measured."""
+
+    batch: int = 256  # planes at a time: memory against speed
+    seed: int = 0  # of the bootstrap
+
+
+def evaluate(
+    config: Config,
+    planes: PlaneSet,
+    splits: Splits,
+    models: Mapping[str, Path],
+    out: Path,
+    progress: Progress = silent,
+) -> Mapping[str, Any]:
+    """Write evaluation.json: every metric of every model, on the same test planes."""
+    rows = _planes_of(planes, splits.patients(TEST))
+    if not rows:
+        raise InputError(
+            f"planes: {planes.folder} holds none of a test patient; valid: planes of at least one"
+        )
+    opened = {name: _unseen(name, folder, splits) for name, folder in models.items()}
+    results = _measure_all(config, opened, planes, rows, progress)
+    noise = _noise_by_grey(planes, splits, rows)
+    result = {
+        "models": {name: metrics | {"noise_by_grey": noise} for name, metrics in results.items()},
+        "patients": sorted({row.patient for row in rows}),
+        "planes": {label: Counter(row.label for row in rows)[label] for label in CLASSES},
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / (EVALUATION + ".part")
+    part.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    part.replace(out / EVALUATION)
+    return result
+
+
+def _planes_of(planes: PlaneSet, patients: Sequence[str]) -> list[PlaneRow]:
+    return [row for row in planes.rows if row.label in CLASSES and row.patient in patients]
+
+
+def _unseen(name: str, folder: Path, splits: Splits) -> Classifier:
+    model = classifiers.load(folder)
+    splits.require_only((TRAIN,), model.patients_seen, f"model {name}")
+    return model
+
+
+def _measure_all(
+    config: Config,
+    models: Mapping[str, Classifier],
+    planes: PlaneSet,
+    rows: Sequence[PlaneRow],
+    progress: Progress,
+) -> Mapping[str, dict[str, Any]]:
+    """Measure the models, decoding the planes once for each size."""
+    pixels = {
+        size: classifiers.load_pixels(planes, rows, size) for size in {m.size_px for m in models.values()}
+    }
+    total = len(rows) * len(models)
+    results: dict[str, dict[str, Any]] = {}
+    for name, model in models.items():
+        found = classifiers.probabilities(model, pixels[model.size_px], config.batch)
+        results[name] = measure(predictions_of(found, rows), config.seed)
+        progress(len(rows) * len(results), total)
+    return results
+
+
+def _noise_by_grey(planes: PlaneSet, splits: Splits, tested: Sequence[PlaneRow]) -> float | None:
+    """Return the recall of noise by a mean grey level that was chosen on the patients not tested."""
+    others = _planes_of(planes, [*splits.patients(TRAIN), *splits.patients(VALIDATION)])
+    threshold = grey_threshold(
+        _mean_grey(planes, others), np.array([row.label == NOISE for row in others], bool)
+    )
+    truth_N = np.array([CLASSES.index(row.label) for row in tested])
+    return noise_by_grey(_mean_grey(planes, tested), truth_N, threshold)
+
+
+def _mean_grey(planes: PlaneSet, rows: Sequence[PlaneRow]) -> NDArray[np.float32]:
+    return classifiers.load_pixels(planes, rows, _GREY_SIDE).float().mean(dim=(1, 2)).numpy()

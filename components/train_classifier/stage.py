@@ -1,0 +1,181 @@
+"""Train one classifier on labelled real planes and, from round 1 on, on accepted synthetic ones.
+
+An epoch is as many images as there are real training planes of a class, labelled or not. So every arm of a
+study (all labels, a fraction, a fraction and synthetic planes) takes equally many optimiser steps, and
+arms differ in what they were shown alone.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.shared import classifier as classifiers
+from components.shared.classifier import Classifier
+from components.shared.faults import InputError
+from components.shared.labels import PLANE, known_classes, labelled_rows
+from components.shared.metrics import measure, predictions_of
+from components.shared.planes import CLASSES, SYNTHETIC, PlaneRow, PlaneSet, digest_of
+from components.shared.progress import Progress, silent
+from components.shared.splits import TRAIN, VALIDATION, Splits
+from components.train_classifier.batches import batches
+from components.train_classifier.fit import Plan, fit
+from components.train_classifier.pretrained import start_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a classifier is and how it is trained; the defaults are the notebooks'."""
+
+    architecture: str = "convnext_tiny"
+    epochs: int = 7
+    frozen_epochs: int = 1  # in which only the head learns; none without pretrained weights
+    size_px: int = 192
+    batch: int = 64
+    learning_rate: float = 1e-3  # at its highest
+    pretrained_uri: str = ""  # "": from scratch
+    label_fraction: float = 0.2
+    label_unit: str = PLANE
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabels:
+    """Synthetic planes and the labels of those among them that were accepted."""
+
+    images: PlaneSet
+    labels: Mapping[str, str]  # by image
+
+
+def train_classifier(
+    config: Config,
+    planes: PlaneSet,
+    splits: Splits,
+    pseudo: PseudoLabels | None,
+    out: Path,
+    progress: Progress = silent,
+) -> Mapping[str, Any]:
+    """Write a classifier into out and return its JSON."""
+    training = _planes_of(planes, splits.patients(TRAIN))
+    labelled = labelled_rows(training, config.label_fraction, config.label_unit, config.seed)
+    classes, left_out = known_classes(labelled)
+    labelled = [row for row in labelled if row.label in classes]
+    synthetic = _accepted(pseudo, splits, classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # every round starts anew, from the same random weights
+        network = classifiers.build(config.architecture, len(classes))
+        pretrained = _pretrained(config, network)
+        model = Classifier(
+            network=network,
+            architecture=config.architecture,
+            classes=classes,
+            size_px=config.size_px,
+            patients_seen=_patients(labelled, pseudo),
+        )
+        images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
+        history = _fit(config, model, images_NHW, [*labelled, *synthetic], len(training), progress)
+    notes = {
+        "config": asdict(config) | {"pretrained_uri": Path(config.pretrained_uri).name},
+        "pretrained": pretrained,
+        "labelled": len(labelled),
+        "labelled_by_class": _count(labelled),
+        "left_out": left_out,
+        "pseudo": _count(synthetic),
+        "history": history,
+        "validation": _validate(config, model, planes, splits),
+        "digests": _digests(planes, splits, pseudo),
+    }
+    return classifiers.save(model, notes, out)
+
+
+def _planes_of(planes: PlaneSet, patients: Sequence[str]) -> list[PlaneRow]:
+    """Return the rows of some patients that show a class."""
+    return [row for row in planes.rows if row.label in CLASSES and row.patient in patients]
+
+
+def _accepted(pseudo: PseudoLabels | None, splits: Splits, classes: Sequence[str]) -> list[PlaneRow]:
+    """Return the accepted synthetic rows with their pseudo-labels."""
+    if pseudo is None:
+        return []
+    splits.require_only((TRAIN,), pseudo.images.patients, "synthetic planes")
+    foreign = sorted(set(pseudo.labels.values()) - set(classes))
+    if foreign:
+        raise InputError(f"pseudo-labels: {', '.join(foreign)}; valid: {', '.join(classes)}")
+    labels = pseudo.labels
+    return [replace(row, label=labels[row.image]) for row in pseudo.images.rows if row.image in labels]
+
+
+def _patients(labelled: Sequence[PlaneRow], pseudo: PseudoLabels | None) -> Sequence[str]:
+    synthetic = pseudo.images.patients if pseudo else ()
+    return sorted({row.patient for row in labelled} | set(synthetic))
+
+
+def _pretrained(config: Config, network: nn.Module) -> Mapping[str, Any] | None:
+    return start_from(config.pretrained_uri, network, config.architecture) if config.pretrained_uri else None
+
+
+def _pixels(
+    config: Config,
+    planes: PlaneSet,
+    labelled: Sequence[PlaneRow],
+    pseudo: PseudoLabels | None,
+    synthetic: Sequence[PlaneRow],
+) -> Tensor:
+    real_NHW = classifiers.load_pixels(planes, labelled, config.size_px)
+    if pseudo is None:
+        return real_NHW
+    return torch.cat([real_NHW, classifiers.load_pixels(pseudo.images, synthetic, config.size_px)])
+
+
+def _fit(
+    config: Config,
+    model: Classifier,
+    images_NHW: Tensor,
+    shown: Sequence[PlaneRow],
+    epoch_images: int,
+    progress: Progress,
+) -> Sequence[Mapping[str, float]]:
+    plan = Plan(
+        epochs=config.epochs,
+        frozen_epochs=config.frozen_epochs if config.pretrained_uri else 0,
+        steps=math.ceil(epoch_images / config.batch),
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+    )
+    targets_N = np.array([model.classes.index(row.label) for row in shown])
+    synthetic_N = np.array([row.source == SYNTHETIC for row in shown])
+    order = batches(targets_N, synthetic_N, config.batch, config.seed)
+    return fit(model, images_NHW, torch.from_numpy(targets_N), order, plan, progress)
+
+
+def _validate(
+    config: Config, model: Classifier, planes: PlaneSet, splits: Splits
+) -> Mapping[str, Any] | None:
+    """Measure the model on every validation patient, whatever the labelled fraction."""
+    rows = _planes_of(planes, splits.patients(VALIDATION))
+    if not rows:
+        return None
+    images_NHW = classifiers.load_pixels(planes, rows, config.size_px)
+    found = classifiers.probabilities(model, images_NHW, config.batch)
+    return measure(predictions_of(found, rows), config.seed)
+
+
+def _count(rows: Sequence[PlaneRow]) -> Mapping[str, int]:
+    counts = Counter(row.label for row in rows)
+    return {label: counts[label] for label in CLASSES}
+
+
+def _digests(planes: PlaneSet, splits: Splits, pseudo: PseudoLabels | None) -> Mapping[str, str | None]:
+    return {
+        "planes": planes.digest,
+        "splits": hashlib.sha256(splits.text().encode()).hexdigest(),
+        "synthetic": pseudo.images.digest if pseudo else None,
+        "pseudo_labels": digest_of(pseudo.labels) if pseudo else None,
+    }

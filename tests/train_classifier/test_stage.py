@@ -1,0 +1,127 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.shared import classifier as classifiers
+from components.shared.faults import InputError
+from components.shared.planes import CORONAL, NOISE, SAGITTAL, PlaneSet
+from components.train_classifier.stage import Config, PseudoLabels, train_classifier
+from tests.drawn_planes import SPLITS, write_planes, write_synthetic
+
+TINY = Config(architecture="resnet18", epochs=2, size_px=32, batch=12, learning_rate=3e-3, label_fraction=1.0)
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory) -> PlaneSet:
+    return write_planes(tmp_path_factory.mktemp("planes"), sorted(SPLITS.sides))
+
+
+@pytest.fixture(scope="module")
+def trained(planes, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained")
+    return out, train_classifier(replace(TINY, epochs=6), planes, SPLITS, None, out)
+
+
+def test_it_learns_the_drawn_shapes_and_measures_every_validation_plane(trained):
+    _, about = trained
+    assert about["validation"]["balanced_accuracy"] > 0.9
+    assert about["validation"]["per_patient"].keys() == {"v"}
+    assert about["validation"]["per_patient"]["v"]["planes"] == 24
+    assert about["history"][-1]["loss"] < about["history"][0]["loss"]
+
+
+def test_the_json_is_the_returned_one_and_says_who_was_seen(trained):
+    out, about = trained
+    assert json.loads((out / "classifier.json").read_text()) == about
+    assert about["patients_seen"] == ["a", "b", "c"]
+    assert about["labelled"] == 72
+    assert about["pretrained"] is None
+    assert classifiers.is_whole(out)
+
+
+def test_equal_inputs_give_equal_bytes_whatever_ran_before(planes, tmp_path):
+    first = train_classifier(TINY, planes, SPLITS, None, tmp_path / "1")
+    torch.rand(3)
+    second = train_classifier(TINY, planes, SPLITS, None, tmp_path / "2")
+    assert first == second
+    weights = [(tmp_path / n / classifiers.WEIGHTS).read_bytes() for n in "12"]
+    assert weights[0] == weights[1]
+
+
+def test_training_leaves_the_callers_random_numbers_alone(planes, tmp_path):
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    train_classifier(replace(TINY, epochs=1), planes, SPLITS, None, tmp_path)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_accepted_synthetic_planes_join_and_bring_their_generators_patients(planes, tmp_path):
+    synthetic = write_synthetic(tmp_path / "synthetic", ["a", "b"], [CORONAL, SAGITTAL] * 8)
+    labels = {row.image: (CORONAL, SAGITTAL)[row.seed % 2] for row in synthetic.rows[:9]}
+    config = replace(TINY, label_unit="patient", label_fraction=0.1, epochs=1)
+    about = train_classifier(
+        config, planes, SPLITS, PseudoLabels(images=synthetic, labels=labels), tmp_path / "c"
+    )
+    assert about["pseudo"] == {CORONAL: 5, SAGITTAL: 4, NOISE: 0}
+    assert about["labelled"] == 24
+    assert set(about["patients_seen"]) >= {"a", "b"}
+    assert about["digests"]["synthetic"] == synthetic.digest
+
+
+def test_synthetic_planes_of_another_side_are_refused(planes, tmp_path):
+    synthetic = write_synthetic(tmp_path / "synthetic", ["a", "t"], [CORONAL])
+    with pytest.raises(InputError, match=r"synthetic planes: made from patients t,"):
+        train_classifier(TINY, planes, SPLITS, PseudoLabels(images=synthetic, labels={}), tmp_path / "c")
+
+
+def test_a_class_with_too_few_labels_is_left_out_and_said(tmp_path):
+    planes = write_planes(tmp_path / "planes", ["a", "v"], classes=(CORONAL, SAGITTAL))
+    about = train_classifier(replace(TINY, epochs=1), planes, SPLITS, None, tmp_path / "c")
+    assert about["classes"] == [CORONAL, SAGITTAL]
+    assert about["left_out"] == {NOISE: 0}
+    assert about["validation"]["recall"][NOISE] is None
+
+
+def test_one_class_alone_is_refused(tmp_path):
+    planes = write_planes(tmp_path / "planes", ["a", "v"], classes=(CORONAL,))
+    with pytest.raises(InputError, match="label_fraction: it leaves 8 coronal, 0 sagittal, 0 noise"):
+        train_classifier(TINY, planes, SPLITS, None, tmp_path / "c")
+
+
+def test_a_loss_that_is_not_finite_is_told_by_its_parameter(planes, tmp_path):
+    with pytest.raises(InputError, match="learning_rate: 1e\\+20"):
+        train_classifier(replace(TINY, learning_rate=1e20), planes, SPLITS, None, tmp_path)
+
+
+def test_an_unknown_architecture_is_refused(planes, tmp_path):
+    with pytest.raises(InputError, match="classifier: vgg; valid: convnext_tiny or resnet18"):
+        train_classifier(replace(TINY, architecture="vgg"), planes, SPLITS, None, tmp_path)
+
+
+def test_progress_ends_at_its_total(planes, tmp_path):
+    events: list[tuple[int, int]] = []
+    train_classifier(
+        replace(TINY, epochs=1),
+        planes,
+        SPLITS,
+        None,
+        tmp_path,
+        lambda done, total: events.append((done, total)),
+    )
+    assert events[-1][0] == events[-1][1] == 12 * 6
+    assert np.all(np.diff([done for done, _ in events]) > 0)
+
+
+def test_pretrained_weights_start_with_the_head_frozen(planes, trained, tmp_path: Path):
+    folder, _ = trained
+    config = replace(TINY, epochs=1, pretrained_uri=str(folder / classifiers.WEIGHTS), frozen_epochs=1)
+    about = train_classifier(config, planes, SPLITS, None, tmp_path)
+    assert about["pretrained"]["head"] == "kept"
+    assert about["config"]["pretrained_uri"] == classifiers.WEIGHTS
+    assert [entry["epoch"] for entry in about["history"]] == [1, 2]
+    assert about["history"][0]["loss"] < 0.5  # from scratch it begins near log 3
