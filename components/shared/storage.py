@@ -69,6 +69,18 @@ def read_bytes(uri: str) -> bytes:
     return read_versioned(uri)[0]
 
 
+def read_head(uri: str, size: int) -> bytes:
+    """Return at most the first size bytes of an object; FileNotFoundError when it is absent."""
+    if not _in_bucket(uri):
+        with _path(uri).open("rb") as file:
+            return file.read(size)
+    with _cloud(uri):
+        data: bytes = _blob(uri).download_as_bytes(
+            end=size - 1, timeout=_LOOK_TIMEOUT_S, retry=_briefly(), checksum=None
+        )
+        return data[:size]
+
+
 def read_versioned(uri: str) -> tuple[bytes, str]:
     """Return an object's bytes and the generation that `replace` compares."""
     if _in_bucket(uri):
