@@ -1,0 +1,301 @@
+"""The report: one page that a neonatologist can read and a reviewer can trust, and the numbers behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from components.report import charts, pictures, summary, words
+from components.report.flow import flow_diagram
+from components.report.page import render, write_whole
+from components.shared.ledger import LabelRow, read_labels
+from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
+from components.shared.splits import TEST, TRAIN, Splits
+
+_EXAMPLES = 7  # pseudo-labelled images shown a class
+_DOUBTFUL = 14
+_PATIENT_COLUMNS = 6  # models beside one another in the table by patient
+_GRIDS = 8  # truncations shown
+_CURVE_POINTS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What one run left behind."""
+
+    parameters: Mapping[str, Any]  # those that change a result, as submitted
+    snapshot: str  # digest of the volumes
+    run: str  # its name in the ledger
+    planes: PlaneSet
+    splits: Splits
+    generator: Path  # Generator folder
+    synthetic: PlaneSet
+    supervised: Path  # Classifier folder
+    rounds: Sequence[Mapping[str, Any]]  # round.json of each, in order
+    round_labels: Sequence[Path]  # labels.csv of each, in order
+    evaluation: Path  # evaluation.json
+    best_round: str  # name of the published model, round_00k
+    versions: Mapping[str, str]
+    notes: Sequence[str] = ()  # what a reader must know of this run, e.g. that its volumes are simulated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A model in the report's tables."""
+
+    key: str  # in metrics["models"]
+    name: str
+    labelled: int  # real planes it was shown with their label
+    pseudo: int  # synthetic images it was shown with a pseudo-label
+    published: bool
+
+
+def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
+    """Write report.html and metrics.json, and return the latter's content."""
+    supervised = summary.read_json(inputs.supervised / "classifier.json")
+    generator = summary.read_json(inputs.generator / "generator.json")
+    values = collect(inputs, supervised, generator)
+    write_whole(metrics, summary.canonical(values))
+    parts = {
+        **_opening(inputs, values, supervised),
+        **_data_parts(inputs, values),
+        **_result_parts(inputs, values, generator),
+    }
+    write_whole(html, render("report.html.j2", values, **parts))
+    return values
+
+
+def collect(
+    inputs: Inputs, supervised: Mapping[str, Any], generator: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what metrics.json holds."""
+    evaluation = summary.read_json(inputs.evaluation)
+    seen = {*supervised["patients_seen"], *generator["patients_seen"], *inputs.synthetic.patients}
+    return {
+        "best_round": inputs.best_round,
+        "gan": summary.describe_gan(generator),
+        "models": summary.describe_models(evaluation["models"]),
+        "parameters": {name: summary.portable(value) for name, value in inputs.parameters.items()},
+        "patients": summary.count_patients(inputs.splits, sorted(seen)),
+        "planes": summary.count_planes(inputs.planes, inputs.splits),
+        "rounds": [summary.describe_round(record) for record in inputs.rounds],
+        "run": inputs.run,
+        "snapshot": inputs.snapshot,
+        "synthetic": summary.count_synthetic(inputs.synthetic),
+        "test_patients": len(evaluation["patients"]),
+        "versions": dict(inputs.versions),
+    }
+
+
+def _opening(inputs: Inputs, values: Mapping[str, Any], supervised: Mapping[str, Any]) -> dict[str, Any]:
+    rows = _rows(values, supervised["labelled"])
+    volumes = len({row.volume for row in inputs.planes.rows})
+    return {
+        "verdict": words.verdict(values),
+        "caution": words.caution(values),
+        "notes": inputs.notes,
+        "sketch": words.is_sketch(values),
+        "limits": words.limits(values, inputs.notes),
+        "rows": rows,
+        "dots": charts.dot_intervals([_estimate(row, values["models"][row.key]) for row in rows]),
+        "flow": flow_diagram(values, volumes, supervised["labelled"]),
+        "supervised": supervised,
+        "test_planes": sum(values["planes"][label][TEST] for label in GAN_CLASSES),
+    }
+
+
+def _rows(values: Mapping[str, Any], labelled: int) -> list[Row]:
+    best, rounds = values["best_round"], {f"round_{each['round']:03}": each for each in values["rounds"]}
+    return [
+        Row(
+            key=key,
+            name=words.model_name(key, best),
+            labelled=rounds[key]["labelled"] if key in rounds else labelled,
+            pseudo=sum(rounds[key]["trained_on_pseudo"].values()) if key in rounds else 0,
+            published=key == best,
+        )
+        for key in words.compared(values)
+    ]
+
+
+def _estimate(row: Row, measured: Mapping[str, Any]) -> charts.Estimate:
+    interval = measured["balanced_accuracy_interval"]
+    patients = [each["balanced_accuracy"] for each in measured["per_patient"].values()]
+    return charts.Estimate(
+        name=row.name,
+        value=measured["balanced_accuracy"],
+        interval=None if interval is None else (interval[0], interval[1]),
+        patients=[value for value in patients if value is not None],
+        published=row.published,
+    )
+
+
+def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return who was measured, and pictures of real and synthetic planes."""
+    patients = set(values["patients"][TRAIN])
+    present = [label for label in (*CLASSES, UNCERTAIN) if any(values["planes"][label].values())]
+    return {
+        "classes": present,
+        "absent": [label for label in CLASSES if label not in present],
+        "samples": [(label, _samples(inputs, label, patients)) for label in present],
+        "grids": _grids(inputs, patients, values["gan"]["resolution"]),
+        "sides": [(split, values["patients"][split]) for split in ("train", "validation", "test")],
+    }
+
+
+def _samples(inputs: Inputs, label: str, patients: set[str]) -> list[pictures.Tile]:
+    rows = pictures.sample_planes(inputs.planes, label, patients, pictures.SAMPLES)
+    return pictures.plane_tiles(inputs.planes, rows)
+
+
+def _grids(inputs: Inputs, patients: set[str], side: int) -> list[tuple[str, str]]:
+    """Return captions and grids: real planes first, as small as the GAN saw them, then each truncation."""
+    half = pictures.MOSAIC[0] * pictures.MOSAIC[1] // 2
+    real = [
+        row for label in GAN_CLASSES for row in pictures.sample_planes(inputs.planes, label, patients, half)
+    ]
+    grids = [(f"Real, reduced to {side} px", pictures.mosaic(inputs.planes, real, side))]
+    by_truncation: dict[float, list[PlaneRow]] = {}
+    for row in inputs.synthetic.rows:
+        by_truncation.setdefault(row.truncation, []).append(row)
+    for truncation in pictures.spread(sorted(by_truncation), _GRIDS):
+        picture = pictures.mosaic(inputs.synthetic, by_truncation[truncation], side)
+        grids.append((f"Synthetic, truncation ψ = {truncation:g}", picture))
+    return grids
+
+
+def _result_parts(
+    inputs: Inputs, values: Mapping[str, Any], generator: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the rounds, what they accepted, the errors by class, and the GAN's history."""
+    source = max(words.round_number(values["best_round"]) - 1, 0)
+    labels = read_labels(inputs.round_labels[source].read_bytes())
+    rows = _rows(values, 0)
+    return {
+        "round_chart": _round_chart(values["rounds"]),
+        "stop_reason": words.STOP_REASONS.get(values["rounds"][-1]["stop_reason"], ""),
+        "confusions": [_confusion(row, values["models"][row.key]) for row in rows],
+        "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],
+        "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
+        "label_source": source,
+        "examples": _examples(inputs.synthetic, labels),
+        "history": _history_chart(generator["history"]),
+        "generator": generator,
+        "digests": _digests(inputs, values, generator),
+    }
+
+
+def _main_rows(rows: Sequence[Row]) -> list[Row]:
+    """Return the ends of a long run and its published round: first two, published, last."""
+    kept = [*rows[:2], *(row for row in rows[2:] if row.published or row is rows[-1])]
+    return kept
+
+
+def _confusion(row: Row, measured: Mapping[str, Any]) -> Markup:
+    """Draw the classes that occur as truth or as prediction."""
+    classes, matrix = measured["confusion"]["classes"], measured["confusion"]["matrix"]
+    kept = [k for k in range(len(classes)) if sum(matrix[k]) or sum(line[k] for line in matrix)]
+    return charts.confusion(
+        row.name, [classes[k] for k in kept], [[matrix[truth][k] for k in kept] for truth in kept]
+    )
+
+
+def _examples(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[tuple[str, list[pictures.Tile]]]:
+    shown = [
+        (f"Accepted as {label}, from the surest to the least sure", pictures.accepted(labels, label, _EXAMPLES))
+        for label in GAN_CLASSES
+    ]
+    shown.append(("Most doubtful of all that were judged", pictures.doubtful(labels, _DOUBTFUL)))
+    return [(caption, pictures.label_tiles(synthetic, rows)) for caption, rows in shown]
+
+
+def _round_chart(rounds: Sequence[Mapping[str, Any]]) -> Markup:
+    def series(name: str, key: str, factor: float = 1.0, **look: Any) -> charts.Series:
+        points = [(each["round"], None if each[key] is None else factor * each[key]) for each in rounds]
+        return charts.Series(name=name, points=points, **look)
+
+    taught = [
+        charts.Series(
+            name=label,
+            points=[(each["round"], each["trained_on_pseudo"].get(label, 0)) for each in rounds],
+            shape=shape,
+            dashed=dashed,
+        )
+        for label, shape, dashed in zip(GAN_CLASSES, ("dot", "square"), (False, True), strict=True)
+    ]
+    return charts.curves(
+        [
+            charts.Panel(
+                title="Validation accuracy (%)",
+                x_label="round",
+                whole_x=True,
+                series=[
+                    series("balanced", "validation_balanced_accuracy", 100),
+                    series("plain", "validation_accuracy", 100, shape="square", dashed=True),
+                ],
+            ),
+            charts.Panel(
+                title="Validation loss (nats)",
+                x_label="round",
+                whole_x=True,
+                series=[
+                    series("mean of patients", "validation_patient_loss"),
+                    series("mean of planes", "validation_loss", shape="square", dashed=True),
+                ],
+            ),
+            charts.Panel(
+                title="Synthetic trained on (images)", x_label="round", whole_x=True, zero=True, series=taught
+            ),
+        ],
+        "Validation accuracy, validation loss and synthetic images trained on, by round",
+    )
+
+
+def _history_chart(history: Sequence[Mapping[str, Any]]) -> Markup | None:
+    entries = pictures.spread(history, _CURVE_POINTS)
+    if not entries:
+        return None
+
+    def series(name: str, key: str, dashed: bool = False) -> charts.Series:
+        points = [(entry["kimg"], entry.get(key)) for entry in entries]
+        return charts.Series(name=name, points=points, dashed=dashed)
+
+    label = "images shown (thousands)"
+    return charts.curves(
+        [
+            charts.Panel(
+                title="Loss",
+                x_label=label,
+                marked=False,
+                series=[series("generator", "g_loss"), series("discriminator", "d_loss", dashed=True)],
+            ),
+            charts.Panel(
+                title="Gradient penalty R1", x_label=label, marked=False, zero=True, series=[series("R1", "r1")]
+            ),
+            charts.Panel(
+                title="Augmentation probability",
+                x_label=label,
+                marked=False,
+                zero=True,
+                series=[series("ADA p", "augment_p")],
+            ),
+        ],
+        "History of the GAN: losses, gradient penalty and augmentation probability",
+    )
+
+
+def _digests(
+    inputs: Inputs, values: Mapping[str, Any], generator: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    supervised = summary.read_json(inputs.supervised / "classifier.json")
+    published = inputs.rounds[words.round_number(values["best_round"])]
+    return [
+        ("Snapshot of the volumes", inputs.snapshot),
+        ("Planes", inputs.planes.digest),
+        ("Generator", generator["digest"]),
+        ("Synthetic images", inputs.synthetic.digest),
+        ("Supervised classifier", supervised["digest"]),
+        ("Published classifier", published["classifier_digest"]),
+    ]

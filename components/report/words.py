@@ -1,0 +1,145 @@
+"""How a report says numbers, names and verdicts; every sentence that claims something is made here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.shared.rounds import MAX_ROUNDS, MINIMUM_VALIDATION_PATIENTS, NO_GAIN, POOL_EMPTY
+from components.shared.splits import VALIDATION
+
+ENOUGH_TEST_PATIENTS = 6  # with fewer, a difference between two models is a coin toss
+REALISTIC_KIMG = 100.0  # below this a GAN trained from scratch draws no believable plane
+SUPERVISED, LABELLED_ONLY, FIRST_ROUND = "supervised", "labelled_only", "round_000"
+ABSENT = "–"
+STOP_REASONS = {
+    POOL_EMPTY: "the pool of synthetic images was used up",
+    NO_GAIN: "no gain on real validation patients",
+    MAX_ROUNDS: "the set number of rounds was reached",
+}
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with one decimal."""
+    return ABSENT if value is None else f"{100 * value:.1f} %"
+
+
+def decimal(value: float | None) -> str:
+    """Return a number with three decimals."""
+    return ABSENT if value is None else f"{value:.3f}"
+
+
+def count(value: float | None) -> str:
+    """Return a count with thousands set apart; a fraction keeps up to two decimals."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
+
+
+def points(value: float) -> str:
+    """Return a difference of two shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f} pt".replace("-", "−")
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a counted noun: 1 patient, 3 patients."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return items as a reader would say them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else "none"
+
+
+def round_number(model: str) -> int:
+    """Return k of round_00k."""
+    return int(model.removeprefix("round_"))
+
+
+def model_name(model: str, published: str) -> str:
+    """Return what the report calls a model."""
+    if model == SUPERVISED:
+        return "All labels (supervised)"
+    name = "Labelled only (round 0)" if model in (LABELLED_ONLY, FIRST_ROUND) else ""
+    name = name or f"Round {round_number(model)}"
+    return f"{name}, published" if model == published else name
+
+
+def compared(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the models a reader compares, each once: supervised, labelled only, round 1, 2, ..."""
+    rounds = sorted(name for name in metrics["models"] if name.startswith("round_"))
+    return [name for name in (SUPERVISED, *rounds) if name in metrics["models"]]
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """Return the one line the page opens with; it never names a winner without a paired test."""
+    patients = plural(metrics["test_patients"], "patient")
+    if metrics["test_patients"] < ENOUGH_TEST_PATIENTS:
+        return f"n = {patients}: no claim possible"
+    gain = _gain(metrics)
+    if gain is None:
+        return f"{patients}: no round with pseudo-labels was published, so nothing is compared"
+    return f"{points(gain)} of balanced accuracy with synthetic images, {patients}: described, not tested"
+
+
+def _gain(metrics: Mapping[str, Any]) -> float | None:
+    models, best = metrics["models"], metrics["best_round"]
+    after, before = models[best]["balanced_accuracy"], models[FIRST_ROUND]["balanced_accuracy"]
+    return None if best == FIRST_ROUND or after is None or before is None else float(after - before)
+
+
+def caution(metrics: Mapping[str, Any]) -> str:
+    """Return the sentence that tells what the verdict rests on."""
+    patients = plural(metrics["test_patients"], "unseen patient")
+    base = (
+        f"Everything below rests on {patients}. Neighbouring planes of one patient are near-copies, so it is"
+        " patients that count, however many planes they give."
+    )
+    if metrics["test_patients"] < ENOUGH_TEST_PATIENTS:
+        return (
+            f"{base} With fewer than {ENOUGH_TEST_PATIENTS} of them the values are shown patient by patient,"
+            " and none of the classifiers is called better than another."
+        )
+    return f"{base} The difference is the published round less labelled only; no paired test was made."
+
+
+def limits(metrics: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
+    """Return what this run cannot show, in plain sentences."""
+    found = [*notes, _test_limit(metrics), _validation_limit(metrics), _gan_limit(metrics)]
+    found.append(
+        "A pseudo-label is the classifier's own guess about an image that no expert has seen; errors that the"
+        " classifier makes with confidence are taught to the next round."
+    )
+    found.append(
+        "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
+    )
+    return [sentence for sentence in found if sentence]
+
+
+def _test_limit(metrics: Mapping[str, Any]) -> str:
+    few = metrics["test_patients"] < ENOUGH_TEST_PATIENTS
+    end = "too few for any claim about new patients." if few else "other scanners and hospitals are not covered."
+    return f"{plural(metrics['test_patients'], 'test patient')}: {end}"
+
+
+def _validation_limit(metrics: Mapping[str, Any]) -> str:
+    patients = len(metrics["patients"][VALIDATION])
+    if patients >= MINIMUM_VALIDATION_PATIENTS:
+        return ""
+    return (
+        f"{plural(patients, 'validation patient')}: to choose the best round by so few would be a coin toss,"
+        " so the number of rounds was fixed and the last one is published."
+    )
+
+
+def _gan_limit(metrics: Mapping[str, Any]) -> str:
+    if not is_sketch(metrics):
+        return "Whether synthetic images copy single training planes is not measured in this run."
+    gan = metrics["gan"]
+    return (
+        f"The GAN was trained for {count(gan['kimg'])} kimg at {gan['resolution']} px, so its pictures are not"
+        " realistic: this run proves the flow, not image quality."
+    )
+
+
+def is_sketch(metrics: Mapping[str, Any]) -> bool:
+    """Tell whether the GAN is too young for its pictures to mean anything."""
+    return bool(metrics["gan"]["kimg"] < REALISTIC_KIMG)
