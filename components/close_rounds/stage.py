@@ -1,19 +1,19 @@
 """After the loop: reads the ledger, publishes the best round, tells what happened."""
 
-import hashlib
-import json
 import tempfile
 from pathlib import Path
 
 from components.shared.faults import InputError
 from components.shared.ledger import Ledger, round_name
-from components.shared.rounds import best_round, stop_reason
+from components.shared.rounds import best_round, model_name, stop_reason
 
 PUBLISHED = "published"
 
 
-def close_rounds(ledger: Ledger) -> str:
-    """Publish the best round's classifier beside the rounds and return the digest of all sealed rounds.
+def close_rounds(ledger: Ledger, supervised: Path) -> str:
+    """Publish the supervised and the best round's classifier, and return the digest of all sealed rounds.
+
+    They lie in {run}/published/<model name>/, where pipeline `apply` takes them from.
 
     Raises InputError when the loop has not come to an end: SUCCESS of its tasks alone proves nothing.
     """
@@ -23,7 +23,9 @@ def close_rounds(ledger: Ledger) -> str:
             f"{ledger.uri}: the loop ended after {len(rounds)} of {rule.max_rounds + 1} rounds without a"
             " reason to stop; valid: submit the run again, it goes on where it stopped"
         )
+    best = best_round(rounds, rule)
     with tempfile.TemporaryDirectory() as folder:
-        ledger.fetch_classifier(round_name(best_round(rounds, rule)), Path(folder))
-        ledger.keep_classifier(PUBLISHED, Path(folder))
-    return hashlib.sha256(json.dumps(rounds, sort_keys=True).encode()).hexdigest()
+        ledger.fetch_classifier(round_name(best), Path(folder))
+        ledger.keep_classifier(f"{PUBLISHED}/{model_name(best)}", Path(folder))
+    ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
+    return ledger.digest()

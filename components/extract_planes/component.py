@@ -1,6 +1,5 @@
 """KFP interface of extract_planes."""
 
-from typing import List  # noqa: UP035  KFP reads the parameter types of typing
 
 from kfp import dsl
 
@@ -12,7 +11,7 @@ def extract_planes(
     volumes_uri: str,
     state_uri: str,
     snapshot_digest: str,
-    plane_angles_deg: List[float],
+    plane_angles_deg: list[float],
     plane_spacing_mm: float,
     field_of_view_mm: float,
     planes: dsl.Output[dsl.Dataset],

@@ -10,7 +10,8 @@ from typing import Any
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import GAN_CLASSES
-from components.shared.rounds import ACCEPTED, ALL, BELOW, REJECTED, SCORED, Round, stop_reason
+from components.shared.pool import kept_labels
+from components.shared.rounds import ACCEPTED, BELOW, REJECTED, SCORED, Round, stop_reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ def relabel_images(
     In the round after which the loop stops nothing is accepted: nobody would train on it.
     """
     before = ledger.rounds()[: config.round]
-    carried = kept_labels(ledger, config)
+    carried = kept_labels(ledger, config.round, config.relabel)
     fresh = judge(read_predictions(predictions), config.confidence_threshold)
     summary = summarise(config.round, classifier, carried, fresh)
     if reason := stop_reason([*before, summary], ledger.rule()):
@@ -41,19 +42,6 @@ def relabel_images(
     with lease(ledger.uri, owner):
         ledger.seal(summary, [*carried, *fresh])
     return summary
-
-
-def kept_labels(ledger: Ledger, config: Config) -> list[LabelRow]:
-    """Return the rows that this round does not judge: none with relabel=all, in round 0 none either."""
-    if config.relabel == ALL or config.round == 0:
-        return []
-    return [row for row in ledger.labels(config.round - 1) if row.status in (ACCEPTED, REJECTED)]
-
-
-def pool_of(ledger: Ledger, config: Config, images: Sequence[str]) -> list[str]:
-    """Return the synthetic images that this round judges, in their order."""
-    decided = {row.image for row in kept_labels(ledger, config)}
-    return [image for image in images if image not in decided]
 
 
 def judge(scores: Sequence[Mapping[str, str]], threshold: float) -> list[LabelRow]:

@@ -21,7 +21,7 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.rounds import Round, RoundRule
+from components.shared.rounds import Round, RoundRule, model_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,23 @@ class Ledger:
         for member in ("classifier.safetensors", "classifier.json"):
             storage.download(storage.join(uri, member), folder / member)
         return True
+
+    def digest(self) -> str:
+        """Return the hash of all sealed rounds."""
+        return hashlib.sha256(json.dumps(self.rounds(), sort_keys=True).encode()).hexdigest()
+
+    def fetch_rounds(self, folder: Path, digest: str) -> dict[str, Path]:
+        """Copy the classifiers of all sealed rounds, of that digest; return their folders by model name."""
+        if self.digest() != digest:
+            raise InputError(
+                f"{self.uri}: its rounds changed since they were closed; valid: submit the run again"
+            )
+        fetched = {}
+        for entry in self.rounds():
+            name = model_name(entry["round"])
+            self.fetch_classifier(round_name(entry["round"]), folder / name)
+            fetched[name] = folder / name
+        return fetched
 
 
 def round_name(number: int) -> str:

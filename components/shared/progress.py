@@ -4,6 +4,7 @@ The laptop engine names a file in FONTANELLE_EVENTS and its own process in FONTA
 neither is set and each event is a line of the pod's log.
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from components.shared.faults import InputError
 from components.shared.processes import is_alive
@@ -19,6 +20,7 @@ from components.shared.processes import is_alive
 Progress = Callable[[int, int], None]  # images done, images in all
 EVENTS = "FONTANELLE_EVENTS"
 PARENT = "FONTANELLE_PARENT"
+LOCK = "FONTANELLE_LOCK"  # held by living stages: the next run waits for a killed one's orphans
 _INTERVAL_S = 1.0  # between two progress events of one stage
 
 
@@ -29,17 +31,20 @@ def silent(done: int, total: int) -> None:
 @contextmanager
 def stage(name: str) -> Iterator[Progress]:
     """Announce a stage, hand it a progress function, and report its end or its error in one line."""
-    _die_with_parent()
-    _emit(name, "start")
+    die_with_parent()
+    emit(name, "start")
+    lock = _hold_lock()
     try:
         yield _reporter(name)
     except InputError as error:
-        _emit(name, "error", message=str(error))
+        emit(name, "error", message=str(error))
         sys.exit(1)  # the line says it all; a traceback would bury it
     except Exception as error:
-        _emit(name, "error", message=f"{type(error).__name__}: {error}")
+        emit(name, "error", message=f"{type(error).__name__}: {error}")
         raise
-    _emit(name, "done")
+    finally:
+        lock.close()
+    emit(name, "done")
 
 
 def _reporter(name: str) -> Progress:
@@ -49,12 +54,13 @@ def _reporter(name: str) -> Progress:
         nonlocal last
         if done >= total or time.monotonic() - last >= _INTERVAL_S:
             last = time.monotonic()
-            _emit(name, "progress", done=done, total=total)
+            emit(name, "progress", done=done, total=total)
 
     return report
 
 
-def _emit(name: str, event: str, **values: Any) -> None:
+def emit(name: str, event: str, **values: Any) -> None:
+    """Append one event to the events file, or print it where there is none."""
     line = json.dumps({"stage": name, "event": event, **values}) + "\n"
     path = os.environ.get(EVENTS)
     if path is None:
@@ -66,7 +72,14 @@ def _emit(name: str, event: str, **values: Any) -> None:
         file.write(line)
 
 
-def _die_with_parent() -> None:
+def _hold_lock() -> IO[str]:
+    lock = open(os.environ.get(LOCK, os.devnull), "w")  # noqa: PTH123, SIM115  closed when the stage ends
+    if LOCK in os.environ:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def die_with_parent() -> None:
     """End this process within a second of the laptop engine's, so that no orphan writes on."""
     parent = os.environ.get(PARENT)
     if parent is None:

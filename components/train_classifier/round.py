@@ -1,0 +1,40 @@
+"""Trains the classifier of one pseudo-label round, once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.shared.classifier import read_about
+from components.shared.lease import lease
+from components.shared.ledger import Ledger, round_name
+from components.shared.planes import PlaneSet
+from components.shared.pool import accepted_labels
+from components.shared.progress import Progress, silent
+from components.shared.splits import Splits
+from components.train_classifier.stage import Config, PseudoLabels, train_classifier
+
+
+def train_round(
+    config: Config,
+    planes: PlaneSet,
+    synthetic: PlaneSet,
+    splits: Splits,
+    ledger: Ledger,
+    number: int,
+    owner: str,
+    out: Path,
+    progress: Progress = silent,
+) -> Mapping[str, Any]:
+    """Train on the labelled fraction and on what the round before accepted; return the classifier's JSON.
+
+    The finished classifier is kept in the ledger at once, so that a run that dies before the round is
+    sealed takes it from there instead of training again.
+    """
+    with lease(ledger.uri, owner):
+        if ledger.fetch_classifier(round_name(number), out):
+            return read_about(out)
+        accepted = accepted_labels(ledger, number)
+        pseudo = PseudoLabels(images=synthetic, labels=accepted) if accepted else None
+        about = train_classifier(config, planes, splits, pseudo, out, progress)
+        ledger.keep_classifier(round_name(number), out)
+    return about

@@ -1,0 +1,57 @@
+"""KFP interface of validate_parameters."""
+
+from kfp import dsl
+
+from components.shared.images import CPU_IMAGE
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def validate_parameters(
+    volumes_uri: str,
+    state_uri: str,
+    run_name: str,
+    patient_pattern: str,
+    plane_angles_deg: list[float],
+    plane_spacing_mm: float,
+    field_of_view_mm: float,
+    classifier: str,
+    epochs: int,
+    image_size_px: int,
+    pretrained_uri: str,
+    label_fraction: float,
+    label_unit: str,
+    gan_kimg: float,
+    gan_resolution: int,
+    gan_gamma: float,
+    gan_batch: int,
+    gan_channel_base: int,
+    gan_mirror: bool,
+    gan_augment: str,
+    gan_resume_uri: str,
+    images: int,
+    truncations: list[float],
+    confidence_threshold: float,
+    max_rounds: int,
+    patience: int,
+    min_gain: float,
+    relabel: str,
+    gpu_count: str,
+    gpu_node_selector: dict,
+    gpu_tolerations: list,
+    seed: int,
+    parameters: dsl.Output[dsl.Artifact],
+) -> str:
+    """Check every parameter before anything is computed; return the fingerprint of those that matter."""
+    given = {name: value for name, value in locals().items() if name != "parameters"}  # as submitted
+
+    import json
+    from pathlib import Path
+
+    from components.shared.progress import stage
+    from components.validate_parameters.stage import Parameters, validate
+
+    with stage("validate_parameters"):
+        checked = Parameters(**given)
+        validate(checked)
+        Path(parameters.path).write_text(json.dumps(checked.results(), indent=2, sort_keys=True))
+        return checked.fingerprint()

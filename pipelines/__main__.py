@@ -1,0 +1,66 @@
+"""The command line: python -m pipelines compile | run | simulate."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from components.shared.phantom import simulate_patients
+
+from components.shared.faults import InputError
+from pipelines import local
+from pipelines.catalogue import PIPELINES
+from pipelines.compile import compile_all
+from pipelines.profiles import PROFILES
+from pipelines.submission import parse, with_absolute_paths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status. A mistake of the caller costs one line, not a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (InputError, local.RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="compile|run|simulate")
+    compiling = commands.add_parser("compile", help="write the pipelines' YAML for a cluster")
+    compiling.add_argument("--to", type=Path, default=Path("build"), help="folder (default: build)")
+    compiling.add_argument(
+        "--registry", default="", help="prefix of the images, e.g. europe-docker.pkg.dev/p/r"
+    )
+    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry))
+    running = commands.add_parser("run", help="run a pipeline on this machine")
+    running.add_argument("pipeline", choices=sorted(PIPELINES))
+    running.add_argument(
+        "--root", type=Path, required=True, help="folder for state, artifacts and the report"
+    )
+    running.add_argument("--profile", choices=sorted(PROFILES), default="cluster", help="set of values")
+    running.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="one parameter")
+    running.set_defaults(command=_run)
+    simulating = commands.add_parser("simulate", help="make simulated volumes to try the suite with")
+    simulating.add_argument("folder", type=Path)
+    simulating.add_argument("--patients", type=int, default=8)
+    simulating.add_argument("--seed", type=int, default=0)
+    simulating.set_defaults(command=lambda o: simulate_patients(o.folder, patients=o.patients, seed=o.seed))
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    chosen, root = PIPELINES[options.pipeline], options.root.resolve()
+    given = parse(options.p, chosen.parameters)
+    values = {"state_uri": str(root / "state"), **PROFILES[options.profile], **given}
+    parameters = chosen.parameters(**with_absolute_paths({"volumes_uri": "", **values}))
+    chosen.validate(parameters)
+    report = local.run(options.pipeline, asdict(parameters), root)
+    print(f"\nReport:  {report / 'report.html'}\nMetrics: {report / 'metrics.json'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

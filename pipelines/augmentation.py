@@ -1,0 +1,239 @@
+"""The pipeline `augmentation`: do GAN-made, pseudo-labelled images improve a classifier of brain planes?
+
+    validate - snapshot - split - extract -+- train_classifier (all labels) --------------+
+                                           +- train_gan - generate_images -+              |
+                                           +- label fraction --------------+- rounds 0..N +- evaluate - report
+
+The same graph runs on a laptop (kfp.local) and on Kubernetes. v2 has no while loop: the rounds are a
+ParallelFor of parallelism 1 over 0..max_rounds whose gate reads the ledger; a round that is sealed or not
+wanted costs one cheap task.
+"""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.classify_images.component import classify_images
+from components.close_rounds.component import close_rounds
+from components.evaluate.component import evaluate
+from components.extract_planes.component import extract_planes
+from components.generate_images.component import generate_images
+from components.open_ledger.component import open_ledger
+from components.open_round.component import list_rounds, open_round
+from components.relabel_images.component import relabel_images
+from components.report.component import report
+from components.snapshot_volumes.component import snapshot_volumes
+from components.split_patients.component import split_patients
+from components.train_classifier.component import train_classifier, train_round
+from components.train_gan.component import train_gan
+from components.validate_parameters.component import validate_parameters
+from pipelines.tasks import GPU, Channel, lasting, on_gpu, uncached
+
+
+@dsl.pipeline(name="one-round")
+def one_round(
+    go: str,
+    number: int,
+    state_uri: str,
+    run: str,
+    owner: str,
+    architecture: str,
+    epochs: int,
+    image_size_px: int,
+    pretrained_uri: str,
+    label_fraction: float,
+    label_unit: str,
+    confidence_threshold: float,
+    relabel: str,
+    gpu_count: str,
+    gpu_node_selector: dict,
+    gpu_tolerations: list,
+    seed: int,
+    planes: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Artifact],
+    synthetic: dsl.Input[dsl.Dataset],
+) -> None:
+    """Train, classify and relabel, if the gate said so.
+
+    The condition needs a pipeline of its own: kfp.local skips one on a task of the same graph.
+    """
+    p = SimpleNamespace(**locals())
+    turn = {"number": number, "state_uri": state_uri, "run": run}
+    with dsl.If(go == "go"):
+        labelled = {"label_fraction": label_fraction, "label_unit": label_unit, "owner": owner}
+        settings = {name: getattr(p, name) for name in ("architecture", "epochs", "image_size_px")}
+        trained = train_round(
+            planes=planes,
+            splits=splits,
+            synthetic=synthetic,
+            pretrained_uri=pretrained_uri,
+            seed=seed,
+            **turn,
+            **labelled,
+            **settings,
+        )
+        classifier = on_gpu(trained, p).set_caching_options(False).outputs["classifier"]
+        scored = classify_images(synthetic=synthetic, classifier=classifier, relabel=relabel, **turn)
+        predictions = on_gpu(scored, p).set_caching_options(False).outputs["predictions"]
+        sealed = relabel_images(
+            predictions=predictions,
+            classifier=classifier,
+            owner=owner,
+            confidence_threshold=confidence_threshold,
+            relabel=relabel,
+            **turn,
+        )
+        uncached(sealed)
+
+
+def prepare(p: SimpleNamespace) -> tuple[dsl.PipelineTask, dsl.PipelineTask, Channel, Channel]:
+    """Check the parameters, list the volumes, split the patients and cut the planes."""
+    checked = uncached(validate_parameters(**vars(p)))
+    source = {"volumes_uri": p.volumes_uri, "state_uri": p.state_uri}
+    snapshot = uncached(snapshot_volumes(patient_pattern=p.patient_pattern, **source).after(checked))
+    split = lasting(split_patients(state_uri=p.state_uri, snapshot_digest=snapshot.output))
+    extracted = extract_planes(
+        snapshot_digest=snapshot.output,
+        plane_angles_deg=p.plane_angles_deg,
+        plane_spacing_mm=p.plane_spacing_mm,
+        field_of_view_mm=p.field_of_view_mm,
+        **source,
+    )
+    return checked, snapshot, lasting(extracted).outputs["planes"], split.outputs["splits"]
+
+
+def classifier_settings(p: SimpleNamespace) -> dict[str, Channel]:
+    """Return what the baseline and every round share."""
+    names = ("epochs", "image_size_px", "pretrained_uri", "seed")
+    return {"architecture": p.classifier, **{name: getattr(p, name) for name in names}}
+
+
+def synthesise(p: SimpleNamespace, planes: Channel, splits: Channel) -> tuple[Channel, Channel]:
+    """Train the GAN and sample it; return the generator and its images."""
+    names = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
+    settings = {name: getattr(p, f"gan_{name}") for name in names}
+    gan = train_gan(planes=planes, splits=splits, state_uri=p.state_uri, seed=p.seed, **settings)
+    generator = on_gpu(gan, p).outputs["generator"]
+    sampled = generate_images(generator=generator, truncations=p.truncations, images=p.images, seed=p.seed)
+    return generator, on_gpu(sampled, p).outputs["synthetic"]
+
+
+def run_rounds(p: SimpleNamespace, state: dict[str, Channel], data: dict[str, Channel]) -> dsl.ParallelFor:
+    """Try every round in turn; the gate decides which are done."""
+    names = ("label_fraction", "label_unit", "confidence_threshold", "relabel", *GPU)
+    settings = {name: getattr(p, name) for name in names}
+    numbers = list_rounds(max_rounds=p.max_rounds)
+    with dsl.ParallelFor(numbers.output, parallelism=1) as number:
+        turn = {"number": number, "owner": dsl.PIPELINE_JOB_ID_PLACEHOLDER, **state}
+        gate = uncached(open_round(**turn))
+        return one_round(go=gate.output, **turn, **classifier_settings(p), **settings, **data)
+
+
+class Findings(NamedTuple):
+    """What the pipeline returns."""
+
+    page: dsl.HTML
+    result: dsl.Artifact
+
+
+@dsl.pipeline(name="augmentation", display_name="GAN augmentation of brain planes")
+def augmentation(
+    volumes_uri: str,
+    state_uri: str,
+    run_name: str = "",
+    patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
+    plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
+    plane_spacing_mm: float = 1.0,
+    field_of_view_mm: float = 120.0,
+    classifier: str = "convnext_tiny",
+    epochs: int = 7,
+    image_size_px: int = 192,
+    pretrained_uri: str = "",
+    label_fraction: float = 0.2,
+    label_unit: str = "plane",
+    gan_kimg: float = 1200.0,
+    gan_resolution: int = 256,
+    gan_gamma: float = 25.0,
+    gan_batch: int = 0,
+    gan_channel_base: int = 0,
+    gan_mirror: bool = True,
+    gan_augment: str = "bg",
+    gan_resume_uri: str = "",
+    images: int = 16000,
+    truncations: list[float] = [0.5, 1.0],  # noqa: B006
+    confidence_threshold: float = 0.75,
+    max_rounds: int = 5,
+    patience: int = 1,
+    min_gain: float = 0.0,
+    relabel: str = "all",
+    gpu_count: str = "1",
+    gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
+    gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
+    seed: int = 0,
+) -> Findings:
+    """Extract planes, train classifier and GAN, pseudo-label in rounds, evaluate on unseen patients, report.
+
+    Args:
+        volumes_uri: Folder or gs://bucket/prefix with NRRD volumes; may end in a glob.
+        state_uri: Folder or gs://bucket/prefix for what outlives a run: splits, ledger, checkpoints.
+        run_name: Name of the ledger; empty names the run by its contents.
+        patient_pattern: Regular expression on the file name with a group `patient`.
+        plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
+        plane_spacing_mm: Distance between neighbouring planes.
+        field_of_view_mm: Side of the square window of every plane.
+        classifier: convnext_tiny or resnet18.
+        epochs: Passes of fine-tuning.
+        image_size_px: Side of the images that the classifier sees.
+        pretrained_uri: State dict for the classifier's body; empty trains from scratch.
+        label_fraction: Share of the training planes (or patients) whose label is used, (0, 1].
+        label_unit: plane or patient.
+        gan_kimg: Length of GAN training in thousands of images.
+        gan_resolution: Side of the synthetic images, a power of two.
+        gan_gamma: R1 weight; 0 takes the formula of the configuration.
+        gan_batch: Batch size; 0 takes the formula.
+        gan_channel_base: Network width; 0 takes the formula.
+        gan_mirror: Whether the GAN also sees mirrored planes.
+        gan_augment: Adaptive augmentation: none, bg or bgc.
+        gan_resume_uri: Generator folder to start from.
+        images: Synthetic images in all.
+        truncations: Truncation psi values that share the images.
+        confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
+        max_rounds: Most rounds with pseudo-labels, after round 0.
+        patience: Rounds without gain on the validation patients before stopping.
+        min_gain: Fall of the validation loss that counts as a gain, in nats.
+        relabel: all (judge the whole pool each round) or remaining (the notebook).
+        gpu_count: GPUs of a GPU task, as text.
+        gpu_node_selector: Labels of the GPU nodes.
+        gpu_tolerations: Tolerations for the GPU nodes.
+        seed: Seed of everything random.
+
+    """
+    p = SimpleNamespace(**locals())
+    checked, snapshot, planes, splits = prepare(p)
+    supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p))
+    generator, synthetic = synthesise(p, planes, splits)
+    opened = open_ledger(
+        state_uri=state_uri,
+        run_name=run_name,
+        fingerprint=checked.outputs["Output"],
+        snapshot_digest=snapshot.output,
+        parameters=checked.outputs["parameters"],
+        splits=splits,
+    )
+    state = {"state_uri": state_uri, "run": uncached(opened).output}
+    rounds = run_rounds(p, state, {"planes": planes, "splits": splits, "synthetic": synthetic})
+    real = {"planes": planes, "splits": splits, "supervised": on_gpu(supervised, p).outputs["classifier"]}
+    closed = close_rounds(supervised=real["supervised"], **state).after(rounds)
+    evaluated = evaluate(rounds_digest=uncached(closed).output, seed=seed, **real, **state)
+    written = report(
+        parameters=checked.outputs["parameters"],
+        generator=generator,
+        synthetic=synthetic,
+        evaluation=on_gpu(evaluated, p).outputs["evaluation"],
+        snapshot_digest=snapshot.output,
+        **real,
+        **state,
+    )
+    uncached(written)
+    return Findings(page=written.outputs["page"], result=written.outputs["result"])

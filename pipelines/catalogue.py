@@ -1,0 +1,28 @@
+"""The pipelines of the suite: graph, parameters, the check that precedes it, and the files it ends in."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components.validate_parameters.stage import Parameters, validate
+from pipelines.augmentation import augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A graph and what the command line must know of it."""
+
+    graph: Any  # a kfp pipeline
+    parameters: type
+    validate: Callable[[Any], None]
+    outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report
+
+
+PIPELINES = {
+    "augmentation": Pipeline(
+        graph=augmentation,
+        parameters=Parameters,
+        validate=validate,
+        outputs={"page": "report.html", "result": "metrics.json"},
+    ),
+}

@@ -1,0 +1,165 @@
+"""Runs a pipeline in this machine's processes with kfp.local: the same graph, no cluster.
+
+    ROOT/report/      report.html and metrics.json of the last finished run, replaced as one
+    ROOT/state/       splits, ledgers, checkpoints (the default state_uri)
+    ROOT/artifacts/   what stages wrote
+    ROOT/.cache/      which stage wrote what, a folder for each version of the code
+    ROOT/run.log      KFP's own log of the last run
+
+Killing a run loses nothing: the same command goes on where it stopped.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kfp import local
+
+from components.shared import planes, progress
+from components.shared.code import code_digest
+from components.shared.faults import InputError
+from pipelines.catalogue import PIPELINES
+from pipelines.terminal import EventFile, Terminal
+
+_LAST_FILES = (planes.INDEX, "classifier.json", "generator.json")  # each is written after all else
+
+
+class RunError(RuntimeError):
+    """Raised when a stage failed; the message holds the stage's own line."""
+
+
+def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
+    """Run a pipeline to its end and return the folder of its report."""
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        drop_broken_entries(cache_folder(root))
+        events = EventFile(root / "events.jsonl")
+        (root / "arguments.json").write_text(json.dumps(dict(arguments)))
+        terminal = Terminal()
+        if _work(pipeline, root, events, terminal) != 0:
+            reason = terminal.errors[-1] if terminal.errors else f"see the log {root / 'run.log'}"
+            raise RunError(reason)
+        return publish(json.loads((root / "outputs.json").read_text()), root)
+
+
+def _work(pipeline: str, root: Path, events: EventFile, terminal: Terminal) -> int:
+    """Run the graph in a process of its own, so that KFP's log and its threads stay out of the way."""
+    command = [sys.executable, "-m", "pipelines.local", pipeline, str(root)]
+    environment = os.environ | {
+        progress.EVENTS: str(events.path),
+        progress.PARENT: str(os.getpid()),
+        progress.LOCK: str(root / ".stages.lock"),
+    }
+    with (root / "run.log").open("w") as log:
+        worker = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603
+        while worker.poll() is None:
+            time.sleep(0.2)
+            for event in events.read():
+                terminal.show(event)
+    for event in events.read():
+        terminal.show(event)
+    return worker.returncode
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold ROOT for one run, and wait for the last stages of a killed one to notice."""
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"--root {root}: in use by another run; valid: wait for it, or another folder"
+            ) from error
+        with (root / ".stages.lock").open("w") as stages:
+            fcntl.flock(stages, fcntl.LOCK_EX)
+        yield
+
+
+def cache_folder(root: Path) -> Path:
+    """Where this version of the code keeps its cache: edited code never finds results of other code."""
+    return root / ".cache" / code_digest()[:16]
+
+
+def drop_broken_entries(cache: Path) -> None:
+    """Forget cache entries whose artifacts are no longer whole; kfp.local looks at their path alone."""
+    for entry in cache.glob("*.json"):
+        artifacts = [v for v in json.loads(entry.read_text()).values() if isinstance(v, dict) and "uri" in v]
+        if not all(is_whole(Path(artifact["uri"])) for artifact in artifacts):
+            entry.unlink()
+
+
+def is_whole(artifact: Path) -> bool:
+    """Tell whether an artifact is all there: a file with content, or a folder with its last file."""
+    if artifact.is_file():
+        return artifact.stat().st_size > 0
+    if (artifact / planes.ARCHIVE).exists() or (artifact / planes.SETTINGS).exists():
+        return planes.is_whole(artifact)
+    return any((artifact / name).is_file() for name in _LAST_FILES)
+
+
+def publish(outputs: Mapping[str, str], root: Path) -> Path:
+    """Copy the pipeline's outputs to ROOT/report, replacing the former report in one step."""
+    fresh = root / f".report-{uuid.uuid4().hex}"
+    fresh.mkdir()
+    for name, path in outputs.items():
+        shutil.copyfile(path, fresh / name)
+    report, old = root / "report", root / f".report-old-{uuid.uuid4().hex}"
+    if report.exists():
+        report.rename(old)
+    fresh.rename(report)
+    shutil.rmtree(old, ignore_errors=True)
+    return report
+
+
+def work(pipeline: str, root: Path) -> None:
+    """Run the graph in this process and write where its outputs are."""
+    _announce_cache_hits()
+    progress.die_with_parent()
+    chosen = PIPELINES[pipeline]
+    graph = chosen.graph
+    _drop_retries(graph.pipeline_spec)
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(root / "artifacts"),
+        enable_caching=True,
+        cache_root=str(cache_folder(root)),
+    )
+    task = graph(**json.loads((root / "arguments.json").read_text()))
+    outputs = {file: task.outputs[name].path for name, file in chosen.outputs.items()}
+    (root / "outputs.json").write_text(json.dumps(outputs))
+
+
+def _drop_retries(spec: Any) -> None:
+    """Take the cluster's retries out: here they would only make a person wait for the same error."""
+    for dag in [spec.root.dag, *(component.dag for component in spec.components.values())]:
+        for task in dag.tasks.values():
+            task.ClearField("retry_policy")
+
+
+def _announce_cache_hits() -> None:
+    """Turn kfp.local's log line about a cache hit into an event; there is no other sign of it."""
+    make_record = logging.getLogRecordFactory()
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        words = record.getMessage().split()
+        if words[2:4] == ["cache", "hit"]:
+            progress.emit(words[1].replace("-", "_"), "cached")
+        return record
+
+    logging.setLogRecordFactory(factory)
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], Path(sys.argv[2]))

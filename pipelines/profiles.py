@@ -1,0 +1,36 @@
+"""Sets of parameter values; `-p` still overrides any of them."""
+
+from typing import Any
+
+# Two cores, 20 minutes: small networks, coarse planes. The graph is the same.
+LAPTOP: dict[str, Any] = {
+    "plane_angles_deg": [-20, -10, 0, 10, 20],
+    "plane_spacing_mm": 2.5,
+    "classifier": "resnet18",
+    "epochs": 6,
+    "image_size_px": 64,
+    "gan_kimg": 10.0,
+    "gan_resolution": 32,
+    "gan_gamma": 0.0,
+    "gan_batch": 32,
+    "gan_channel_base": 2048,
+    "images": 1000,
+    "max_rounds": 3,
+    "gpu_count": "0",
+}
+
+# Minutes on simulated volumes: it proves the flow, not image quality. relabel=all never uses the pool up and
+# patience 2 cannot stop before round 2, so round 0 and two pseudo-label rounds always run.
+DEMO: dict[str, Any] = LAPTOP | {
+    "plane_angles_deg": [-15, 0, 15],
+    "plane_spacing_mm": 4.0,
+    "epochs": 4,
+    "gan_kimg": 2.0,
+    "gan_channel_base": 1024,
+    "images": 400,
+    "relabel": "all",
+    "patience": 2,
+    "max_rounds": 2,
+}
+
+PROFILES: dict[str, dict[str, Any]] = {"cluster": {}, "laptop": LAPTOP, "demo": DEMO}

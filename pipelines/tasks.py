@@ -1,0 +1,32 @@
+"""How tasks run on a cluster: on GPU nodes, retried, cached or not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from kfp import dsl, kubernetes
+
+GPU = ("gpu_count", "gpu_node_selector", "gpu_tolerations")
+Channel = Any  # a pipeline parameter or a task's output, known when the graph runs
+
+
+def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
+    """Ask for GPUs, shared memory for data loading, and retries that outlast any preemption."""
+    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(p.gpu_count)
+    kubernetes.add_node_selector_json(task, p.gpu_node_selector)
+    kubernetes.add_toleration_json(task, p.gpu_tolerations)
+    kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
+    return lasting(task)
+
+
+def lasting(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Retry a task whose pod is lost.
+
+    Argo measures the longest back-off from the first attempt's start, so a short one would forbid the
+    retry of exactly the long tasks that need it.
+    """
+    return task.set_retry(num_retries=5, backoff_duration="60s", backoff_factor=2, backoff_max_duration="30d")
+
+
+def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Run a task anew in every run: it reads or writes state that no cache key sees."""
+    return lasting(task).set_caching_options(enable_caching=False)
