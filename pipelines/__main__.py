@@ -9,10 +9,9 @@ from pathlib import Path
 from components.shared.phantom import simulate_patients
 
 from components.shared.faults import InputError
-from pipelines import local
+from pipelines import local, profiles
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compile_all
-from pipelines.profiles import PROFILES
 from pipelines.submission import parse, with_absolute_paths
 
 
@@ -41,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--root", type=Path, required=True, help="folder for state, artifacts and the report"
     )
-    running.add_argument("--profile", choices=sorted(PROFILES), default="cluster", help="set of values")
+    running.add_argument("--profile", choices=sorted(profiles.PROFILES), default="cluster", help="set of values")
     running.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="one parameter")
     running.set_defaults(command=_run)
     simulating = commands.add_parser("simulate", help="make simulated volumes to try the suite with")
@@ -55,8 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     chosen, root = PIPELINES[options.pipeline], options.root.resolve()
     given = parse(options.p, chosen.parameters)
-    values = {"state_uri": str(root / "state"), **PROFILES[options.profile], **given}
-    parameters = chosen.parameters(**with_absolute_paths({"volumes_uri": "", **values}))
+    values = profiles.values(options.profile, chosen.parameters)
+    absent = {"volumes_uri": "", "classifiers_uri": "", "state_uri": str(root / "state")}
+    defaults = {name: value for name, value in absent.items() if name in chosen.parameters.__annotations__}
+    parameters = chosen.parameters(**with_absolute_paths({**defaults, **values, **given}))
     chosen.validate(parameters)
     report = local.run(options.pipeline, asdict(parameters), root)
     print(f"\nReport:  {report / 'report.html'}\nMetrics: {report / 'metrics.json'}")

@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.validate_parameters.application import ApplyParameters, validate_application
 from components.validate_parameters.stage import Parameters, validate
+from pipelines.application import apply
 from pipelines.augmentation import augmentation
 
 
@@ -19,6 +21,12 @@ class Pipeline:
 
 
 PIPELINES = {
+    "apply": Pipeline(
+        graph=apply,
+        parameters=ApplyParameters,
+        validate=validate_application,
+        outputs={"page": "report.html", "result": "metrics.json"},
+    ),
     "augmentation": Pipeline(
         graph=augmentation,
         parameters=Parameters,

@@ -31,7 +31,8 @@ from components.shared.faults import InputError
 from pipelines.catalogue import PIPELINES
 from pipelines.terminal import EventFile, Terminal
 
-_LAST_FILES = (planes.INDEX, "classifier.json", "generator.json")  # each is written after all else
+# Each is written after all else in its folder.
+_LAST_FILES = (planes.INDEX, "classifier.json", "generator.json", "predictions.csv", "evaluation.json")
 
 
 class RunError(RuntimeError):

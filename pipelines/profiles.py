@@ -1,5 +1,6 @@
 """Sets of parameter values; `-p` still overrides any of them."""
 
+from dataclasses import fields
 from typing import Any
 
 # Two cores, 20 minutes: small networks, coarse planes. The graph is the same.
@@ -34,3 +35,9 @@ DEMO: dict[str, Any] = LAPTOP | {
 }
 
 PROFILES: dict[str, dict[str, Any]] = {"cluster": {}, "laptop": LAPTOP, "demo": DEMO}
+
+
+def values(profile: str, declared: type) -> dict[str, Any]:
+    """Return a profile's values for the parameters that a pipeline declares."""
+    names = {field.name for field in fields(declared)}
+    return {name: value for name, value in PROFILES[profile].items() if name in names}

@@ -85,7 +85,7 @@ def summarise(
     }
 
 
-def read_predictions(path: Path) -> list[dict[str, str]]:
-    """Read predictions.csv of classify_images."""
-    with path.open(newline="") as file:
+def read_predictions(folder: Path) -> list[dict[str, str]]:
+    """Read what classify_images wrote."""
+    with (folder / "predictions.csv").open(newline="") as file:
         return list(csv.DictReader(file))

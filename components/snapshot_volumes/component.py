@@ -6,7 +6,9 @@ from components.shared.images import CPU_IMAGE
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def snapshot_volumes(volumes_uri: str, patient_pattern: str, state_uri: str) -> str:
+def snapshot_volumes(
+    volumes_uri: str, patient_pattern: str, state_uri: str, minimum_patients: int = 3
+) -> str:
     """List the volumes; return a digest that changes exactly when a name or a content does."""
     from components.shared.progress import stage
     from components.snapshot_volumes.stage import Config, snapshot

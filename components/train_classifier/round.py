@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.shared.classifier import read_about
+from components.shared.classifier import describe
 from components.shared.lease import lease
 from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
@@ -32,7 +32,7 @@ def train_round(
     """
     with lease(ledger.uri, owner):
         if ledger.fetch_classifier(round_name(number), out):
-            return read_about(out)
+            return describe(out)
         accepted = accepted_labels(ledger, number)
         pseudo = PseudoLabels(images=synthetic, labels=accepted) if accepted else None
         about = train_classifier(config, planes, splits, pseudo, out, progress)

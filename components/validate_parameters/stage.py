@@ -90,60 +90,62 @@ def validate(parameters: Parameters) -> None:
 def check_places(p: Parameters) -> None:
     """Check where things are and what they run on."""
     named = re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None
-    _require(p, "volumes_uri", bool(p.volumes_uri), "a folder or gs://bucket/prefix with NRRD volumes")
-    _require(p, "state_uri", bool(p.state_uri), "a folder or gs://bucket/prefix that outlives the run")
-    _require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
-    _require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
+    require(p, "volumes_uri", bool(p.volumes_uri), "a folder or gs://bucket/prefix with NRRD volumes")
+    require(p, "state_uri", bool(p.state_uri), "a folder or gs://bucket/prefix that outlives the run")
+    require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
+    require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
 
 
-def check_planes(p: Parameters) -> None:
-    """Check how planes are cut."""
+def check_planes(p: Any) -> None:
+    """Check how planes are cut, in the parameters of any pipeline that cuts them."""
     angles = sorted(p.plane_angles_deg)
     symmetric = 0 in angles and angles == sorted(-angle for angle in angles)
     distinct = len(set(angles)) == len(angles) and all(abs(angle) <= 45 for angle in angles)
     valid = "distinct angles within +-45, symmetric about 0 and with 0 among them"
-    _require(p, "plane_angles_deg", symmetric and distinct, valid)
-    _require(p, "plane_spacing_mm", 0.1 <= p.plane_spacing_mm <= 50, "0.1 to 50 mm")
-    _require(p, "field_of_view_mm", 10 <= p.field_of_view_mm <= 500, "10 to 500 mm")
+    require(p, "plane_angles_deg", symmetric and distinct, valid)
+    require(p, "plane_spacing_mm", 0.1 <= p.plane_spacing_mm <= 50, "0.1 to 50 mm")
+    require(p, "field_of_view_mm", 10 <= p.field_of_view_mm <= 500, "10 to 500 mm")
 
 
 def check_classifier(p: Parameters) -> None:
     """Check how classifiers are trained."""
-    _require_one_of(p, "classifier", CLASSIFIERS)
-    _require(p, "epochs", 1 <= p.epochs <= 1000, "1 to 1000")
-    _require(p, "image_size_px", 32 <= p.image_size_px <= 512, "32 to 512")
-    _require(p, "label_fraction", 0 < p.label_fraction <= 1, "above 0 and at most 1, e.g. 0.2")
-    _require_one_of(p, "label_unit", LABEL_UNITS)
+    require_one_of(p, "classifier", CLASSIFIERS)
+    require(p, "epochs", 1 <= p.epochs <= 1000, "1 to 1000")
+    require(p, "image_size_px", 32 <= p.image_size_px <= 512, "32 to 512")
+    require(p, "label_fraction", 0 < p.label_fraction <= 1, "above 0 and at most 1, e.g. 0.2")
+    require_one_of(p, "label_unit", LABEL_UNITS)
 
 
 def check_gan(p: Parameters) -> None:
     """Check how the GAN is trained and sampled."""
     batch, base, psis = p.gan_batch, p.gan_channel_base, list(p.truncations)
-    _require(p, "gan_kimg", 0.1 <= p.gan_kimg <= 100_000, "0.1 to 100000")
-    _require_one_of(p, "gan_resolution", GAN_RESOLUTIONS)
-    _require(p, "gan_gamma", 0 <= p.gan_gamma <= 10_000, "0 (the formula) to 10000")
-    _require(p, "gan_batch", batch == 0 or 4 <= batch <= 512, "0 (the formula) or 4 to 512")
-    _require(p, "gan_channel_base", base == 0 or 256 <= base <= 65536, "0 (the formula) or 256 to 65536")
-    _require_one_of(p, "gan_augment", AUGMENTATIONS)
+    require(p, "gan_kimg", 0.1 <= p.gan_kimg <= 100_000, "0.1 to 100000")
+    require_one_of(p, "gan_resolution", GAN_RESOLUTIONS)
+    require(p, "gan_gamma", 0 <= p.gan_gamma <= 10_000, "0 (the formula) to 10000")
+    require(p, "gan_batch", batch == 0 or 4 <= batch <= 512, "0 (the formula) or 4 to 512")
+    require(p, "gan_channel_base", base == 0 or 256 <= base <= 65536, "0 (the formula) or 256 to 65536")
+    require_one_of(p, "gan_augment", AUGMENTATIONS)
     distinct = bool(psis) and len(set(psis)) == len(psis)
-    _require(p, "truncations", distinct and all(0 < psi <= 2 for psi in psis), "distinct psi in (0, 2]")
-    _require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
+    require(p, "truncations", distinct and all(0 < psi <= 2 for psi in psis), "distinct psi in (0, 2]")
+    require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
 
 
 def check_rounds(p: Parameters) -> None:
     """Check the pseudo-label loop."""
-    _require(p, "confidence_threshold", 0 <= p.confidence_threshold < 1, "at least 0 and below 1, e.g. 0.75")
-    _require(p, "max_rounds", 1 <= p.max_rounds <= 50, "1 to 50")
-    _require(p, "patience", 1 <= p.patience <= 50, "1 to 50")
-    _require(p, "min_gain", 0 <= p.min_gain <= 1, "0 to 1 nats")
-    _require_one_of(p, "relabel", (ALL, REMAINING))
-    _require(p, "seed", 0 <= p.seed < 2**31, "0 to 2147483647")
+    require(p, "confidence_threshold", 0 <= p.confidence_threshold < 1, "at least 0 and below 1, e.g. 0.75")
+    require(p, "max_rounds", 1 <= p.max_rounds <= 50, "1 to 50")
+    require(p, "patience", 1 <= p.patience <= 50, "1 to 50")
+    require(p, "min_gain", 0 <= p.min_gain <= 1, "0 to 1 nats")
+    require_one_of(p, "relabel", (ALL, REMAINING))
+    require(p, "seed", 0 <= p.seed < 2**31, "0 to 2147483647")
 
 
-def _require_one_of(p: Parameters, name: str, choices: Sequence[object]) -> None:
-    _require(p, name, getattr(p, name) in choices, " or ".join(map(str, choices)))
+def require_one_of(p: object, name: str, choices: Sequence[object]) -> None:
+    """Refuse a parameter that is none of the choices."""
+    require(p, name, getattr(p, name) in choices, " or ".join(map(str, choices)))
 
 
-def _require(p: Parameters, name: str, holds: bool, valid: str) -> None:
+def require(p: object, name: str, holds: bool, valid: str) -> None:
+    """Refuse a parameter for which a condition does not hold, naming what would be valid."""
     if not holds:
         raise InputError(f"{name}={getattr(p, name)}: not usable; valid: {valid}")

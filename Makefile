@@ -1,0 +1,40 @@
+# Few verbs, the same here and in CI. `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml stylegan2-ada-pytorch/pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt -e stylegan2-ada-pytorch -e '.[train,dev]'
+	touch $(READY)
+
+demo: $(READY) ## run the whole study on volumes simulated on the spot
+	$(BIN)/python -m pipelines simulate demo/volumes --patients 8
+	$(BIN)/python -m pipelines run augmentation --root demo --profile demo -p volumes_uri=demo/volumes
+
+test: $(READY) ## run the tests that take minutes
+	$(BIN)/python -m pytest
+
+test-slow: $(READY) ## run the tests that take many minutes, on ../shared/data where it is present
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+compile: $(READY) ## write build/*.yaml for a KFP server
+	$(BIN)/python -m pipelines compile --to build
+
+clean: ## remove what these verbs made
+	rm -rf .venv build demo
+
+.PHONY: help demo test test-slow lint format compile clean

@@ -1,0 +1,42 @@
+"""The parameters of pipeline `apply`, and what they may be."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from components.shared import snapshots
+from components.shared.trained import find_classifiers, refuse_seen_patients
+from components.validate_parameters.stage import Parameters, check_planes, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyParameters:
+    """The dials of pipeline `apply`."""
+
+    volumes_uri: str
+    classifiers_uri: str  # {state_uri}/{run}/published, or one classifier's folder
+    state_uri: str
+    patient_pattern: str = Parameters.patient_pattern
+    plane_angles_deg: Sequence[float] = Parameters.plane_angles_deg
+    plane_spacing_mm: float = Parameters.plane_spacing_mm
+    field_of_view_mm: float = Parameters.field_of_view_mm
+    gpu_count: str = "1"
+    gpu_node_selector: dict[str, str] = field(
+        default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+    )
+    gpu_tolerations: list[dict[str, str]] = field(
+        default_factory=lambda: [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    )
+    seed: int = 0
+
+
+def validate_application(p: ApplyParameters) -> None:
+    """Raise InputError for the first parameter that cannot be used, or for a patient that a model has seen."""
+    valid = "the folder `published` of a finished run, or one classifier's folder"
+    require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
+    check_planes(p)
+    found = snapshots.check(p.volumes_uri, p.patient_pattern, minimum_patients=1)
+    with tempfile.TemporaryDirectory() as folder:
+        models = find_classifiers(p.classifiers_uri, Path(folder))
+        refuse_seen_patients(models, {entry.patient for entry in found})
