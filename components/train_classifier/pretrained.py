@@ -19,7 +19,7 @@ def start_from(uri: str, network: nn.Module, architecture: str) -> dict[str, Any
     """Load the weights at uri into network; tell what they were and whether their head was kept."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / Path(uri).name
-        storage.download(uri, path)
+        _fetch(uri, path)
         state = _read(uri, path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     own = network.state_dict()
@@ -29,6 +29,13 @@ def start_from(uri: str, network: nn.Module, architecture: str) -> dict[str, Any
     _require_fit(uri, architecture, body, own if kept else {n: v for n, v in own.items() if n not in head})
     network.load_state_dict(body, strict=False)
     return {"name": Path(uri).name, "digest": digest, "head": "kept" if kept else "replaced"}
+
+
+def _fetch(uri: str, path: Path) -> None:
+    try:
+        storage.download(uri, path)
+    except FileNotFoundError:
+        raise InputError(f"pretrained_uri: {uri} is not there; valid: a file or object of weights") from None
 
 
 def _read(uri: str, path: Path) -> Mapping[str, Tensor]:

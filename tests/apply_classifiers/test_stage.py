@@ -1,0 +1,60 @@
+import csv
+import json
+
+import pytest
+import torch
+
+from components.apply_classifiers.stage import METRICS, PREDICTIONS, Config, apply_classifiers
+from components.shared import classifier as classifiers
+from components.shared.classifier import Classifier
+from components.shared.faults import InputError
+from components.shared.planes import CLASSES, UNCERTAIN
+from tests.drawn_planes import SIDE, write_planes
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("supervised", "round_002")}
+    for seed, folder in enumerate(folders.values()):
+        torch.manual_seed(seed)
+        network = classifiers.build("resnet18", 3)
+        model = Classifier(
+            network=network,
+            architecture="resnet18",
+            classes=CLASSES,
+            size_px=SIDE,
+            patients_seen=["a", "b"] if seed else ["a"],
+        )
+        classifiers.save(model, {}, folder)
+    return folders
+
+
+def test_every_plane_by_every_classifier_and_metrics_of_the_known_ones(models, tmp_path):
+    planes = write_planes(tmp_path / "planes", ["x", "y"], per_class=2, classes=(*CLASSES, UNCERTAIN))
+    result = apply_classifiers(Config(), planes, models, tmp_path)
+    assert json.loads((tmp_path / METRICS).read_text()) == result
+    assert result["patients"] == ["x", "y"]
+    assert sum(result["planes"].values()) == 12
+    assert {sum(sum(row) for row in m["confusion"]["matrix"]) for m in result["models"].values()} == {12}
+    with (tmp_path / PREDICTIONS).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["classifier"], line["image"]) for line in lines] == [
+        (name, row.image) for name in models for row in planes.rows
+    ]
+    assert {line["label"] for line in lines} == {*CLASSES, UNCERTAIN}
+    assert all(float(line[line["predicted"]]) == float(line["confidence"]) for line in lines)
+
+
+def test_scans_without_a_known_label_get_classes_and_no_metrics(models, tmp_path):
+    planes = write_planes(tmp_path / "planes", ["x"], per_class=2, classes=[""])
+    assert apply_classifiers(Config(), planes, models, tmp_path)["models"] == {
+        "supervised": None,
+        "round_002": None,
+    }
+
+
+def test_patients_a_model_has_seen_are_refused_with_both_names(models, tmp_path):
+    planes = write_planes(tmp_path / "planes", ["b", "x"], per_class=1)
+    with pytest.raises(InputError, match="classifier round_002: was trained on b,"):
+        apply_classifiers(Config(), planes, models, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,66 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from components.evaluate.stage import EVALUATION, Config, evaluate
+from components.shared.faults import InputError
+from components.shared.planes import CORONAL, NOISE, SAGITTAL
+from components.shared.splits import TEST, TRAIN, VALIDATION
+from components.train_classifier.stage import Config as Training
+from components.train_classifier.stage import train_classifier
+from tests.drawn_planes import SPLITS, splits_of, write_planes
+
+TRAINING = Training(
+    architecture="resnet18", epochs=6, size_px=32, batch=12, learning_rate=3e-3, label_fraction=1.0
+)
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory):
+    return write_planes(tmp_path_factory.mktemp("planes"), sorted(SPLITS.sides))
+
+
+@pytest.fixture(scope="module")
+def models(planes, tmp_path_factory):
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("supervised", "round_000")}
+    train_classifier(TRAINING, planes, SPLITS, None, folders["supervised"])
+    few = replace(TRAINING, epochs=1, size_px=24, label_fraction=0.2, learning_rate=1e-5)
+    train_classifier(few, planes, SPLITS, None, folders["round_000"])
+    return folders
+
+
+def test_a_trained_model_beats_an_untrained_one_on_the_same_test_planes(planes, models, tmp_path):
+    result = evaluate(Config(), planes, SPLITS, models, tmp_path)
+    assert json.loads((tmp_path / EVALUATION).read_text()) == result
+    assert result["patients"] == ["t", "u"]
+    assert result["planes"] == {CORONAL: 16, SAGITTAL: 16, NOISE: 16}
+    trained, untrained = result["models"]["supervised"], result["models"]["round_000"]
+    assert trained["balanced_accuracy"] > 0.9 > untrained["accuracy"]
+    assert trained["balanced_accuracy_interval"][1] <= 1
+    assert trained["per_patient"].keys() == {"t", "u"}
+
+
+def test_noise_is_told_by_its_grey_level_here(planes, models, tmp_path):
+    result = evaluate(Config(), planes, SPLITS, models, tmp_path)
+    assert {metrics["noise_by_grey"] for metrics in result["models"].values()} == {1.0}
+
+
+def test_twice_is_the_same_bytes_and_progress_ends(planes, models, tmp_path):
+    events = []
+    for name in "12":
+        evaluate(Config(), planes, SPLITS, models, tmp_path / name, lambda *event: events.append(event))
+    assert (tmp_path / "1" / EVALUATION).read_bytes() == (tmp_path / "2" / EVALUATION).read_bytes()
+    assert events[-1] == (96, 96)
+
+
+def test_a_model_that_saw_a_test_patient_is_refused_by_name(planes, models, tmp_path):
+    moved = splits_of({**SPLITS.sides, "a": TEST})
+    with pytest.raises(InputError, match="model supervised: made from patients a,"):
+        evaluate(Config(), planes, moved, models, tmp_path)
+
+
+def test_planes_without_a_test_patient_are_refused(planes, models, tmp_path):
+    nobody = splits_of({**dict.fromkeys("abctu", TRAIN), "v": VALIDATION})
+    with pytest.raises(InputError, match="holds none of a test patient"):
+        evaluate(Config(), planes, nobody, models, tmp_path)

@@ -1,0 +1,74 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from components.shared.classifier import build
+from components.shared.faults import InputError
+from components.train_classifier.pretrained import start_from
+
+
+@pytest.fixture(scope="module")
+def donor() -> nn.Module:
+    torch.manual_seed(7)
+    return build("resnet18", 10)
+
+
+@pytest.mark.parametrize("name", ["resnet18.pth", "resnet18.safetensors"])
+def test_the_body_is_taken_and_a_head_of_another_size_replaced(tmp_path, donor, name):
+    path = tmp_path / name
+    (torch.save if name.endswith("pth") else save_file)(donor.state_dict(), path)
+    network = build("resnet18", 3)
+    head = network.state_dict()["fc.weight"].clone()
+    about = start_from(str(path), network, "resnet18")
+    assert about["name"] == name
+    assert about["head"] == "replaced"
+    assert torch.equal(
+        network.state_dict()["layer1.0.conv1.weight"], donor.state_dict()["layer1.0.conv1.weight"]
+    )
+    assert torch.equal(network.state_dict()["fc.weight"], head)
+
+
+def test_a_head_of_the_same_size_is_kept(tmp_path, donor):
+    save_file(donor.state_dict(), tmp_path / "w.safetensors")
+    network = build("resnet18", 10)
+    assert start_from(str(tmp_path / "w.safetensors"), network, "resnet18")["head"] == "kept"
+    assert torch.equal(network.state_dict()["fc.weight"], donor.state_dict()["fc.weight"])
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+@pytest.mark.parametrize("name", ["bomb.pth", "noise.pth", "noise.safetensors"])
+def test_what_is_no_state_dict_is_refused_and_never_executed(tmp_path, name, capsys):
+    path = tmp_path / name
+    if name.startswith("bomb"):
+        torch.save({"w": Bomb()}, path)
+    else:
+        path.write_bytes(b"no weights at all")
+    with pytest.raises(InputError, match=f"pretrained_uri: .*{name} cannot be read"):
+        start_from(str(path), build("resnet18", 3), "resnet18")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_a_list_is_no_state_dict(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(InputError, match="holds no state dict"):
+        start_from(str(tmp_path / "list.pth"), build("resnet18", 3), "resnet18")
+
+
+def test_weights_of_another_architecture_are_refused_by_name(tmp_path, donor):
+    save_file(donor.state_dict(), tmp_path / "w.safetensors")
+    with torch.device("meta"):
+        network = build("convnext_tiny", 3)
+    with pytest.raises(
+        InputError, match=r"does not fit convnext_tiny at .*valid: a state dict of torchvision"
+    ):
+        start_from(str(tmp_path / "w.safetensors"), network, "convnext_tiny")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"pretrained_uri: .*none\.pth is not there"):
+        start_from(str(tmp_path / "none.pth"), build("resnet18", 3), "resnet18")
