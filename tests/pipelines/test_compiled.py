@@ -1,0 +1,141 @@
+"""What the compiled pipelines ask of a cluster."""
+
+import subprocess
+import sys
+from typing import get_type_hints
+
+import pytest
+import yaml
+
+GPU_TASKS = {"train-classifier", "train-gan", "generate-images", "train-round", "classify-images", "evaluate"}
+LOOP_TASKS = {"open-round", "train-round", "classify-images", "relabel-images"}
+WEEK_S = 7 * 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Compile in a process of its own: kfp warns, and here warnings are errors."""
+    folder = tmp_path_factory.mktemp("build")
+    command = [sys.executable, "-m", "pipelines", "compile", "--to", str(folder), "--registry", "example.org/r"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def spec(compiled):
+    return list(yaml.safe_load_all((compiled / "augmentation.yaml").read_text()))[0]
+
+
+@pytest.fixture(scope="module")
+def platform(compiled):
+    document = list(yaml.safe_load_all((compiled / "augmentation.yaml").read_text()))[1]
+    return document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks(spec):
+    dags = [spec["root"]["dag"], *(c["dag"] for c in spec["components"].values() if "dag" in c)]
+    return {name: task for dag in dags for name, task in dag["tasks"].items()}
+
+
+def executors(spec):
+    return spec["deploymentSpec"]["executors"]
+
+
+def test_small_enough_to_submit(compiled):
+    assert {path.name for path in compiled.iterdir()} == {"augmentation.yaml", "apply.yaml"}
+    assert all(path.stat().st_size < 100_000 for path in compiled.iterdir())
+
+
+def test_every_gpu_task_asks_for_its_gpus_by_a_text_parameter(spec):
+    for name in GPU_TASKS:
+        accelerator = executors(spec)[f"exec-{name}"]["container"]["resources"]["accelerator"]
+        assert accelerator["resourceType"] == "nvidia.com/gpu"
+        assert "gpu_count" in accelerator["resourceCount"]
+    assert spec["root"]["inputDefinitions"]["parameters"]["gpu_count"]["parameterType"] == "STRING"
+
+
+def test_only_gpu_tasks_run_on_gpu_nodes(platform):
+    placed = {name.removeprefix("exec-") for name, executor in platform.items() if "nodeSelector" in executor}
+    assert placed == GPU_TASKS
+
+
+def test_gpu_tasks_have_selector_tolerations_and_shared_memory(platform):
+    for name in GPU_TASKS:
+        executor = platform[f"exec-{name}"]
+        assert "gpu_node_selector" in str(executor["nodeSelector"]["nodeSelectorJson"])
+        assert "gpu_tolerations" in str(executor["tolerations"][0]["tolerationJson"])
+        assert executor["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+        assert executor["emptyDirMounts"][0]["medium"] == "Memory"
+
+
+def test_selector_and_tolerations_are_not_empty_by_default(spec):
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    assert inputs["gpu_node_selector"]["defaultValue"]
+    assert inputs["gpu_tolerations"]["defaultValue"]
+
+
+def test_every_task_that_works_is_retried_for_longer_than_a_week(spec):
+    containers = {name for name, task in tasks(spec).items() if f"exec-{name}" in executors(spec)}
+    for name in containers - {"list-rounds"}:
+        policy = tasks(spec)[name]["retryPolicy"]
+        assert policy["maxRetryCount"] >= 1
+        assert float(policy["backoffMaxDuration"].rstrip("s")) > WEEK_S
+        assert float(policy["backoffFactor"]).is_integer()
+
+
+def test_loop_and_state_tasks_are_never_cached(spec):
+    never = LOOP_TASKS | {"snapshot-volumes", "report", "open-ledger", "close-rounds", "validate-parameters"}
+    for name, task in tasks(spec).items():
+        if f"exec-{name}" in executors(spec):
+            assert task["cachingOptions"].get("enableCache", False) == (name not in never), name
+
+
+def test_the_loop_is_one_iterator_and_no_one_of(spec):
+    iterators = [task for task in tasks(spec).values() if "parameterIterator" in task or "artifactIterator" in task]
+    assert len(iterators) == 1
+    assert iterators[0]["iteratorPolicy"]["parallelismLimit"] == 1
+    assert "OneOf" not in yaml.safe_dump(spec)
+    assert "artifactIterator" not in yaml.safe_dump(spec)
+
+
+def test_no_parameter_may_be_absent_but_has_a_default(spec):
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    without = {name for name, value in inputs.items() if "defaultValue" not in value}
+    assert without == {"volumes_uri", "state_uri"}
+    assert not [name for name, value in inputs.items() if value.get("isOptional") and "defaultValue" not in value]
+
+
+def test_every_parameter_of_the_form_is_explained(spec):
+    assert all(value.get("description") for value in spec["root"]["inputDefinitions"]["parameters"].values())
+
+
+def test_registry_prefixes_every_image(spec):
+    images = {executor["container"]["image"] for executor in executors(spec).values()}
+    assert images == {"example.org/r/fontanelle-cpu:0.1.0", "example.org/r/fontanelle-gpu:0.1.0"}
+
+
+def test_no_stage_installs_anything_when_it_starts(compiled):
+    assert "pip install" not in (compiled / "augmentation.yaml").read_text()
+
+
+@pytest.mark.parametrize("name", ["augmentation", "apply"])
+def test_parameters_are_the_same_in_the_form_and_in_the_check(compiled, name):
+    script = "from pipelines.catalogue import PIPELINES as P; import inspect, json, dataclasses as d;"
+    script += f"p = P[{name!r}]; fields = d.fields(p.parameters);"
+    script += "form = p.graph.component_spec.inputs;"
+    script += "assert list(form) == [f.name for f in fields], set(form) ^ {f.name for f in fields};"
+    script += "made = p.parameters(**{f.name: '' for f in fields if f.default is d.MISSING and f.default_factory is d.MISSING});"
+    script += "norm = lambda v: json.loads(json.dumps(v));"
+    script += "differ = [k for k, v in form.items() if v.default is not None and norm(v.default) != norm(getattr(made, k))];"
+    script += "assert not differ, differ"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_declared_types_are_those_that_the_command_line_parses():
+    from components.validate_parameters.stage import Parameters
+
+    allowed = {"str", "int", "float", "bool", "Sequence[float]", "dict[str, str]", "list[dict[str, str]]"}
+    hints = get_type_hints(Parameters).values()
+    names = {getattr(h, "__name__", "") if not getattr(h, "__args__", ()) else str(h).split(".")[-1] for h in hints}
+    assert names <= allowed
