@@ -1,0 +1,60 @@
+"""Checkpoints of a whole training state: written atomically, bound to one run, the last two kept.
+
+checkpoint-<run>-<images>.pt    tensors and numbers, read with weights_only
+checkpoint-<run>-<images>.json  size and hash of the former; written after it
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stylegan2_ada.weights import sha256, write_json
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+
+
+def write(folder: Path, run: str, images: int, state: Mapping[str, Any]) -> Path:
+    """Write a checkpoint of the run (a digest) after so many images, then drop all but the last two."""
+    path = folder / f"checkpoint-{run[:12]}-{images:011}.pt"
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        torch.save(dict(state), file)
+        file.flush()
+        os.fsync(file.fileno())
+    digest = sha256(part)
+    part.replace(path)
+    write_json(path.with_suffix(".json"), {"run": run, "images": images, "sha256": digest})
+    for old in paths(folder, run)[:-KEPT]:
+        old.with_suffix(".json").unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
+    return path
+
+
+def paths(folder: Path, run: str) -> list[Path]:
+    """Return the checkpoints of a run, oldest first, whole or not."""
+    return sorted(folder.glob(f"checkpoint-{run[:12]}-*.pt"))
+
+
+def read_latest(folder: Path, run: str, device: torch.device) -> dict[str, Any] | None:
+    """Return the newest whole checkpoint of the run, or None; a damaged one is skipped with a warning."""
+    for path in reversed(paths(folder, run)):
+        if _is_whole(path, run):
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            return state
+        log.warning("%s: damaged, skipped", path)
+    return None
+
+
+def _is_whole(path: Path, run: str) -> bool:
+    try:
+        about = json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(about.get("run") == run and about.get("sha256") == sha256(path))

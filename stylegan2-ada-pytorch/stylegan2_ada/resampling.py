@@ -1,0 +1,132 @@
+"""FIR resampling: zero insertion, padding, convolution and decimation as one operator with a cheap adjoint.
+
+The taps are constants, so the operator is linear in the image alone: its derivative is its adjoint and the
+derivative of that is the operator again. One autograd Function therefore serves every order, where the double
+backward of a grouped convolution would run one convolution a channel.
+Shapes: N images, C channels, H x W pixels; taps are K (separable) or K x K.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Padding = tuple[int, int, int, int]  # left, right, top, bottom; negative crops
+Pair = tuple[int, int]  # vertical, horizontal
+
+
+def binomial_filter() -> Tensor:
+    """Return the low-pass filter [1, 3, 3, 1] x [1, 3, 3, 1] / 64 of StyleGAN2."""
+    taps_K = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    return torch.outer(taps_K, taps_K) / 64
+
+
+def fir(
+    x_NCHW: Tensor,
+    taps: Tensor,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = (0, 0, 0, 0),
+    gain: float = 1.0,
+    flip: bool = False,  # correlate instead of convolve
+) -> Tensor:
+    """Insert zeros, pad, convolve and decimate; `padding` counts pixels of the zero-inserted image."""
+    left, right, top, bottom = padding
+    taps = taps.flip(tuple(range(taps.ndim))) if flip else taps
+    if taps.ndim == 2:
+        return _pass(x_NCHW, taps * gain, (up, up), (down, down), padding)
+    row, column = taps[None, :] * gain**0.5, taps[:, None] * gain**0.5
+    x_NCHW = _pass(x_NCHW, row, (1, up), (1, down), (left, right, 0, 0))
+    return _pass(x_NCHW, column, (up, 1), (down, 1), (0, 0, top, bottom))
+
+
+def upsample(x_NCHW: Tensor, taps: Tensor, *, flip: bool = False) -> Tensor:
+    """Double the image's size, keeping its mean."""
+    k = taps.shape[-1]
+    before, after = (k + 1) // 2, (k - 2) // 2
+    return fir(x_NCHW, taps, up=2, padding=(before, after, before, after), gain=4.0, flip=flip)
+
+
+def downsample(x_NCHW: Tensor, taps: Tensor, *, crop: int = 0, flip: bool = False) -> Tensor:
+    """Halve the image's size, after removing `crop` pixels from each side."""
+    k = taps.shape[-1]
+    before, after = (k - 1) // 2 - crop, (k - 2) // 2 - crop
+    return fir(x_NCHW, taps, down=2, padding=(before, after, before, after), flip=flip)
+
+
+def smooth(x_NCHW: Tensor, taps: Tensor) -> Tensor:
+    """Filter the image at its own size."""
+    k = taps.shape[-1]
+    return fir(x_NCHW, taps, padding=(k // 2, (k - 1) // 2, k // 2, (k - 1) // 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A gather: pad, then correlate with the kernel every `stride` pixels. Its adjoint is a scatter."""
+
+    stride: Pair
+    padding: Padding
+    inner: Pair  # size of what is gathered from and scattered to
+    adjoint: bool
+
+
+def _pass(x_NCHW: Tensor, taps_KK: Tensor, up: Pair, down: Pair, padding: Padding) -> Tensor:
+    """Apply one 2-D filter: as a gather where nothing is inserted, else as a scatter."""
+    taps_KK = taps_KK.to(x_NCHW.dtype)
+    height, width = x_NCHW.shape[-2:]
+    if up == (1, 1):
+        # A gather correlates, so the taps of a convolution are turned round.
+        plan = _Plan(stride=down, padding=padding, inner=(height, width), adjoint=False)
+        return _apply(x_NCHW, taps_KK.flip((0, 1)), plan)
+    left, right, top, bottom = padding
+    tall, wide = taps_KK.shape
+    inner = (height * up[0] + top + bottom - tall + 1, width * up[1] + left + right - wide + 1)
+    crop = (wide - 1 - left, wide - up[1] - right, tall - 1 - top, tall - up[0] - bottom)
+    plan = _Plan(stride=up, padding=crop, inner=inner, adjoint=True)
+    return _apply(x_NCHW, taps_KK, plan)[:, :, :: down[0], :: down[1]]
+
+
+class _Fir(torch.autograd.Function):
+    """Run a plan; its derivative is the plan with gather and scatter exchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
+        ctx.save_for_backward(kernel)
+        ctx.plan = plan
+        return (_scatter if plan.adjoint else _gather)(x_NCHW, kernel, plan)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (kernel,) = ctx.saved_tensors
+        return _apply(grads[0], kernel, replace(ctx.plan, adjoint=not ctx.plan.adjoint)), None, None
+
+
+def _apply(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
+    y_NCHW: Tensor = _Fir.apply(x_NCHW, kernel, plan)
+    return y_NCHW
+
+
+def _gather(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
+    left, right, top, bottom = plan.padding
+    symmetric = left == right >= 0 and top == bottom >= 0
+    padded = x_NCHW if symmetric else functional.pad(x_NCHW, plan.padding)
+    inside = (top, left) if symmetric else (0, 0)
+    channels = x_NCHW.shape[1]
+    weight = kernel.expand(channels, 1, *kernel.shape)
+    return functional.conv2d(padded, weight, stride=plan.stride, padding=inside, groups=channels)
+
+
+def _scatter(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
+    left, right, top, bottom = plan.padding
+    # What the stride did not reach at the far end was never gathered from, so nothing is scattered there.
+    rest_y = plan.inner[0] + top + bottom - (x_NCHW.shape[-2] - 1) * plan.stride[0] - kernel.shape[0]
+    rest_x = plan.inner[1] + left + right - (x_NCHW.shape[-1] - 1) * plan.stride[1] - kernel.shape[1]
+    symmetric = left == right >= 0 and top == bottom >= 0 and rest_y == rest_x == 0
+    inside = (top, left) if symmetric else (0, 0)
+    channels = x_NCHW.shape[1]
+    weight = kernel.expand(channels, 1, *kernel.shape)
+    y_NCHW = functional.conv_transpose2d(x_NCHW, weight, stride=plan.stride, padding=inside, groups=channels)
+    return y_NCHW if symmetric else functional.pad(y_NCHW, (-left, rest_x - right, -top, rest_y - bottom))
