@@ -22,8 +22,12 @@ class Splits:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read splits.csv: patient, fold, split."""
-        with path.open(newline="") as file:
-            lines = list(csv.DictReader(file))
+        return cls.parse(path.read_text())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the splits that `text` printed."""
+        lines = list(csv.DictReader(text.splitlines()))
         return cls(
             {row["patient"]: int(row["fold"]) for row in lines},
             {row["patient"]: row["split"] for row in lines},

@@ -49,6 +49,11 @@ def split_glob(uri: str) -> tuple[str, str]:
     return (head or slash or "."), last
 
 
+def local_path(uri: str) -> Path | None:
+    """Return where a URI lies on this machine, or None when it lies in a bucket."""
+    return None if _in_bucket(uri) else _path(uri)
+
+
 def list_objects(uri: str) -> list[StoredObject]:
     """List the files directly in a folder, sorted by name; the last part may be a glob."""
     folder, pattern = split_glob(uri)
@@ -230,7 +235,7 @@ def _client() -> Any:
     # Asking for credentials where there is no metadata server must not take ten seconds.
     os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud import storage  # noqa: TID251  the one module that talks to a cloud
+    from google.cloud import storage
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         return storage.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
@@ -238,7 +243,7 @@ def _client() -> Any:
 
 
 def _briefly() -> Any:
-    from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: TID251  as above
+    from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(_LOOK_S)
 
@@ -302,7 +307,7 @@ def _stored(uri: str, blob: Any, prefix: str) -> StoredObject:
 def _write_if(uri: str, data: bytes, generation: int) -> bool:
     """Write if the object is of this generation (0: absent)."""
     from google.api_core.exceptions import PreconditionFailed
-    from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: TID251  as above
+    from google.cloud.storage.retry import DEFAULT_RETRY
 
     with _cloud(uri):
         blob = _blob(uri)

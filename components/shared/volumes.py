@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nrrd  # noqa: TID251  the one module that reads NRRD
+import nrrd
 import numpy as np
 from numpy.typing import NDArray
 

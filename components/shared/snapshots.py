@@ -1,0 +1,180 @@
+"""Which volumes a run reads, whose they are, and the digest that stands for all of it.
+
+A volume's patient, session and site come from `volumes.csv` beside the files (columns file, patient, session,
+site; the last two may be absent), else from named groups of `patient_pattern` on the file's name. A detached
+header is matched as if its name ended in .nrrd.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from components.shared import storage, volumes
+from components.shared.faults import InputError
+
+TABLE = "volumes.csv"
+SUFFIXES = (".nrrd", ".nhdr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeEntry:
+    """One volume of a snapshot; the entry of volumes.csv itself has no patient."""
+
+    name: str
+    size: int  # bytes, with its detached files
+    digest: str  # of its bytes and its detached files'
+    patient: str
+    session: str
+    site: str
+
+
+def check(volumes_uri: str, patient_pattern: str, minimum_patients: int = 3) -> list[VolumeEntry]:
+    """Return the volumes, or raise InputError for the first thing that keeps them from being used."""
+    entries = list_entries(volumes_uri, patient_pattern)
+    require_patients(volumes_uri, entries, minimum_patients)
+    return [entry for entry in entries if entry.patient]
+
+
+def require_patients(volumes_uri: str, entries: Sequence[VolumeEntry], minimum: int) -> None:
+    """Refuse volumes of too few patients."""
+    patients = sorted({entry.patient for entry in entries if entry.patient})
+    if len(patients) < minimum:
+        found = f"{len(patients)} patient{'s' * (len(patients) != 1)} ({', '.join(patients)})"
+        raise InputError(
+            f"volumes_uri={volumes_uri}: {found}; valid: volumes of at least {minimum} patients"
+            + " (train, validation, test)" * (minimum >= 3)
+        )
+
+
+def list_entries(volumes_uri: str, patient_pattern: str) -> list[VolumeEntry]:
+    """List the volumes and their table, sorted by name; only the first bytes of each volume are read."""
+    pattern = _compiled(patient_pattern)
+    folder, glob = storage.split_glob(volumes_uri)
+    beside = {found.name: found for found in _listed(volumes_uri, folder)}
+    table = _table(beside.get(TABLE))
+    chosen = {found.name for found in storage.list_objects(storage.join(folder, glob))}
+    names = sorted(name for name in chosen if name.lower().endswith(SUFFIXES))
+    if not names:
+        raise InputError(
+            f"volumes_uri={volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
+        )
+    entries = [_entry(beside, name, table, pattern) for name in names]
+    if table:
+        about = beside[TABLE]
+        entries.append(
+            VolumeEntry(name=TABLE, size=about.size, digest=about.digest, patient="", session="", site="")
+        )
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def write_snapshot(state_uri: str, entries: Sequence[VolumeEntry]) -> str:
+    """Store a snapshot under its digest, once, and return the digest."""
+    text = json.dumps([asdict(entry) for entry in entries], indent=1, sort_keys=True) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    storage.create(_uri(state_uri, digest), text.encode())
+    return digest
+
+
+def read_snapshot(state_uri: str, digest: str) -> list[VolumeEntry]:
+    """Return a snapshot's volumes, sorted by name."""
+    try:
+        listed = json.loads(storage.read_bytes(_uri(state_uri, digest)))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"snapshot_digest={digest}: not under {state_uri}; valid: what snapshot_volumes returned"
+        ) from error
+    return [VolumeEntry(**entry) for entry in listed if entry["patient"]]
+
+
+def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
+    """Refuse volumes that are no longer what the snapshot says: its digest would then name other pixels."""
+    folder, _ = storage.split_glob(volumes_uri)
+    beside = {found.name: found for found in _listed(volumes_uri, folder)}
+    for entry in entries:
+        if entry.name not in beside or _content(beside, entry.name)[1] != entry.digest:
+            raise InputError(
+                f"{entry.name}: changed since the snapshot was taken; valid: run the pipeline again"
+            )
+
+
+def _uri(state_uri: str, digest: str) -> str:
+    return storage.join(state_uri, "snapshots", f"{digest}.json")
+
+
+def _listed(volumes_uri: str, folder: str) -> list[storage.StoredObject]:
+    try:
+        return storage.list_objects(folder)
+    except InputError as error:
+        raise InputError(f"volumes_uri={volumes_uri}: {error}") from error
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"patient_pattern={pattern}: {error}; valid: a regular expression") from error
+    if "patient" not in compiled.groupindex:
+        raise InputError(f"patient_pattern={pattern}: has no group; valid: one named (?P<patient>...)")
+    return compiled
+
+
+def _table(found: storage.StoredObject | None) -> Mapping[str, Mapping[str, str]]:
+    if found is None:
+        return {}
+    lines = csv.DictReader(io.StringIO(storage.read_bytes(found.uri).decode("utf-8-sig", "replace")))
+    columns = lines.fieldnames or []
+    if not {"file", "patient"} <= set(columns):
+        raise InputError(
+            f"{TABLE}: columns {', '.join(columns)}; valid: file, patient, and session, site if known"
+        )
+    return {row["file"]: row for row in lines}
+
+
+def _entry(
+    beside: Mapping[str, storage.StoredObject],
+    name: str,
+    table: Mapping[str, Mapping[str, str]],
+    pattern: re.Pattern[str],
+) -> VolumeEntry:
+    size, digest = _content(beside, name)
+    who = table.get(name) or _from_name(name, pattern)
+    patient = (who.get("patient") or "").strip()
+    if not re.fullmatch(r"[^\s,\"'/\\][^,\"'/\\\n]*", patient):
+        raise InputError(f"{name}: patient '{patient}'; valid: a key without comma, quote, slash or line end")
+    return VolumeEntry(
+        name=name,
+        size=size,
+        digest=digest,
+        patient=patient,
+        session=(who.get("session") or Path(name).stem).strip(),
+        site=(who.get("site") or "").strip(),
+    )
+
+
+def _from_name(name: str, pattern: re.Pattern[str]) -> Mapping[str, str]:
+    match = pattern.search(name) or pattern.search(str(Path(name).with_suffix(".nrrd")))
+    if match is None:
+        raise InputError(
+            f"{name}: whose volume it is cannot be read from its name by patient_pattern={pattern.pattern};"
+            f" valid: a pattern that matches every name, or a row in {TABLE} beside it"
+        )
+    return {key: value or "" for key, value in match.groupdict().items()}
+
+
+def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
+    """Return the size and the digest of a volume, its detached files included."""
+    found = beside[name]
+    detached = volumes.data_files(Path(name), storage.read_head(found.uri, volumes.MAX_HEADER))
+    absent = [file for file in detached if file not in beside]
+    if absent:
+        raise InputError(f"{name}: data file: {absent[0]}; valid: a file that exists beside its header")
+    parts = [found, *(beside[file] for file in detached)]
+    if len(parts) == 1:
+        return found.size, found.digest
+    together = hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest()
+    return sum(part.size for part in parts), f"sha256:{together}"
