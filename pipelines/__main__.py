@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument(
         "--root", type=Path, required=True, help="folder for state, artifacts and the report"
     )
-    running.add_argument("--profile", choices=sorted(profiles.PROFILES), default="cluster", help="set of values")
+    running.add_argument(
+        "--profile", choices=sorted(profiles.PROFILES), default="cluster", help="set of values"
+    )
     running.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="one parameter")
     running.set_defaults(command=_run)
     simulating = commands.add_parser("simulate", help="make simulated volumes to try the suite with")

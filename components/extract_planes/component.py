@@ -1,6 +1,5 @@
 """KFP interface of extract_planes."""
 
-
 from kfp import dsl
 
 from components.shared.images import CPU_IMAGE

@@ -1,6 +1,5 @@
 """KFP interface of generate_images."""
 
-
 from kfp import dsl
 
 from components.shared.images import GPU_IMAGE

@@ -26,14 +26,13 @@ def report(
     import tempfile
     from pathlib import Path
 
-    from components.report.stage import flat_metrics, gather, report
+    from components.report.gather import Artifacts, flat_metrics, gather
+    from components.report.stage import report
     from components.shared.ledger import Ledger
     from components.shared.progress import stage
 
     with stage("report"), tempfile.TemporaryDirectory() as folder:
-        inputs = gather(
-            ledger=Ledger(state_uri=state_uri, run=run),
-            snapshot_digest=snapshot_digest,
+        artifacts = Artifacts(
             parameters=Path(parameters.path),
             planes=Path(planes.path),
             splits=Path(splits.path),
@@ -41,8 +40,8 @@ def report(
             synthetic=Path(synthetic.path),
             supervised=Path(supervised.path),
             evaluation=Path(evaluation.path),
-            folder=Path(folder),
         )
+        inputs = gather(artifacts, Ledger(state_uri=state_uri, run=run), snapshot_digest, Path(folder))
         found = report(inputs, Path(page.path), Path(result.path))
         for name, value in flat_metrics(found).items():
             metrics.log_metric(name, value)

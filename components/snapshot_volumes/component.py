@@ -14,4 +14,10 @@ def snapshot_volumes(
     from components.snapshot_volumes.stage import Config, snapshot
 
     with stage("snapshot_volumes"):
-        return snapshot(Config(volumes_uri=volumes_uri, patient_pattern=patient_pattern, state_uri=state_uri))
+        config = Config(
+            volumes_uri=volumes_uri,
+            patient_pattern=patient_pattern,
+            state_uri=state_uri,
+            minimum_patients=minimum_patients,
+        )
+        return snapshot(config)

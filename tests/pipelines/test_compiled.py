@@ -16,7 +16,16 @@ WEEK_S = 7 * 24 * 3600
 def compiled(tmp_path_factory):
     """Compile in a process of its own: kfp warns, and here warnings are errors."""
     folder = tmp_path_factory.mktemp("build")
-    command = [sys.executable, "-m", "pipelines", "compile", "--to", str(folder), "--registry", "example.org/r"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "compile",
+        "--to",
+        str(folder),
+        "--registry",
+        "example.org/r",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -91,7 +100,9 @@ def test_loop_and_state_tasks_are_never_cached(spec):
 
 
 def test_the_loop_is_one_iterator_and_no_one_of(spec):
-    iterators = [task for task in tasks(spec).values() if "parameterIterator" in task or "artifactIterator" in task]
+    iterators = [
+        task for task in tasks(spec).values() if "parameterIterator" in task or "artifactIterator" in task
+    ]
     assert len(iterators) == 1
     assert iterators[0]["iteratorPolicy"]["parallelismLimit"] == 1
     assert "OneOf" not in yaml.safe_dump(spec)
@@ -102,7 +113,9 @@ def test_no_parameter_may_be_absent_but_has_a_default(spec):
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     without = {name for name, value in inputs.items() if "defaultValue" not in value}
     assert without == {"volumes_uri", "state_uri"}
-    assert not [name for name, value in inputs.items() if value.get("isOptional") and "defaultValue" not in value]
+    assert not [
+        name for name, value in inputs.items() if value.get("isOptional") and "defaultValue" not in value
+    ]
 
 
 def test_every_parameter_of_the_form_is_explained(spec):
@@ -137,5 +150,7 @@ def test_declared_types_are_those_that_the_command_line_parses():
 
     allowed = {"str", "int", "float", "bool", "Sequence[float]", "dict[str, str]", "list[dict[str, str]]"}
     hints = get_type_hints(Parameters).values()
-    names = {getattr(h, "__name__", "") if not getattr(h, "__args__", ()) else str(h).split(".")[-1] for h in hints}
+    names = {
+        getattr(h, "__name__", "") if not getattr(h, "__args__", ()) else str(h).split(".")[-1] for h in hints
+    }
     assert names <= allowed

@@ -58,7 +58,9 @@ def test_max_rounds_ends_the_loop(tmp_path):
 
 def test_no_gain_on_validation_patients_ends_the_loop(tmp_path):
     ledger = begin(tmp_path, max_rounds=4)
-    answers = play(tmp_path, ledger, [0.5, 0.4, 0.45, 0.1, 0.1], lambda k, image: 0.9 if image < POOL[5] else 0.1)
+    answers = play(
+        tmp_path, ledger, [0.5, 0.4, 0.45, 0.1, 0.1], lambda k, image: 0.9 if image < POOL[5] else 0.1
+    )
     assert answers == [GO, GO, GO, STOP, STOP]
     assert [entry["stop_reason"] for entry in ledger.rounds()] == ["", "", NO_GAIN]
     assert best_round(ledger.rounds(), ledger.rule()) == 1

@@ -22,7 +22,10 @@ def plant(folder, **changes):
 
 def test_a_live_run_keeps_others_out(tmp_path):
     plant(tmp_path)
-    with pytest.raises(InputError, match=r"held by run other.*another run_name"), lease(str(tmp_path), "mine"):
+    with (
+        pytest.raises(InputError, match=r"held by run other.*another run_name"),
+        lease(str(tmp_path), "mine"),
+    ):
         pass
 
 
@@ -45,7 +48,9 @@ def test_a_fresh_lease_of_another_machine_is_not(tmp_path):
 
 
 def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     plant(tmp_path, process=int(dead.stdout))
     with lease(str(tmp_path), "mine"):
         assert json.loads((tmp_path / "lease.json").read_text())["owner"] == "mine"

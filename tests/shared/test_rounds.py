@@ -24,7 +24,12 @@ def test_nothing_sealed_stops_nothing():
 
 def test_falling_loss_goes_on_until_max_rounds():
     losses = [0.6, 0.5, 0.4, 0.3]
-    assert [stop_reason(sealed(losses[:k]), rule(max_rounds=3)) for k in range(1, 5)] == ["", "", "", MAX_ROUNDS]
+    assert [stop_reason(sealed(losses[:k]), rule(max_rounds=3)) for k in range(1, 5)] == [
+        "",
+        "",
+        "",
+        MAX_ROUNDS,
+    ]
 
 
 @pytest.mark.parametrize(("patience", "expected"), [(1, NO_GAIN), (2, "")])

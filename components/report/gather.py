@@ -1,0 +1,82 @@
+"""Opens everything that a run left behind, for its report."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.report.stage import Inputs
+from components.shared import storage
+from components.shared.code import versions
+from components.shared.ledger import Ledger, round_name
+from components.shared.planes import PlaneSet
+from components.shared.rounds import best_round, model_name
+from components.shared.splits import Splits
+
+SIMULATED = "simulated"  # the site that simulated volumes name in their volumes.csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifacts:
+    """Where the stages of a run wrote."""
+
+    parameters: Path
+    planes: Path
+    splits: Path
+    generator: Path
+    synthetic: Path
+    supervised: Path
+    evaluation: Path
+
+
+def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: Path) -> Inputs:
+    """Open the artifacts and the ledger of a run; the rounds' labels are copied to `folder`."""
+    rounds = ledger.rounds()
+    planes = PlaneSet.open(artifacts.planes)
+    return Inputs(
+        parameters=_read(artifacts.parameters),
+        snapshot=snapshot_digest,
+        run=ledger.run,
+        planes=planes,
+        splits=Splits.read(artifacts.splits),
+        generator=artifacts.generator,
+        synthetic=PlaneSet.open(artifacts.synthetic),
+        supervised=artifacts.supervised,
+        rounds=rounds,
+        round_labels=[_labels(ledger, k, folder) for k in range(len(rounds))],
+        evaluation=artifacts.evaluation / "evaluation.json",
+        best_round=model_name(best_round(rounds, ledger.rule())),
+        versions=versions(),
+        notes=_notes(planes),
+    )
+
+
+def flat_metrics(found: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few numbers that the KFP UI compares between runs."""
+    flat: dict[str, float] = {"test_patients": found["test_patients"], "rounds": len(found["rounds"])}
+    compared = {
+        "supervised": "supervised",
+        "labelled_only": "labelled_only",
+        "published": found["best_round"],
+    }
+    for name, key in compared.items():
+        flat[f"{name}_accuracy"] = found["models"][key]["accuracy"]
+        flat[f"{name}_balanced_accuracy"] = found["models"][key]["balanced_accuracy"]
+    return flat
+
+
+def _notes(planes: PlaneSet) -> Sequence[str]:
+    if any(row.site == SIMULATED for row in planes.rows):
+        return ["The volumes are simulated: nothing here says anything about infants."]
+    return ()
+
+
+def _labels(ledger: Ledger, number: int, folder: Path) -> Path:
+    path = folder / f"{number:03}.csv"
+    storage.download(storage.join(ledger.uri, round_name(number), "labels.csv"), path)
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text()))
