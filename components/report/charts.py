@@ -8,8 +8,9 @@ from markupsafe import Markup
 from components.report.svg import PAGE_WIDTH, Axes, Drawing, ticks
 from components.report.words import percent
 
-_ROW = 40.0  # px a model takes in the chart of dots
-_CELL = 50.0  # px a side of a confusion matrix's cell
+_ROW = 38.0  # px a model takes in the chart of dots
+_CELL = 52.0  # px a side of a confusion matrix's cell
+_PANEL = 140.0  # px of the vertical axis of a curve
 _DARK = 0.55  # share of a row above which a cell needs white letters
 
 
@@ -28,9 +29,9 @@ def dot_intervals(estimates: Sequence[Estimate]) -> Markup:
     """Draw balanced accuracy with its interval over patients, and every patient as an open circle."""
     low = 100 * min(_values(estimates), default=0.5)
     axes = Axes(
-        left=190,
+        left=180,
         top=14,
-        width=PAGE_WIDTH - 190 - 80,
+        width=PAGE_WIDTH - 180 - 70,
         height=_ROW * len(estimates),
         x_range=(max(0.0, min(50.0, 10 * (low // 10))), 100.0),
         y_range=(0, 1),
@@ -61,10 +62,12 @@ def _draw_estimate(drawing: Drawing, axes: Axes, row: float, estimate: Estimate)
         for end in (low, high):
             drawing.line(end, row - 5, end, row + 5, "whisker")
     for value in estimate.patients:
-        drawing.marker(axes.x(100 * value), row, "dot", "patient", 3.5)
+        drawing.marker(axes.x(100 * value), row + 10.5, "dot", "patient", 3.5)
     if estimate.value is not None:
         look = "mark published" if estimate.published else "mark"
-        drawing.marker(axes.x(100 * estimate.value), row, "diamond" if estimate.published else "square", look, 5)
+        drawing.marker(
+            axes.x(100 * estimate.value), row, "diamond" if estimate.published else "square", look, 5
+        )
     drawing.text(axes.left + axes.width + 14, row + 4, percent(estimate.value), "value")
 
 
@@ -97,29 +100,27 @@ class Panel:
 
 def curves(panels: Sequence[Panel], title: str) -> Markup:
     """Draw panels side by side."""
-    gap, height = 26.0, 140.0
-    legend = 18.0 * max(len(panel.series) for panel in panels if panel.series) if panels else 0.0
+    gap = 26.0
+    legend = 18.0 * max(len(panel.series) for panel in panels)
     each = (PAGE_WIDTH - gap * (len(panels) - 1)) / len(panels)
-    drawing = Drawing(width=PAGE_WIDTH, height=height + legend + 72, title=title)
+    drawing = Drawing(width=PAGE_WIDTH, height=_PANEL + legend + 72, title=title)
     for place, panel in enumerate(panels):
-        _draw_panel(drawing, panel, place * (each + gap), each, legend, height)
+        _draw_panel(drawing, panel, place * (each + gap), each, legend)
     return drawing.markup()
 
 
-def _draw_panel(
-    drawing: Drawing, panel: Panel, left: float, width: float, legend: float, height: float
-) -> None:
+def _draw_panel(drawing: Drawing, panel: Panel, left: float, width: float, legend: float) -> None:
     drawing.text(left, 14, panel.title, "strong")
     for place, series in enumerate(panel.series):
         _draw_key(drawing, series, left, 32 + 18 * place, panel.marked)
-    axes = _axes(panel, left + 42, 30 + legend, width - 50, height)
+    axes = _axes(panel, left + 42, 30 + legend, width - 50)
     axes.draw_y(drawing, ticks(*axes.y_range, 5))
     axes.draw_x(drawing, _x_ticks(panel, axes.x_range), panel.x_label)
     for series in panel.series:
         _draw_series(drawing, axes, series, panel.marked)
 
 
-def _axes(panel: Panel, left: float, top: float, width: float, height: float) -> Axes:
+def _axes(panel: Panel, left: float, top: float, width: float) -> Axes:
     points = [point for series in panel.series for point in series.known] or [(0.0, 0.0)]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     low, high = min(ys), max(ys)
@@ -129,7 +130,7 @@ def _axes(panel: Panel, left: float, top: float, width: float, height: float) ->
         left=left,
         top=top,
         width=width,
-        height=height,
+        height=_PANEL,
         x_range=(min(xs) - x_margin, max(xs) + x_margin),
         y_range=(0.0 if panel.zero else low - margin, high + margin),
     )
@@ -162,17 +163,18 @@ def _look(series: Series) -> str:
 
 
 def confusion(name: str, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
-    """Draw a confusion matrix: rows are the truth, shades and percentages are shares of a row."""
-    left, top = 66.0, 44.0
-    side = _CELL * len(classes)
+    """Draw the classes that occur, truth by rows; shades and percentages are shares of a row."""
+    occurring = [k for k in range(len(classes)) if sum(matrix[k]) or sum(line[k] for line in matrix)]
+    left, top = 64.0, 44.0
+    side = _CELL * len(occurring)
     drawing = Drawing(width=left + side + 4, height=top + side + 24, title=f"Confusion matrix: {name}")
     drawing.text(0, 13, name, "strong")
     drawing.text(left + side / 2, top + side + 18, "predicted", "label", "middle")
-    for place, label in enumerate(classes):
+    for place, k in enumerate(occurring):
         middle = _CELL * (place + 0.5)
-        drawing.text(left + middle, top - 7, label, "tick", "middle")
-        drawing.text(left - 7, top + middle + 4, label, "tick", "end")
-        _draw_row(drawing, left, top + _CELL * place, matrix[place])
+        drawing.text(left + middle, top - 7, classes[k], "tick", "middle")
+        drawing.text(left - 7, top + middle + 4, classes[k], "tick", "end")
+        _draw_row(drawing, left, top + _CELL * place, [matrix[k][other] for other in occurring])
     return drawing.markup()
 
 

@@ -10,7 +10,8 @@ from components.report.svg import PAGE_WIDTH, Drawing
 from components.report.words import FIRST_ROUND, SUPERVISED, count, percent, plural, round_number
 from components.shared.splits import TEST, TRAIN, VALIDATION
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 118.0, 92.0, 22.5, 20.0
+_LEFTS, _WIDTHS = (1, 122, 245, 397, 549), (100, 102, 130, 130, 130)
+_HEIGHT, _GAP_Y = 92.0, 24.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +28,17 @@ class Box:
     @property
     def left(self) -> float:
         """Its left edge in pixels."""
-        return self.column * (_WIDTH + _GAP_X)
+        return float(_LEFTS[self.column])
+
+    @property
+    def width(self) -> float:
+        """Its width in pixels."""
+        return float(_WIDTHS[self.column])
 
     @property
     def right(self) -> float:
         """Its right edge in pixels."""
-        return self.left + _WIDTH
+        return self.left + self.width
 
     @property
     def top(self) -> float:
@@ -69,6 +75,7 @@ def flow_diagram(metrics: Mapping[str, Any], volumes: int, labelled: int) -> Mar
     _across(drawing, boxes["supervised"], boxes["test"])
     _across(drawing, boxes["rounds"], boxes["test"])
     _upwards(drawing, boxes["synthetic"], boxes["rounds"])
+    _around(drawing, boxes["rounds"])
     for box in boxes.values():
         _draw(drawing, box)
     return drawing.markup()
@@ -111,9 +118,7 @@ def _boxes(metrics: Mapping[str, Any], volumes: int, labelled: int) -> dict[str,
             name="Synthetic",
             lines=[f"{count(synthetic['total'])} images", *truncations[:2]],
         ),
-        "test": Box(
-            column=4, row=0, rows=2, strong=True, name="Unseen patients", lines=_test_lines(metrics)
-        ),
+        "test": Box(column=4, row=0, rows=2, strong=True, name="Unseen patients", lines=_test_lines(metrics)),
     }
 
 
@@ -129,7 +134,7 @@ def _fraction(parameters: Mapping[str, Any]) -> str:
 def _round_lines(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
     last = rounds[-1]
     used = max((sum(each["trained_on_pseudo"].values()) for each in rounds), default=0)
-    return [f"0 to {last['round']}", f"{count(used)} accepted", "train, judge, relabel"]
+    return [f"0 to {last['round']}", f"up to {count(used)} images", "with pseudo-labels"]
 
 
 def _test_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -137,7 +142,7 @@ def _test_lines(metrics: Mapping[str, Any]) -> list[str]:
     pairs = [("all labels", SUPERVISED), ("labelled only", FIRST_ROUND)]
     if best != FIRST_ROUND:
         pairs.append((f"round {round_number(best)}", best))
-    lines = [plural(metrics["test_patients"], "patient"), "", "balanced accuracy:"]
+    lines = [plural(metrics["test_patients"], "patient"), "", "balanced accuracy"]
     for name, model in pairs:
         if model in models:
             lines += [name, f"  {percent(models[model]['balanced_accuracy'])}"]
@@ -147,7 +152,8 @@ def _test_lines(metrics: Mapping[str, Any]) -> list[str]:
 def _define_arrow(drawing: Drawing) -> None:
     drawing.parts.append(
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8"'
-        ' markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0.5L8,4L0,7.5z" class="head"/></marker></defs>'
+        ' markerUnits="userSpaceOnUse" orient="auto"><path d="M0,0.5L8,4L0,7.5z" class="head"/>'
+        "</marker></defs>"
     )
 
 
@@ -173,9 +179,15 @@ def _upwards(drawing: Drawing, start: Box, end: Box) -> None:
     _arrow(drawing, f"M{middle:g},{start.top:g}V{end.top + end.height + 1:g}")
 
 
+def _around(drawing: Drawing, box: Box) -> None:
+    """Draw an arc above a box: it is gone through again and again."""
+    start, end, high = box.right - 30, box.left + 30, box.top - 17
+    _arrow(drawing, f"M{start:g},{box.top:g}C{start:g},{high:g} {end:g},{high:g} {end:g},{box.top - 1:g}")
+
+
 def _draw(drawing: Drawing, box: Box) -> None:
     look = "box strong-box" if box.strong else "box"
-    drawing.add("rect", x=box.left, y=box.top, width=_WIDTH, height=box.height, rx=4, class_=look)
+    drawing.add("rect", x=box.left, y=box.top, width=box.width, height=box.height, rx=4, class_=look)
     drawing.text(box.left + 9, box.top + 19, box.name, "strong")
     for place, line in enumerate(box.lines):
         if line:

@@ -39,9 +39,7 @@ def render(template: str, metrics: Mapping[str, Any], **parts: Any) -> str:
         return Markup('<data value="{}" data-at="{}">{}</data>').format(known, pointer, _SPOKEN[how](value))
 
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    text = environment().get_template(template).render(
-        metrics=metrics, say=say, generated=generated, **parts
-    )
+    text = environment().get_template(template).render(metrics=metrics, say=say, generated=generated, **parts)
     return "\n".join(line for line in (each.rstrip() for each in text.splitlines()) if line) + "\n"
 
 

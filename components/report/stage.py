@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from components.report import charts, pictures, summary, words
 from components.report.flow import flow_diagram
+from components.report.histories import history_chart, round_chart
 from components.report.page import render, write_whole
-from components.shared.ledger import LabelRow, read_labels
+from components.shared.code import versions
+from components.shared.ledger import LabelRow, Ledger, read_labels, write_labels
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
+from components.shared.rounds import best_round, model_name
 from components.shared.splits import TEST, TRAIN, Splits
 
 _EXAMPLES = 7  # pseudo-labelled images shown a class
 _DOUBTFUL = 14
 _PATIENT_COLUMNS = 6  # models beside one another in the table by patient
 _GRIDS = 8  # truncations shown
-_CURVE_POINTS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,52 @@ class Row:
     published: bool
 
 
+def gather(
+    *,
+    ledger: Ledger,
+    snapshot_digest: str,
+    parameters: Path,
+    planes: Path,
+    splits: Path,
+    generator: Path,
+    synthetic: Path,
+    supervised: Path,
+    evaluation: Path,
+    folder: Path,
+    notes: Sequence[str] = (),
+) -> Inputs:
+    """Open a run's artifacts and its ledger, whose labels are copied into the folder."""
+    rounds = ledger.rounds()
+    labels = [folder / f"{record['round']:03}.csv" for record in rounds]
+    for record, path in zip(rounds, labels, strict=True):
+        path.write_bytes(write_labels(ledger.labels(record["round"])))
+    return Inputs(
+        parameters=summary.read_json(parameters),
+        snapshot=snapshot_digest,
+        run=ledger.run,
+        planes=PlaneSet.open(planes),
+        splits=Splits.read(splits),
+        generator=generator,
+        synthetic=PlaneSet.open(synthetic),
+        supervised=supervised,
+        rounds=rounds,
+        round_labels=labels,
+        evaluation=evaluation / "evaluation.json",
+        best_round=model_name(best_round(rounds, ledger.rule())),
+        versions=versions(),
+        notes=notes,
+    )
+
+
+def flat_metrics(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few numbers that the KFP UI lists for a run."""
+    models = {"supervised": "supervised", "labelled_only": "labelled_only", "published": values["best_round"]}
+    keys = ("balanced_accuracy", "accuracy", "error_rate", "loss", "macro_f1")
+    found = {f"{name}_{key}": values["models"][model][key] for name, model in models.items() for key in keys}
+    counts = {"test_patients": values["test_patients"], "rounds": len(values["rounds"])}
+    return {name: float(value) for name, value in {**counts, **found}.items() if value is not None}
+
+
 def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
     """Write report.html and metrics.json, and return the latter's content."""
     supervised = summary.read_json(inputs.supervised / "classifier.json")
@@ -67,9 +113,7 @@ def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
     return values
 
 
-def collect(
-    inputs: Inputs, supervised: Mapping[str, Any], generator: Mapping[str, Any]
-) -> dict[str, Any]:
+def collect(inputs: Inputs, supervised: Mapping[str, Any], generator: Mapping[str, Any]) -> dict[str, Any]:
     """Return what metrics.json holds."""
     evaluation = summary.read_json(inputs.evaluation)
     seen = {*supervised["patients_seen"], *generator["patients_seen"], *inputs.synthetic.patients}
@@ -101,7 +145,7 @@ def _opening(inputs: Inputs, values: Mapping[str, Any], supervised: Mapping[str,
         "rows": rows,
         "dots": charts.dot_intervals([_estimate(row, values["models"][row.key]) for row in rows]),
         "flow": flow_diagram(values, volumes, supervised["labelled"]),
-        "supervised": supervised,
+        "unseen": words.plural(values["test_patients"], "patient"),
         "test_planes": sum(values["planes"][label][TEST] for label in GAN_CLASSES),
     }
 
@@ -166,22 +210,20 @@ def _grids(inputs: Inputs, patients: set[str], side: int) -> list[tuple[str, str
     return grids
 
 
-def _result_parts(
-    inputs: Inputs, values: Mapping[str, Any], generator: Mapping[str, Any]
-) -> dict[str, Any]:
+def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rounds, what they accepted, the errors by class, and the GAN's history."""
     source = max(words.round_number(values["best_round"]) - 1, 0)
     labels = read_labels(inputs.round_labels[source].read_bytes())
     rows = _rows(values, 0)
     return {
-        "round_chart": _round_chart(values["rounds"]),
+        "round_chart": round_chart(values["rounds"]),
         "stop_reason": words.STOP_REASONS.get(values["rounds"][-1]["stop_reason"], ""),
-        "confusions": [_confusion(row, values["models"][row.key]) for row in rows],
+        "confusions": [charts.confusion(row.name, **values["models"][row.key]["confusion"]) for row in rows],
         "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],
         "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
         "label_source": source,
         "examples": _examples(inputs.synthetic, labels),
-        "history": _history_chart(generator["history"]),
+        "history": history_chart(generator["history"]),
         "generator": generator,
         "digests": _digests(inputs, values, generator),
     }
@@ -189,101 +231,19 @@ def _result_parts(
 
 def _main_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the ends of a long run and its published round: first two, published, last."""
-    kept = [*rows[:2], *(row for row in rows[2:] if row.published or row is rows[-1])]
-    return kept
-
-
-def _confusion(row: Row, measured: Mapping[str, Any]) -> Markup:
-    """Draw the classes that occur as truth or as prediction."""
-    classes, matrix = measured["confusion"]["classes"], measured["confusion"]["matrix"]
-    kept = [k for k in range(len(classes)) if sum(matrix[k]) or sum(line[k] for line in matrix)]
-    return charts.confusion(
-        row.name, [classes[k] for k in kept], [[matrix[truth][k] for k in kept] for truth in kept]
-    )
+    return [*rows[:2], *(row for row in rows[2:] if row.published or row is rows[-1])]
 
 
 def _examples(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[tuple[str, list[pictures.Tile]]]:
     shown = [
-        (f"Accepted as {label}, from the surest to the least sure", pictures.accepted(labels, label, _EXAMPLES))
+        (
+            f"Accepted as {label}, from the surest to the least sure",
+            pictures.accepted(labels, label, _EXAMPLES),
+        )
         for label in GAN_CLASSES
     ]
     shown.append(("Most doubtful of all that were judged", pictures.doubtful(labels, _DOUBTFUL)))
     return [(caption, pictures.label_tiles(synthetic, rows)) for caption, rows in shown]
-
-
-def _round_chart(rounds: Sequence[Mapping[str, Any]]) -> Markup:
-    def series(name: str, key: str, factor: float = 1.0, **look: Any) -> charts.Series:
-        points = [(each["round"], None if each[key] is None else factor * each[key]) for each in rounds]
-        return charts.Series(name=name, points=points, **look)
-
-    taught = [
-        charts.Series(
-            name=label,
-            points=[(each["round"], each["trained_on_pseudo"].get(label, 0)) for each in rounds],
-            shape=shape,
-            dashed=dashed,
-        )
-        for label, shape, dashed in zip(GAN_CLASSES, ("dot", "square"), (False, True), strict=True)
-    ]
-    return charts.curves(
-        [
-            charts.Panel(
-                title="Validation accuracy (%)",
-                x_label="round",
-                whole_x=True,
-                series=[
-                    series("balanced", "validation_balanced_accuracy", 100),
-                    series("plain", "validation_accuracy", 100, shape="square", dashed=True),
-                ],
-            ),
-            charts.Panel(
-                title="Validation loss (nats)",
-                x_label="round",
-                whole_x=True,
-                series=[
-                    series("mean of patients", "validation_patient_loss"),
-                    series("mean of planes", "validation_loss", shape="square", dashed=True),
-                ],
-            ),
-            charts.Panel(
-                title="Synthetic trained on (images)", x_label="round", whole_x=True, zero=True, series=taught
-            ),
-        ],
-        "Validation accuracy, validation loss and synthetic images trained on, by round",
-    )
-
-
-def _history_chart(history: Sequence[Mapping[str, Any]]) -> Markup | None:
-    entries = pictures.spread(history, _CURVE_POINTS)
-    if not entries:
-        return None
-
-    def series(name: str, key: str, dashed: bool = False) -> charts.Series:
-        points = [(entry["kimg"], entry.get(key)) for entry in entries]
-        return charts.Series(name=name, points=points, dashed=dashed)
-
-    label = "images shown (thousands)"
-    return charts.curves(
-        [
-            charts.Panel(
-                title="Loss",
-                x_label=label,
-                marked=False,
-                series=[series("generator", "g_loss"), series("discriminator", "d_loss", dashed=True)],
-            ),
-            charts.Panel(
-                title="Gradient penalty R1", x_label=label, marked=False, zero=True, series=[series("R1", "r1")]
-            ),
-            charts.Panel(
-                title="Augmentation probability",
-                x_label=label,
-                marked=False,
-                zero=True,
-                series=[series("ADA p", "augment_p")],
-            ),
-        ],
-        "History of the GAN: losses, gradient penalty and augmentation probability",
-    )
 
 
 def _digests(

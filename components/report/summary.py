@@ -1,4 +1,4 @@
-"""metrics.json: every number of a run, with no time and no machine path in it, so that equal runs are equal bytes.
+"""metrics.json: every number of a run, with no time and no machine path, so that equal runs are equal bytes.
 
 Its shape is metrics.schema.json beside this module.
 """

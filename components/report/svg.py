@@ -24,7 +24,8 @@ class Drawing:
     def add(self, tag: str, content: str = "", **attributes: object) -> None:
         """Draw one element; an attribute's underscore becomes a hyphen, a trailing one is dropped."""
         written = " ".join(
-            f'{name.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"' for name, value in attributes.items()
+            f'{name.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+            for name, value in attributes.items()
         )
         self.parts.append(f"<{tag} {written}>{escape(content)}</{tag}>")
 
@@ -41,16 +42,19 @@ class Drawing:
         self.add("path", d=steps, class_=look)
 
     def marker(self, x: float, y: float, shape: str, look: str, size: float = 4.5) -> None:
-        """Draw a dot, square, triangle or diamond: shapes survive a grey printer, colours may not."""
+        """Draw a dot, square or diamond: shapes survive a grey printer, colours may not."""
         if shape == "dot":
             self.add("circle", cx=x, cy=y, r=size, class_=look)
             return
-        corners = {
+        shapes: dict[str, list[tuple[float, float]]] = {
             "square": [(-1, -1), (1, -1), (1, 1), (-1, 1)],
-            "triangle": [(0, -1.2), (1.1, 0.9), (-1.1, 0.9)],
             "diamond": [(0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)],
-        }[shape]
-        self.add("polygon", points=" ".join(f"{x + a * size:.2f},{y + b * size:.2f}" for a, b in corners), class_=look)
+        }
+        self.add(
+            "polygon",
+            points=" ".join(f"{x + a * size:.2f},{y + b * size:.2f}" for a, b in shapes[shape]),
+            class_=look,
+        )
 
     def markup(self) -> Markup:
         """Return the drawing as safe HTML: every text in it was escaped on the way in."""
@@ -74,6 +78,12 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def written(values: Sequence[float]) -> list[str]:
+    """Return tick values with equally many decimals."""
+    decimals = max((len(f"{value:g}".partition(".")[2]) for value in values), default=0)
+    return [f"{value:,.{decimals}f}" for value in values]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +115,13 @@ class Axes:
     def draw_x(self, drawing: Drawing, at: Sequence[float], label: str) -> None:
         """Draw the horizontal axis with its ticks and its label."""
         drawing.line(self.left, self.bottom, self.left + self.width, self.bottom, "axis")
-        for value in at:
+        for value, text in zip(at, written(at), strict=True):
             drawing.line(self.x(value), self.bottom, self.x(value), self.bottom + 4, "axis")
-            drawing.text(self.x(value), self.bottom + 17, f"{value:,g}", "tick", "middle")
+            drawing.text(self.x(value), self.bottom + 17, text, "tick", "middle")
         drawing.text(self.left + self.width / 2, self.bottom + 34, label, "label", "middle")
 
     def draw_y(self, drawing: Drawing, at: Sequence[float]) -> None:
         """Draw the vertical ticks as faint lines across."""
-        for value in at:
+        for value, text in zip(at, written(at), strict=True):
             drawing.line(self.left, self.y(value), self.left + self.width, self.y(value), "rule")
-            drawing.text(self.left - 6, self.y(value) + 4, f"{value:,g}", "tick", "end")
+            drawing.text(self.left - 6, self.y(value) + 4, text, "tick", "end")

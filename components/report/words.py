@@ -57,8 +57,8 @@ def round_number(model: str) -> int:
 def model_name(model: str, published: str) -> str:
     """Return what the report calls a model."""
     if model == SUPERVISED:
-        return "All labels (supervised)"
-    name = "Labelled only (round 0)" if model in (LABELLED_ONLY, FIRST_ROUND) else ""
+        return "All labels"
+    name = "Labelled only" if model in (LABELLED_ONLY, FIRST_ROUND) else ""
     name = name or f"Round {round_number(model)}"
     return f"{name}, published" if model == published else name
 
@@ -116,7 +116,11 @@ def limits(metrics: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
 
 def _test_limit(metrics: Mapping[str, Any]) -> str:
     few = metrics["test_patients"] < ENOUGH_TEST_PATIENTS
-    end = "too few for any claim about new patients." if few else "other scanners and hospitals are not covered."
+    end = (
+        "too few for any claim about new patients."
+        if few
+        else "other scanners and hospitals are not covered."
+    )
     return f"{plural(metrics['test_patients'], 'test patient')}: {end}"
 
 
@@ -135,8 +139,8 @@ def _gan_limit(metrics: Mapping[str, Any]) -> str:
         return "Whether synthetic images copy single training planes is not measured in this run."
     gan = metrics["gan"]
     return (
-        f"The GAN was trained for {count(gan['kimg'])} kimg at {gan['resolution']} px, so its pictures are not"
-        " realistic: this run proves the flow, not image quality."
+        f"The GAN was trained for {count(gan['kimg'])} kimg at {gan['resolution']} px, so its pictures are"
+        " not realistic: this run proves the flow, not image quality."
     )
 
 

@@ -78,9 +78,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     return path
 
 
-def evaluation_of(
-    patients: Sequence[str], models: Sequence[str], labels: Sequence[str]
-) -> dict[str, Any]:
+def evaluation_of(patients: Sequence[str], models: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
     """Measure drawn predictions with the project's own metrics, better from model to model."""
     rng = np.random.default_rng(2)
     truth_N = np.array([CLASSES.index(label) for _ in patients for label in labels for _ in range(60)])
@@ -109,7 +107,7 @@ def round_record(number: int, last: int, stop_reason: str) -> dict[str, Any]:
         "accepted": accepted,
         "newly_accepted": sum(accepted.values()),
         "below": 0 if number == last else 78 - sum(accepted.values()),
-        "rejected": 2,
+        "rejected": 0 if number == last else 2,
         "validation": {
             "accuracy": 0.84 + 0.012 * number,
             "balanced_accuracy": 0.86 + 0.01 * number,
@@ -166,7 +164,12 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
         )  # fmt: skip
         write_json(
             root / "supervised/classifier.json",
-            {"labelled": 600, "digest": "ef" * 32, "patients_seen": names[:train], "architecture": "resnet18"},
+            {
+                "labelled": 600,
+                "digest": "ef" * 32,
+                "patients_seen": names[:train],
+                "architecture": "resnet18",
+            },
         )
         models = ["supervised", *(f"round_{k:03}" for k in range(rounds + 1))]
         known = [label for label in labels if label in CLASSES]
@@ -200,3 +203,29 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
 def inputs(run_of: Callable[..., Inputs]) -> Inputs:
     """Return a run with three test patients and two pseudo-label rounds."""
     return run_of()
+
+
+@pytest.fixture(scope="session")
+def applied_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, PlaneSet]]:
+    """Return a function that writes planes and what apply_classifiers makes of them."""
+
+    def write(known: bool = True) -> tuple[Path, PlaneSet]:
+        root = tmp_path_factory.mktemp("applied")
+        patients = ["q01", "q02"]
+        planes = write_planes(root / "planes", patients, CLASSES if known else [UNCERTAIN])
+        rng = np.random.default_rng(4)
+        columns = ["classifier", "image", "patient", "label", "predicted", "confidence"]
+        lines = [",".join(columns)]
+        for name in ("supervised", "published"):
+            for row in planes.rows:
+                predicted = row.label if known and rng.uniform() < 0.8 else str(rng.choice(CLASSES))
+                values = [name, row.image, row.patient, row.label, predicted, f"{rng.uniform(0.4, 1):.6f}"]
+                lines.append(",".join(values))
+        (root / "predictions.csv").write_text("\n".join(lines) + "\n")
+        measured = evaluation_of(patients, ["supervised", "published"], CLASSES)["models"]
+        models = {name: value if known else None for name, value in measured.items()}
+        about = {"models": models, "patients": patients, "planes": dict.fromkeys(CLASSES, 120 * known)}
+        write_json(root / "metrics.json", about)
+        return root, planes
+
+    return write
