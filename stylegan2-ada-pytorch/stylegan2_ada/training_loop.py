@@ -88,10 +88,12 @@ def train(
 
 
 def run_digest(config: TrainingConfig, images: Dataset, resume: Path | None) -> str:
-    """Return the hash that two runs share exactly when they would end equal."""
+    """Return the hash that two runs share when they would end equal: settings, images, start and sources."""
     info = weights.read_info(resume) if resume is not None else {}
     start = [info.get("digest"), info.get("discriminator_digest")]
-    return hashlib.sha256(json.dumps([asdict(config), images.digest, start]).encode()).hexdigest()
+    sources = [weights.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    facts = [asdict(config), images.digest, start, sources]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def _device(name: str) -> torch.device:

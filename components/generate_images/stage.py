@@ -1,0 +1,80 @@
+"""Synthetic planes: seeds times truncations, as a PlaneSet that inherits its generator's patients."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import stylegan2_ada
+import torch
+
+from components.shared.faults import InputError
+from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
+from components.shared.progress import Progress, silent
+from components.train_gan.stage import input_errors
+
+_SEEDS = 2**32  # how many a latent's random generator knows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How many images, and how far they are drawn towards the mean; the defaults are the notebooks'."""
+
+    truncations: Sequence[float] = (0.5, 1.0)
+    images: int = 16000  # in all, divided over the truncations
+    seed: int = 0  # each takes latent seeds of its own
+    batch: int = 64
+
+
+def generate_images(
+    config: Config, generator: Path, out: Path, progress: Progress = silent
+) -> Mapping[str, int]:
+    """Write a PlaneSet of synthetic planes into out and return its counts by truncation."""
+    counts = count_by_truncation(config)
+    with input_errors():
+        network, info = stylegan2_ada.load_generator(
+            generator, "cuda" if torch.cuda.is_available() else "cpu"
+        )
+    settings = asdict(config) | {"generator": info["digest"]}
+    writer = PlaneSetWriter(
+        folder=out, side=info["resolution"], settings=settings, patients=info["patients_seen"]
+    )
+    done = 0
+    with writer:
+        for truncation, count in counts.items():
+            seeds = range(config.seed * count, (config.seed + 1) * count)
+            for seed, image_HW in zip(seeds, _images(network, seeds, truncation, config.batch), strict=True):
+                writer.add(image_HW, _row(truncation, seed, info["digest"]))
+                done += 1
+                progress(done, config.images)
+    return {f"psi{truncation:.2f}": count for truncation, count in counts.items()}
+
+
+def count_by_truncation(config: Config) -> Mapping[float, int]:
+    """Divide the images over the truncations, the rest going to the first ones."""
+    psis = config.truncations
+    if not psis or len({f"{psi:.2f}" for psi in psis}) < len(psis):
+        raise InputError(f"truncations={list(psis)}: valid: one or more, different in two decimals")
+    if not all(0 <= psi <= 2 for psi in psis):
+        raise InputError(f"truncations={list(psis)}: valid: each 0 to 2")
+    if config.images < len(psis):
+        raise InputError(f"images={config.images}: valid: at least {len(psis)}, one a truncation")
+    if not 0 <= config.seed < _SEEDS // config.images:
+        raise InputError(f"seed={config.seed}: valid: 0 to {_SEEDS // config.images - 1} for so many images")
+    each, rest = divmod(config.images, len(psis))
+    return {psi: each + (k < rest) for k, psi in enumerate(psis)}
+
+
+def _images(network: Any, seeds: Sequence[int], truncation: float, batch: int) -> Iterator[Any]:
+    for images_NHW in stylegan2_ada.generate(network, seeds, truncation, batch):
+        yield from images_NHW
+
+
+def _row(truncation: float, seed: int, digest: str) -> PlaneRow:
+    return PlaneRow(
+        image=f"synthetic/psi{truncation:.2f}_seed{seed:06}.png",
+        source=SYNTHETIC,
+        seed=seed,
+        truncation=truncation,
+        generator=digest,
+    )

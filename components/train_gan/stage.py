@@ -1,0 +1,134 @@
+"""Train StyleGAN2-ADA on the coronal and sagittal planes of the training patients."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import stylegan2_ada
+
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
+from components.shared.progress import Progress, silent
+from components.shared.splits import TRAIN, Splits
+from components.train_gan.checkpoints import run_folder
+
+INDEX = "generator.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The dials of the GAN; the defaults are the notebooks'."""
+
+    kimg: float = 1200.0  # thousands of training images shown
+    resolution: int = 256  # pixels, a power of two
+    gamma: float = 25.0  # weight of R1; 0: the formula for resolution and batch
+    batch: int = 0  # 0: the formula
+    channel_base: int = 0  # width of the networks; 0: the formula
+    mirror: bool = True
+    augment: str = "bg"
+    resume_uri: str = ""  # a Generator folder to start from
+    seed: int = 0
+    checkpoint_uri: str = ""  # where a stopped run goes on from; "": nowhere
+    snapshot_kimg: float = 200.0
+
+
+def train_gan(
+    config: Config, planes: PlaneSet, splits: Splits, out: Path, progress: Progress = silent
+) -> Mapping[str, Any]:
+    """Write a Generator folder into out and return its JSON."""
+    rows = training_rows(planes, splits)
+    with input_errors(), tempfile.TemporaryDirectory() as scratch:
+        start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
+        run = _run_name(config, planes, splits)
+        with run_folder(config.checkpoint_uri, run, Path(scratch) / "run") as (folder, save):
+            stylegan2_ada.train(
+                _settings(config),
+                planes.archive,
+                [row.image for row in rows],
+                folder,
+                resume=start,
+                on_progress=progress,
+                on_checkpoint=lambda _: save(),
+            )
+            about = {
+                "patients_seen": sorted({row.patient for row in rows} | set(patients)),
+                "classes": list(GAN_CLASSES),
+                "digests": {"planes": planes.digest, "splits": _digest(splits)},
+            }
+            return _publish(folder, out, about)
+
+
+def training_rows(planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:
+    """Return the planes that the GAN may see."""
+    patients = set(splits.patients(TRAIN))
+    rows = [row for row in planes.rows if row.label in GAN_CLASSES and row.patient in patients]
+    if not rows:
+        raise InputError(
+            f"{planes.folder.name}: no {' or '.join(GAN_CLASSES)} plane of a training patient;"
+            " valid: a PlaneSet with some"
+        )
+    return rows
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Turn what stylegan2_ada refuses into the suite's error."""
+    try:
+        yield
+    except stylegan2_ada.UsageError as error:
+        raise InputError(str(error)) from error
+
+
+def _settings(config: Config) -> stylegan2_ada.TrainingConfig:
+    values = asdict(config)
+    del values["resume_uri"], values["checkpoint_uri"]
+    return stylegan2_ada.TrainingConfig(**values)
+
+
+def _run_name(config: Config, planes: PlaneSet, splits: Splits) -> str:
+    settings = asdict(config) | {"planes": planes.digest, "splits": _digest(splits)}
+    del settings["checkpoint_uri"]
+    return digest_of(settings)[:12]
+
+
+def _digest(splits: Splits) -> str:
+    return hashlib.sha256(splits.text().encode()).hexdigest()
+
+
+def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequence[str]]:
+    """Fetch the Generator to start from, and say whose images it has seen."""
+    if not uri:
+        return None, []
+    try:
+        storage.download(uri, folder)
+        patients = json.loads((folder / INDEX).read_text())["patients_seen"]
+    except (FileNotFoundError, KeyError, ValueError) as error:
+        raise InputError(
+            f"resume_uri={uri}: not a Generator; valid: a folder that train_gan wrote"
+        ) from error
+    # Patients of other data sets are no part of these splits and leak nothing into them.
+    known = [patient for patient in patients if patient in splits.sides]
+    splits.require_only((TRAIN,), known, f"resume_uri={uri}")
+    return folder, patients
+
+
+def _publish(folder: Path, out: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Copy a finished run; its JSON comes last."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / INDEX).unlink(missing_ok=True)
+    shutil.rmtree(out / "snapshots", ignore_errors=True)
+    shutil.copytree(folder / "snapshots", out / "snapshots")
+    for name in ("generator.safetensors", "discriminator.safetensors", "reals.png", "samples.png"):
+        shutil.copyfile(folder / name, out / name)
+    info: dict[str, Any] = {**json.loads((folder / INDEX).read_text()), **about}
+    part = out / f"{INDEX}.part"
+    part.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
+    part.replace(out / INDEX)
+    return info

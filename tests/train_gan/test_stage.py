@@ -1,0 +1,107 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from stylegan2_ada import load_generator
+from stylegan2_ada.training_state import TrainingState
+
+from components.shared.faults import InputError
+from components.shared.planes import PlaneSet
+from components.train_gan.stage import Config, train_gan, training_rows
+from tests.drawn_planes import SPLITS, splits_of, write_planes
+
+TINY = Config(
+    kimg=0.016, resolution=8, gamma=0.0, batch=4, channel_base=64, augment="bgc", snapshot_kimg=0.008
+)
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory: pytest.TempPathFactory) -> PlaneSet:
+    return write_planes(tmp_path_factory.mktemp("planes"), list(SPLITS.sides), per_class=2)
+
+
+@pytest.fixture(scope="module")
+def generator(planes: PlaneSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("generator")
+    train_gan(TINY, planes, SPLITS, out)
+    return out
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_only_training_patients_and_gan_classes_are_shown(planes: PlaneSet) -> None:
+    rows = training_rows(planes, SPLITS)
+    assert {row.patient for row in rows} == {"a", "b", "c"}
+    assert {row.label for row in rows} == {"coronal", "sagittal"}
+    assert len(rows) == 12
+
+
+def test_folder_is_a_generator(generator: Path) -> None:
+    network, info = load_generator(generator)
+    assert network.resolution == info["resolution"] == 8
+    assert info["patients_seen"] == ["a", "b", "c"]
+    assert info["classes"] == ["coronal", "sagittal"]
+    assert info["kimg"] == info["history"][-1]["kimg"] == 0.016
+    assert set(info["digests"]) == {"planes", "splits"}
+    assert info["config"]["gamma"] == pytest.approx(0.0002 * 8**2 / 4)  # the formula, for this batch
+    assert {"reals.png", "samples.png"} <= set(files(generator))
+
+
+def test_equal_inputs_give_equal_bytes(planes: PlaneSet, generator: Path, tmp_path: Path) -> None:
+    train_gan(TINY, planes, SPLITS, tmp_path)
+    assert files(tmp_path) == files(generator)
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(
+    planes: PlaneSet, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, checkpoint_uri=(tmp_path / "kept").as_uri())
+    train_gan(config, planes, SPLITS, tmp_path / "first")
+    monkeypatch.delattr(TrainingState, "step")  # it must not train again
+    train_gan(config, planes, SPLITS, tmp_path / "second")
+    assert files(tmp_path / "second") == files(tmp_path / "first") == files(generator)
+
+
+def test_another_setting_in_the_same_place_starts_afresh(planes: PlaneSet, tmp_path: Path) -> None:
+    kept = str(tmp_path / "kept")
+    train_gan(replace(TINY, checkpoint_uri=kept), planes, SPLITS, tmp_path / "first")
+    info = train_gan(replace(TINY, checkpoint_uri=kept, seed=1), planes, SPLITS, tmp_path / "second")
+    alone = train_gan(replace(TINY, seed=1), planes, SPLITS, tmp_path / "alone")
+    assert info == alone
+
+
+def test_a_generator_can_be_the_start_of_another(planes: PlaneSet, generator: Path, tmp_path: Path) -> None:
+    splits = splits_of(dict(SPLITS.sides) | {"c": "train"})
+    info = train_gan(replace(TINY, resume_uri=str(generator)), planes, splits, tmp_path)
+    assert info["config"]["ada_kimg"] == 100  # as the authors do after a transfer
+
+
+def test_a_start_of_another_architecture_is_refused(
+    planes: PlaneSet, generator: Path, tmp_path: Path
+) -> None:
+    config = replace(TINY, resume_uri=str(generator), resolution=16)
+    with pytest.raises(InputError, match="resolution 8 there, 16 here"):
+        train_gan(config, planes, SPLITS, tmp_path)
+
+
+def test_a_start_that_saw_test_patients_is_refused(planes: PlaneSet, generator: Path, tmp_path: Path) -> None:
+    splits = splits_of(dict(SPLITS.sides) | {"c": "test"})
+    with pytest.raises(InputError, match="patients c"):
+        train_gan(replace(TINY, resume_uri=str(generator)), planes, splits, tmp_path)
+
+
+def test_no_training_plane_is_refused(planes: PlaneSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no coronal or sagittal plane"):
+        train_gan(TINY, planes, splits_of({"a": "test"}), tmp_path)
+
+
+def test_a_setting_the_network_refuses_is_an_input_error(planes: PlaneSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="resolution=33"):
+        train_gan(replace(TINY, resolution=33), planes, SPLITS, tmp_path)
+
+
+def test_a_start_that_is_none_is_refused(planes: PlaneSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="resume_uri="):
+        train_gan(replace(TINY, resume_uri=str(tmp_path / "nowhere")), planes, SPLITS, tmp_path / "out")
