@@ -37,7 +37,7 @@ def dot_intervals(estimates: Sequence[Estimate]) -> Markup:
         y_range=(0, 1),
     )
     drawing = Drawing(
-        width=PAGE_WIDTH, height=axes.height + 62, title="Balanced accuracy on unseen patients, by model"
+        width=PAGE_WIDTH, height=axes.height + 54, title="Balanced accuracy on unseen patients, by model"
     )
     for value in ticks(*axes.x_range, 6):
         drawing.line(axes.x(value), axes.top, axes.x(value), axes.bottom, "rule")
@@ -95,7 +95,8 @@ class Panel:
     series: Sequence[Series]
     whole_x: bool = False  # ticks at whole numbers alone: rounds, not kimg
     marked: bool = True
-    zero: bool = False  # counts start at 0
+    zero: bool = False  # the axis starts at 0
+    counts: bool = False  # ticks at whole numbers alone
 
 
 def curves(panels: Sequence[Panel], title: str) -> Markup:
@@ -114,7 +115,8 @@ def _draw_panel(drawing: Drawing, panel: Panel, left: float, width: float, legen
     for place, series in enumerate(panel.series):
         _draw_key(drawing, series, left, 32 + 18 * place, panel.marked)
     axes = _axes(panel, left + 42, 30 + legend, width - 50)
-    axes.draw_y(drawing, ticks(*axes.y_range, 5))
+    marks = ticks(*axes.y_range, 6)
+    axes.draw_y(drawing, [value for value in marks if not panel.counts or value.is_integer()])
     axes.draw_x(drawing, _x_ticks(panel, axes.x_range), panel.x_label)
     for series in panel.series:
         _draw_series(drawing, axes, series, panel.marked)

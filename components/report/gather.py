@@ -54,16 +54,19 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
 
 def flat_metrics(found: Mapping[str, Any]) -> dict[str, float]:
     """Return the few numbers that the KFP UI compares between runs."""
-    flat: dict[str, float] = {"test_patients": found["test_patients"], "rounds": len(found["rounds"])}
     compared = {
         "supervised": "supervised",
         "labelled_only": "labelled_only",
         "published": found["best_round"],
     }
-    for name, key in compared.items():
-        flat[f"{name}_accuracy"] = found["models"][key]["accuracy"]
-        flat[f"{name}_balanced_accuracy"] = found["models"][key]["balanced_accuracy"]
-    return flat
+    flat = {
+        f"{name}_{metric}": found["models"][key][metric]
+        for name, key in compared.items()
+        for metric in ("accuracy", "balanced_accuracy")
+    }
+    flat |= {"test_patients": found["test_patients"], "rounds": len(found["rounds"])}
+    # A class without test planes has no balanced accuracy, and the UI takes only numbers.
+    return {name: float(value) for name, value in flat.items() if value is not None}
 
 
 def _notes(planes: PlaneSet) -> Sequence[str]:

@@ -48,7 +48,12 @@ def round_chart(rounds: Sequence[Mapping[str, Any]]) -> Markup:
                 ],
             ),
             charts.Panel(
-                title="Synthetic images used", x_label="round", whole_x=True, zero=True, series=taught
+                title="Synthetic images used",
+                x_label="round",
+                whole_x=True,
+                zero=True,
+                counts=True,
+                series=taught,
             ),
         ],
         "Validation accuracy, validation loss and synthetic images trained on, by round",

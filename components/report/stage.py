@@ -9,10 +9,8 @@ from components.report import charts, pictures, summary, words
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
 from components.report.page import render, write_whole
-from components.shared.code import versions
-from components.shared.ledger import LabelRow, Ledger, read_labels, write_labels
+from components.shared.ledger import LabelRow, read_labels
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
-from components.shared.rounds import best_round, model_name
 from components.shared.splits import TEST, TRAIN, Splits
 
 _EXAMPLES = 7  # pseudo-labelled images shown a class
@@ -50,52 +48,6 @@ class Row:
     labelled: int  # real planes it was shown with their label
     pseudo: int  # synthetic images it was shown with a pseudo-label
     published: bool
-
-
-def gather(
-    *,
-    ledger: Ledger,
-    snapshot_digest: str,
-    parameters: Path,
-    planes: Path,
-    splits: Path,
-    generator: Path,
-    synthetic: Path,
-    supervised: Path,
-    evaluation: Path,
-    folder: Path,
-    notes: Sequence[str] = (),
-) -> Inputs:
-    """Open a run's artifacts and its ledger, whose labels are copied into the folder."""
-    rounds = ledger.rounds()
-    labels = [folder / f"{record['round']:03}.csv" for record in rounds]
-    for record, path in zip(rounds, labels, strict=True):
-        path.write_bytes(write_labels(ledger.labels(record["round"])))
-    return Inputs(
-        parameters=summary.read_json(parameters),
-        snapshot=snapshot_digest,
-        run=ledger.run,
-        planes=PlaneSet.open(planes),
-        splits=Splits.read(splits),
-        generator=generator,
-        synthetic=PlaneSet.open(synthetic),
-        supervised=supervised,
-        rounds=rounds,
-        round_labels=labels,
-        evaluation=evaluation / "evaluation.json",
-        best_round=model_name(best_round(rounds, ledger.rule())),
-        versions=versions(),
-        notes=notes,
-    )
-
-
-def flat_metrics(values: Mapping[str, Any]) -> dict[str, float]:
-    """Return the few numbers that the KFP UI lists for a run."""
-    models = {"supervised": "supervised", "labelled_only": "labelled_only", "published": values["best_round"]}
-    keys = ("balanced_accuracy", "accuracy", "error_rate", "loss", "macro_f1")
-    found = {f"{name}_{key}": values["models"][model][key] for name, model in models.items() for key in keys}
-    counts = {"test_patients": values["test_patients"], "rounds": len(values["rounds"])}
-    return {name: float(value) for name, value in {**counts, **found}.items() if value is not None}
 
 
 def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:

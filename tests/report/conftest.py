@@ -95,8 +95,8 @@ def evaluation_of(patients: Sequence[str], models: Sequence[str], labels: Sequen
 
 
 def round_record(number: int, last: int, stop_reason: str) -> dict[str, Any]:
-    taught = {"coronal": 20 + 4 * number, "sagittal": 24 + 3 * number} if number else {}
-    accepted = {"coronal": 24 + 4 * number, "sagittal": 27 + 3 * number}
+    taught = {"coronal": 24 + number, "sagittal": 28 + 2 * number} if number else {}
+    accepted = {"coronal": 25 + number, "sagittal": 30 + 2 * number}
     if number == last:
         accepted = {"coronal": 0, "sagittal": 0}
     return {

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from components.report.stage import Inputs, flat_metrics, report
+from components.report.stage import Inputs, report
 from components.shared.rounds import MAX_ROUNDS, NO_GAIN, POOL_EMPTY
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "components/report/metrics.schema.json").read_text())
@@ -100,10 +100,3 @@ def test_a_test_patient_behind_a_model_is_told(inputs: Inputs, tmp_path: Path) -
     leaked = replace(inputs, synthetic=replace(inputs.synthetic, patients=["p00", "p11"]))
     assert write(leaked, tmp_path)["patients"]["disjoint"] is False
     assert "Nothing on this page counts" in (tmp_path / "report.html").read_text()
-
-
-def test_flat_metrics_are_numbers_of_the_published_round(inputs: Inputs, tmp_path: Path) -> None:
-    values = write(inputs, tmp_path)
-    found = flat_metrics(values)
-    assert found["published_accuracy"] == values["models"]["round_002"]["accuracy"]
-    assert found["test_patients"] == 3
