@@ -27,6 +27,7 @@ MAGIC = b"NRRD000"
 MAX_HEADER = 64 * 1024  # bytes
 MAX_VOXELS = 2**29  # 512 million: 800 voxels along each axis
 MAX_SPACING_MM = 100.0
+MAX_SKIP = 2**26  # bytes before the data, which a compressed file makes us inflate
 
 _TYPES = {
     **dict.fromkeys(["signed char", "int8", "int8_t"], "i1"),
@@ -124,9 +125,9 @@ def read_header(path: Path) -> Header:
         data_files=tuple(_inside(path, name) for name in _data_files(path, fields)),
         data_start=start,
     )
-    if header.line_skip < 0 or header.byte_skip < -1:
+    if header.line_skip < 0 or not -1 <= header.byte_skip <= MAX_SKIP:
         skips = f"{header.line_skip} and {header.byte_skip}"
-        raise _fault(path, "line skip, byte skip", skips, "line skip >= 0 and byte skip >= -1")
+        raise _fault(path, "line skip, byte skip", skips, f"0 or more, and -1 to {MAX_SKIP}")
     directions, spatial = _directions(path, fields, len(header.sizes))
     return replace(header, spatial=spatial, affine=_affine(path, fields, directions))
 
@@ -154,7 +155,8 @@ def _fields(path: Path, head: bytes) -> tuple[Mapping[str, Any], int]:
     text = head[: end.start() if end else len(head)].decode("ascii", "ignore")
     lines = [line for line in text.splitlines() if not re.match(r"[^:]*:=", line)]  # keys may name a patient
     try:
-        return nrrd.read_header(lines), end.end() if end else len(head)
+        with np.errstate(all="raise"):  # sizes of nan
+            return nrrd.read_header(lines), end.end() if end else len(head)
     except _PARSE_ERRORS as error:
         raise _fault(
             path, "header", error, "a header that follows the NRRD format, each field once"
@@ -293,7 +295,8 @@ def _decode(header: Header, source: Path, expected: int) -> bytes:
     with source.open("rb") as file:
         file.seek(0 if header.data_files else header.data_start)
         for _ in range(header.line_skip):
-            file.readline()
+            if not file.readline():
+                break
         if header.encoding == "raw":
             if header.byte_skip == -1:
                 file.seek(max(0, source.stat().st_size - expected))
@@ -304,7 +307,7 @@ def _decode(header: Header, source: Path, expected: int) -> bytes:
         if header.encoding in ("gzip", "bzip2"):
             parts = _inflate(header, iter(lambda: file.read(1 << 20), b""), skip + expected + 1)
             data = b"".join(parts)
-            return data[-expected:] if header.byte_skip == -1 else data[skip:]
+            return data[skip:]
         file.seek(skip, 1)
         # A number in text takes at most some 32 characters: more is not this volume.
         return _from_text(header, file.read(32 * expected // header.dtype.itemsize + 64))

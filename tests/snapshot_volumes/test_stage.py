@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from components.shared.faults import InputError
+from components.shared.volumes import Volume, write_volume
+from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
+
+PATTERN = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
+
+
+def write(path, level=0):
+    write_volume(path, Volume(data_XYZ=np.full((4, 4, 4), level, np.uint8), affine=np.eye(4)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "volumes"
+    place.mkdir()
+    for number, name in enumerate(["a_2024_01_01", "a_2024_02_01", "b_2024_01_01", "c_2024_01_01"]):
+        write(place / f"{name}.nrrd", number)
+    return place
+
+
+def config(uri, tmp_path, pattern=PATTERN, minimum=3):
+    return Config(
+        volumes_uri=str(uri),
+        patient_pattern=pattern,
+        state_uri=str(tmp_path / "state"),
+        minimum_patients=minimum,
+    )
+
+
+def test_the_list_says_whose_each_volume_is(folder, tmp_path):
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert [entry.patient for entry in entries] == ["a", "a", "b", "c"]
+    assert [entry.session for entry in entries][:2] == ["a_2024_01_01", "a_2024_02_01"]
+    assert all(entry.size == (folder / entry.name).stat().st_size for entry in entries)
+
+
+def test_the_digest_changes_exactly_when_a_name_or_a_content_does(folder, tmp_path):
+    first = snapshot(config(folder, tmp_path))
+    assert snapshot(config(folder, tmp_path)) == first
+    (folder / "a_2024_01_01.nrrd").touch()
+    (folder / "notes.txt").write_text("not a volume")
+    assert snapshot(config(folder, tmp_path)) == first
+    (folder / "c_2024_01_01.nrrd").rename(folder / "d_2024_01_01.nrrd")
+    renamed = snapshot(config(folder, tmp_path))
+    assert renamed != first
+    (folder / "d_2024_01_01.nrrd").rename(folder / "c_2024_01_01.nrrd")
+    assert snapshot(config(folder, tmp_path)) == first
+    write(folder / "c_2024_01_01.nrrd", 9)
+    assert snapshot(config(folder, tmp_path)) not in (first, renamed)
+
+
+def test_a_glob_lists_what_it_matches(folder, tmp_path):
+    digest = snapshot(config(folder / "[bc]_*.nrrd", tmp_path, minimum=2))
+    assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == ["b", "c"]
+
+
+def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
+    before = snapshot(config(folder, tmp_path))
+    rows = "file,patient,session,site\na_2024_02_01.nrrd,z,second,north\n"
+    (folder / "volumes.csv").write_text(rows)
+    digest = snapshot(config(folder, tmp_path))
+    entries = read_snapshot(str(tmp_path / "state"), digest)
+    assert [entry.patient for entry in entries] == ["a", "z", "b", "c"]
+    assert (entries[1].session, entries[1].site) == ("second", "north")
+    (folder / "volumes.csv").write_text(rows + "other.nrrd,y,,\n")
+    assert len({before, digest, snapshot(config(folder, tmp_path))}) == 3
+
+
+def test_detached_data_is_content(folder, tmp_path):
+    header = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nspace: RAS\n"
+    header += "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\ndata file: d.raw\n\n"
+    (folder / "d_2024_01_01.nhdr").write_text(header)
+    with pytest.raises(InputError, match=r"d_2024_01_01\.nhdr: data file: d\.raw"):
+        snapshot(config(folder, tmp_path))
+    (folder / "d.raw").write_bytes(bytes(8))
+    first = snapshot(config(folder, tmp_path))
+    (folder / "d.raw").write_bytes(b"1" + bytes(7))
+    assert snapshot(config(folder, tmp_path)) != first
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.nrrd", b"plain text", r"x\.nrrd: first bytes"),
+        ("x_y.nrrd", None, r"x_y\.nrrd: .*patient_pattern"),
+        ("volumes.csv", b"name,who\n", r"volumes\.csv: columns name, who"),
+        ("volumes.csv", b'file,patient\na_2024_01_01.nrrd,"p, q"\n', r"a_2024_01_01\.nrrd: patient 'p, q'"),
+    ],
+)
+def test_what_cannot_be_used_is_named(folder, tmp_path, name, content, words):
+    if content is None:
+        write(folder / name)
+    else:
+        (folder / name).write_bytes(content)
+    pattern = r"^(?P<patient>[a-z]+)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
+    with pytest.raises(InputError, match=words):
+        snapshot(config(folder, tmp_path, pattern))
+
+
+def test_too_few_volumes_or_patients_are_refused(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"volumes_uri=.*empty: no volume there"):
+        snapshot(config(tmp_path / "empty", tmp_path))
+    with pytest.raises(InputError, match=r"volumes_uri=.*absent: no such folder"):
+        snapshot(config(tmp_path / "absent", tmp_path))
+    (folder / "c_2024_01_01.nrrd").unlink()
+    with pytest.raises(InputError, match=r"2 patients \(a, b\); valid: .* at least 3 patients"):
+        snapshot(config(folder, tmp_path))
+
+
+@pytest.mark.parametrize("pattern", ["(", "^(.+)$"])
+def test_a_pattern_that_names_no_patient_is_refused(folder, tmp_path, pattern):
+    with pytest.raises(InputError, match="patient_pattern="):
+        snapshot(config(folder, tmp_path, pattern))
+
+
+def test_an_unknown_digest_is_refused(tmp_path):
+    with pytest.raises(InputError, match="snapshot_digest=0000"):
+        read_snapshot(str(tmp_path), "0000")
