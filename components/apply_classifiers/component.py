@@ -55,5 +55,5 @@ def apply_classifiers(
         models = find_classifiers(classifiers_uri, Path(folder))
         opened, out = PlaneSet.open(Path(planes.path)), Path(predictions.path)
         apply_classifiers(Config(seed=seed), opened, models, out, progress)
-        apply_page(out, Path(page.path))
+        apply_page(out, Path(page.path), opened)
         shutil.copyfile(out / "metrics.json", result.path)
