@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from components.shared import storage, volumes
@@ -57,8 +58,7 @@ def list_entries(volumes_uri: str, patient_pattern: str) -> list[VolumeEntry]:
     folder, glob = storage.split_glob(volumes_uri)
     beside = {found.name: found for found in _listed(volumes_uri, folder)}
     table = _table(beside.get(TABLE))
-    chosen = {found.name for found in storage.list_objects(storage.join(folder, glob))}
-    names = sorted(name for name in chosen if name.lower().endswith(SUFFIXES))
+    names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
     if not names:
         raise InputError(
             f"volumes_uri={volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
