@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.classifier import Classifier, load, load_pixels, probabilities
-from components.shared.faults import InputError
 from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
+from components.shared.trained import refuse_seen_patients
 
 PREDICTIONS = "predictions.csv"
 METRICS = "metrics.json"
@@ -38,7 +38,8 @@ def apply_classifiers(
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Write every plane's class by every classifier, and metrics where the label is known."""
-    models = {name: _unseen(name, folder, planes) for name, folder in classifiers.items()}
+    refuse_seen_patients(classifiers, planes.patients)
+    models = {name: load(folder) for name, folder in classifiers.items()}
     found = _classify(config, models, planes, progress)
     known_N = np.array([row.label in CLASSES for row in planes.rows], bool)
     known = [row for row in planes.rows if row.label in CLASSES]
@@ -58,17 +59,6 @@ def apply_classifiers(
     part.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
     part.replace(out / METRICS)
     return result
-
-
-def _unseen(name: str, folder: Path, planes: PlaneSet) -> Classifier:
-    model = load(folder)
-    seen = sorted(set(model.patients_seen) & set(planes.patients))
-    if seen:
-        raise InputError(
-            f"classifier {name}: was trained on {', '.join(seen)}, of whom these volumes are too;"
-            " valid: volumes of patients it has never seen"
-        )
-    return model
 
 
 def _classify(

@@ -19,7 +19,7 @@ class Config:
     batch: int = 256  # planes at a time: memory against speed
 
 
-def classify_images(
+def classify_images(  # noqa: PLR0917 - inputs, then out, then progress, as in every stage
     config: Config,
     classifier: Path,
     images: PlaneSet,

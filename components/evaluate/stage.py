@@ -30,7 +30,7 @@ class Config:
     seed: int = 0  # of the bootstrap
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every stage
     config: Config,
     planes: PlaneSet,
     splits: Splits,

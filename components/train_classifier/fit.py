@@ -4,18 +4,26 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from components.shared.classifier import HEADS, Classifier, as_input, device, precision
 from components.shared.faults import InputError
 from components.shared.progress import Progress
 from components.train_classifier.augment import augment
+from components.train_classifier.batches import batches
 
 _WARM_UP = 0.2  # share of the steps in which the learning rate rises
 _WEIGHT_DECAY = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What is learned from, in memory as a whole."""
+
+    images: Tensor  # N x H x W, a byte a pixel
+    targets: Tensor  # N, position among the classifier's classes
+    synthetic: Tensor  # N, whether the target is a pseudo-label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +33,7 @@ class Plan:
     epochs: int
     frozen_epochs: int  # before the others, in which only the head learns
     steps: int  # of an epoch
+    batch: int  # images of a step
     learning_rate: float  # at its highest
     seed: int
 
@@ -35,18 +44,14 @@ class Plan:
 
 
 def fit(
-    classifier: Classifier,
-    images_NHW: Tensor,
-    targets_N: Tensor,
-    batches: Iterator[NDArray[np.integer]],
-    plan: Plan,
-    progress: Progress,
+    classifier: Classifier, examples: Examples, plan: Plan, progress: Progress
 ) -> Sequence[Mapping[str, float]]:
     """Train the network in place; return the mean loss of every epoch."""
     at = device()
     network = classifier.network.to(at, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(plan.seed)
-    images_NHW, targets_N = images_NHW.to(at), targets_N.to(at)
+    images_NHW, targets_N = examples.images.to(at), examples.targets.to(at)
+    order = batches(examples.targets.numpy(), examples.synthetic.numpy(), plan.batch, plan.seed)
     history: list[Mapping[str, float]] = []
     for epochs, parameters in _phases(network, classifier.architecture, plan):
         optimizer = torch.optim.AdamW(parameters, weight_decay=_WEIGHT_DECAY)
@@ -55,7 +60,7 @@ def fit(
             for step in range(plan.steps):
                 place = epoch * plan.steps + step
                 _set_rate(optimizer, plan.learning_rate * _rate(place, epochs * plan.steps))
-                chosen_N = torch.from_numpy(next(batches)).to(at)
+                chosen_N = torch.from_numpy(next(order)).to(at)
                 grey_NHW = augment(images_NHW[chosen_N].float() / 255, generator)
                 input_N3HW = as_input(grey_NHW, classifier.mean, classifier.std)
                 total += _step(network, optimizer, input_N3HW, targets_N[chosen_N])

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,8 +24,7 @@ from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, SYNTHETIC, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
-from components.train_classifier.batches import batches
-from components.train_classifier.fit import Plan, fit
+from components.train_classifier.fit import Examples, Plan, fit
 from components.train_classifier.pretrained import start_from
 
 
@@ -54,7 +52,7 @@ class PseudoLabels:
     labels: Mapping[str, str]  # by image
 
 
-def train_classifier(
+def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in every stage
     config: Config,
     planes: PlaneSet,
     splits: Splits,
@@ -80,7 +78,8 @@ def train_classifier(
             patients_seen=_patients(labelled, pseudo),
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
-        history = _fit(config, model, images_NHW, [*labelled, *synthetic], len(training), progress)
+        examples = _examples(images_NHW, [*labelled, *synthetic], classes)
+        history = fit(model, examples, _plan(config, len(training)), progress)
     notes = {
         "config": asdict(config) | {"pretrained_uri": Path(config.pretrained_uri).name},
         "pretrained": pretrained,
@@ -134,25 +133,23 @@ def _pixels(
     return torch.cat([real_NHW, classifiers.load_pixels(pseudo.images, synthetic, config.size_px)])
 
 
-def _fit(
-    config: Config,
-    model: Classifier,
-    images_NHW: Tensor,
-    shown: Sequence[PlaneRow],
-    epoch_images: int,
-    progress: Progress,
-) -> Sequence[Mapping[str, float]]:
-    plan = Plan(
+def _examples(images_NHW: Tensor, rows: Sequence[PlaneRow], classes: Sequence[str]) -> Examples:
+    return Examples(
+        images=images_NHW,
+        targets=torch.tensor([classes.index(row.label) for row in rows]),
+        synthetic=torch.tensor([row.source == SYNTHETIC for row in rows]),
+    )
+
+
+def _plan(config: Config, epoch_images: int) -> Plan:
+    return Plan(
         epochs=config.epochs,
         frozen_epochs=config.frozen_epochs if config.pretrained_uri else 0,
         steps=math.ceil(epoch_images / config.batch),
+        batch=config.batch,
         learning_rate=config.learning_rate,
         seed=config.seed,
     )
-    targets_N = np.array([model.classes.index(row.label) for row in shown])
-    synthetic_N = np.array([row.source == SYNTHETIC for row in shown])
-    order = batches(targets_N, synthetic_N, config.batch, config.seed)
-    return fit(model, images_NHW, torch.from_numpy(targets_N), order, plan, progress)
 
 
 def _validate(

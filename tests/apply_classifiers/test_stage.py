@@ -55,6 +55,6 @@ def test_scans_without_a_known_label_get_classes_and_no_metrics(models, tmp_path
 
 def test_patients_a_model_has_seen_are_refused_with_both_names(models, tmp_path):
     planes = write_planes(tmp_path / "planes", ["b", "x"], per_class=1)
-    with pytest.raises(InputError, match="classifier round_002: was trained on b,"):
+    with pytest.raises(InputError, match="classifier round_002: has seen patients b of"):
         apply_classifiers(Config(), planes, models, tmp_path / "out")
     assert not (tmp_path / "out").exists()
