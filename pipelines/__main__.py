@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from components.shared.phantom import simulate_patients
-
 from components.shared.faults import InputError
+from components.shared.phantom import simulate_patients
 from pipelines import local, profiles
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compile_all

@@ -1,7 +1,7 @@
 """The pipeline `apply`: finished classifiers on the planes of other scans (the notebook Probar_Modelo)."""
 
 from types import SimpleNamespace
-from typing import List, NamedTuple  # noqa: UP035  KFP reads the parameter types of typing
+from typing import NamedTuple
 
 from kfp import dsl
 
@@ -25,7 +25,7 @@ def apply(
     classifiers_uri: str,
     state_uri: str,
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
-    plane_angles_deg: List[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
+    plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
     plane_spacing_mm: float = 1.0,
     field_of_view_mm: float = 120.0,
     gpu_count: str = "1",
@@ -47,6 +47,7 @@ def apply(
         gpu_node_selector: Labels of the GPU nodes.
         gpu_tolerations: Tolerations for the GPU nodes.
         seed: Seed of the bootstrap.
+
     """
     p = SimpleNamespace(**locals())
     source = {"volumes_uri": volumes_uri, "state_uri": state_uri}

@@ -119,15 +119,37 @@ def synthesise(p: SimpleNamespace, planes: Channel, splits: Channel) -> tuple[Ch
     return generator, on_gpu(sampled, p).outputs["synthetic"]
 
 
-def run_rounds(p: SimpleNamespace, state: dict[str, Channel], data: dict[str, Channel]) -> dsl.ParallelFor:
-    """Try every round in turn; the gate decides which are done."""
-    names = ("label_fraction", "label_unit", "confidence_threshold", "relabel", *GPU)
-    settings = {name: getattr(p, name) for name in names}
-    numbers = list_rounds(max_rounds=p.max_rounds)
-    with dsl.ParallelFor(numbers.output, parallelism=1) as number:
-        turn = {"number": number, "owner": dsl.PIPELINE_JOB_ID_PLACEHOLDER, **state}
-        gate = uncached(open_round(**turn))
-        return one_round(go=gate.output, **turn, **classifier_settings(p), **settings, **data)
+@dsl.pipeline(name="all-rounds")
+def all_rounds(
+    numbers: list[int],
+    state_uri: str,
+    run: str,
+    owner: str,
+    architecture: str,
+    epochs: int,
+    image_size_px: int,
+    pretrained_uri: str,
+    label_fraction: float,
+    label_unit: str,
+    confidence_threshold: float,
+    relabel: str,
+    gpu_count: str,
+    gpu_node_selector: dict,
+    gpu_tolerations: list,
+    seed: int,
+    planes: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Artifact],
+    synthetic: dsl.Input[dsl.Dataset],
+) -> None:
+    """Try every round in turn; the gate decides which are done.
+
+    The loop needs a pipeline of its own: kfp.local hands the loop's item to every input of its body that is
+    another task's output; inputs of the enclosing pipeline it leaves alone.
+    """
+    shared = {name: value for name, value in locals().items() if name != "numbers"}
+    with dsl.ParallelFor(numbers, parallelism=1) as number:
+        gate = uncached(open_round(number=number, state_uri=state_uri, run=run, owner=owner))
+        one_round(go=gate.output, number=number, **shared)
 
 
 class Findings(NamedTuple):
@@ -222,7 +244,17 @@ def augmentation(
         splits=splits,
     )
     state = {"state_uri": state_uri, "run": uncached(opened).output}
-    rounds = run_rounds(p, state, {"planes": planes, "splits": splits, "synthetic": synthetic})
+    names = ("label_fraction", "label_unit", "confidence_threshold", "relabel", *GPU)
+    rounds = all_rounds(
+        numbers=list_rounds(max_rounds=max_rounds).output,
+        owner=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        planes=planes,
+        splits=splits,
+        synthetic=synthetic,
+        **state,
+        **classifier_settings(p),
+        **{name: getattr(p, name) for name in names},
+    )
     real = {"planes": planes, "splits": splits, "supervised": on_gpu(supervised, p).outputs["classifier"]}
     closed = close_rounds(supervised=real["supervised"], **state).after(rounds)
     evaluated = evaluate(rounds_digest=uncached(closed).output, seed=seed, **real, **state)

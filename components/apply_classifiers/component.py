@@ -1,7 +1,5 @@
 """KFP interfaces of pipeline `apply`: its check, and its one stage of its own."""
 
-from typing import List  # noqa: UP035  KFP reads the parameter types of typing
-
 from kfp import dsl
 
 from components.shared.images import CPU_IMAGE, GPU_IMAGE
@@ -13,7 +11,7 @@ def validate_application(
     classifiers_uri: str,
     state_uri: str,
     patient_pattern: str,
-    plane_angles_deg: List[float],
+    plane_angles_deg: list[float],
     plane_spacing_mm: float,
     field_of_view_mm: float,
     gpu_count: str,

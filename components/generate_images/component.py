@@ -17,7 +17,6 @@ def generate_images(
     from pathlib import Path
 
     from components.generate_images.stage import Config, generate_images
-
     from components.shared.progress import stage
 
     with stage("generate_images") as progress:

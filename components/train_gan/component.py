@@ -24,12 +24,11 @@ def train_gan(
     """Train StyleGAN2-ADA on the coronal and sagittal planes of the training patients."""
     from pathlib import Path
 
-    from components.train_gan.stage import Config, train_gan
-
     from components.shared import storage
     from components.shared.planes import PlaneSet
     from components.shared.progress import stage
     from components.shared.splits import Splits
+    from components.train_gan.stage import Config, train_gan
 
     with stage("train_gan") as progress:
         config = Config(
