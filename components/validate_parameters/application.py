@@ -32,7 +32,7 @@ class ApplyParameters:
 
 
 def validate_application(p: ApplyParameters) -> None:
-    """Raise InputError for the first parameter that cannot be used, or for a patient that a model has seen."""
+    """Raise InputError for a parameter that cannot be used, or a patient that a model has seen."""
     valid = "the folder `published` of a finished run, or one classifier's folder"
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.shared import snapshots
+from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.rounds import ALL, REMAINING
@@ -84,6 +84,7 @@ def validate(parameters: Parameters) -> None:
     check_classifier(parameters)
     check_gan(parameters)
     check_rounds(parameters)
+    check_starts(parameters)
     snapshots.check(parameters.volumes_uri, parameters.patient_pattern)
 
 
@@ -128,6 +129,14 @@ def check_gan(p: Parameters) -> None:
     distinct = bool(psis) and len(set(psis)) == len(psis)
     require(p, "truncations", distinct and all(0 < psi <= 2 for psi in psis), "distinct psi in (0, 2]")
     require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
+
+
+def check_starts(p: Parameters) -> None:
+    """Check that what training starts from is there."""
+    body = not p.pretrained_uri or storage.exists(p.pretrained_uri)
+    require(p, "pretrained_uri", body, "empty, or a file or object with the classifier's state dict")
+    start = not p.gan_resume_uri or storage.exists(storage.join(p.gan_resume_uri, "generator.json"))
+    require(p, "gan_resume_uri", start, "empty, or a folder with the generator.json that train_gan wrote")
 
 
 def check_rounds(p: Parameters) -> None:

@@ -1,0 +1,83 @@
+"""From the command line's words to typed parameters, and mistakes to one line and status 1."""
+
+import pytest
+
+from components.shared.faults import InputError
+from components.validate_parameters.stage import Parameters
+from pipelines.__main__ import main
+from pipelines.submission import parse, with_absolute_paths
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("label_fraction=0.5", 0.5),
+        ("epochs=3", 3),
+        ("gan_mirror=False", False),
+        ("truncations=0.5,1.0", [0.5, 1.0]),
+        ("truncations=[0.7]", [0.7]),
+        ('gpu_node_selector={"a": "b"}', {"a": "b"}),
+        ("gpu_tolerations=[]", []),
+        ("gpu_count=2", "2"),
+        ("patient_pattern=^(?P<patient>a=b)", "^(?P<patient>a=b)"),
+    ],
+)
+def test_values_are_parsed_by_their_declared_type(text, value):
+    assert list(parse([text], Parameters).values()) == [value]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("label_fraction=half", "label_fraction=half: not usable; valid: a number"),
+        ("epochs=2.5", "epochs=2.5: not usable; valid: a whole number"),
+        ("gan_mirror=yes", "gan_mirror=yes: not usable; valid: true or false"),
+        ("truncations=", "truncations=: not usable; valid: numbers such as 0.5,1.0"),
+        ("gpu_node_selector=[1]", r"gpu_node_selector=\[1\]: not usable; valid: a JSON object"),
+        ("label_fracton=0.2", "-p label_fracton: unknown parameter; valid: label_fraction"),
+        ("epochs", "-p epochs: no value; valid: -p name=value"),
+    ],
+)
+def test_a_mistake_names_the_parameter_and_what_would_be_valid(text, words):
+    with pytest.raises(InputError, match=f"^{words}"):
+        parse([text], Parameters)
+
+
+def test_local_paths_become_absolute_and_buckets_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = with_absolute_paths(
+        {"volumes_uri": "a/sb_*.nrrd", "state_uri": "gs://b/c", "pretrained_uri": ""}
+    )
+    assert values == {"volumes_uri": f"{tmp_path}/a/sb_*.nrrd", "state_uri": "gs://b/c", "pretrained_uri": ""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "volumes_uri=EMPTY", "-p", "label_fraction=0"], "label_fraction=0.0"),
+        (["-p", "volumes_uri=EMPTY", "-p", "label_fraction=1.5"], "label_fraction=1.5"),
+        (["-p", "volumes_uri=EMPTY", "-p", "confidence_threshold=2"], "confidence_threshold=2.0"),
+        (["-p", "colour=red"], "-p colour: unknown parameter"),
+        (["-p", "volumes_uri=EMPTY"], "volumes_uri="),
+        (["-p", "volumes_uri=TEXT"], "words.nrrd: first bytes"),
+        (["-p", "volumes_uri=/no/such/folder"], "volumes_uri=/no/such/folder"),
+        (["-p", "volumes_uri=ftp://a/b"], "volumes_uri=ftp://a/b"),
+        ([], "volumes_uri=: not usable"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_no_traceback(arguments, words, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/words.nrrd").write_text("not a volume\n")
+    places = {"volumes_uri=EMPTY": tmp_path / "empty", "volumes_uri=TEXT": tmp_path / "text"}
+    words_given = [f"volumes_uri={places[a]}" if a in places else a for a in arguments]
+    status = main(
+        ["run", "augmentation", "--root", str(tmp_path / "root"), "--profile", "laptop", *words_given]
+    )
+    said = capsys.readouterr().err
+    assert status == 1
+    assert said.startswith("error: ")
+    assert words in said
+    assert "valid: " in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "root").exists()
