@@ -33,9 +33,12 @@ def path_lengths(images: Tensor, w_NLD: Tensor, direction: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths_N: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Return the mean squared distance to the running mean length, and that mean moved by this batch."""
-    mean = mean.lerp(lengths_N.detach().mean(), decay)
-    return (lengths_N - mean).square().mean(), mean
+    """Return the mean squared distance to the running mean length, and that mean moved by this batch.
+
+    The gradient flows through the moved mean too, as in the authors' implementation.
+    """
+    mean = mean.lerp(lengths_N.mean(), decay)
+    return (lengths_N - mean).square().mean(), mean.detach()
 
 
 @contextmanager

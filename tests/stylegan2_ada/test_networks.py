@@ -1,0 +1,198 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stylegan2_ada import loss
+from stylegan2_ada.generate import latents
+from stylegan2_ada.networks import (
+    Conv,
+    Discriminator,
+    Generator,
+    demodulation,
+    minibatch_deviation,
+    modulated_conv,
+)
+from torch import nn
+
+from tests.stylegan2_ada.parity import distance, extract, full
+
+TINY = {"resolution": 16, "channels": 1, "channel_base": 128, "channel_max": 16}
+
+
+@cache
+def their_generator() -> tuple[Generator, Any]:
+    theirs = full("G_64_tiny")
+    ours = Generator(resolution=64, channels=3, channel_base=1024, channel_max=64, mapping_layers=2)
+    ours.load_state_dict(theirs["state_dict"])
+    return ours.to(memory_format=torch.channels_last), theirs
+
+
+@cache
+def their_discriminator() -> tuple[Discriminator, Any]:
+    theirs = full("D_64_tiny")
+    ours = Discriminator(resolution=64, channels=3, channel_base=1024, channel_max=64, group=4)
+    ours.load_state_dict(theirs["state_dict"])
+    return ours.to(memory_format=torch.channels_last), theirs
+
+
+def assert_gradients(network: nn.Module, theirs: dict[str, torch.Tensor]) -> None:
+    gradients = {name: p.grad for name, p in network.named_parameters()}
+    for name, expected in theirs.items():
+        if expected.abs().max() > 0:
+            gradient = gradients[name]
+            assert gradient is not None and distance(gradient, expected) < 1e-3, name
+
+
+def test_demodulation_gives_unit_deviation() -> None:
+    torch.manual_seed(0)
+    weight, style = torch.randn(8, 6, 3, 3), torch.rand(4, 6) + 0.5
+    per_image = weight[None] * style[:, None, :, None, None]
+    expected = 1 / per_image.square().sum(dim=(2, 3, 4)).sqrt()
+    assert torch.allclose(demodulation(weight, style), expected, rtol=1e-5)
+    out = modulated_conv(torch.randn(4, 6, 32, 32), weight, style, None) * expected[:, :, None, None]
+    assert out[:, :, 1:-1, 1:-1].std() == pytest.approx(1, abs=0.05)
+
+
+def test_modulating_the_input_equals_modulating_the_weights() -> None:
+    weight, style, x = torch.randn(5, 6, 3, 3), torch.randn(1, 6), torch.randn(1, 6, 9, 9)
+    folded = nn.functional.conv2d(x, weight * style[0, None, :, None, None], padding=1)
+    assert torch.allclose(modulated_conv(x, weight, style, None), folded, atol=1e-5)
+
+
+def test_images_do_not_depend_on_their_neighbours() -> None:
+    torch.manual_seed(0)
+    g = Generator(**TINY).eval()
+    z = latents(range(3))
+    together, alone = g(z, noise="const"), g(z[1:2], noise="const")
+    assert torch.allclose(together[1:2], alone, atol=1e-5)
+
+
+def test_truncation_draws_every_style_to_the_mean() -> None:
+    torch.manual_seed(0)
+    mapping = Generator(**TINY).mapping
+    mapping.w_avg.normal_()
+    z = latents(range(2))
+    assert torch.equal(mapping(z, truncation=0)[0], mapping.w_avg.expand(6, -1))
+    half = mapping.w_avg.lerp(mapping(z), 0.5)
+    assert torch.allclose(mapping(z, truncation=0.5), half)
+    assert torch.equal(mapping(z, truncation=0.5, cutoff=2)[:, 2:], mapping(z)[:, 2:])
+
+
+def test_mean_style_moves_only_when_tracked() -> None:
+    mapping = Generator(**TINY).mapping
+    z = latents(range(4))
+    mapping(z)
+    assert not mapping.w_avg.any()
+    w = mapping(z, track=True)
+    assert torch.allclose(mapping.w_avg, 0.005 * w[:, 0].mean(dim=0))
+
+
+def test_minibatch_deviation_groups_strided_images() -> None:
+    x = torch.randn(6, 3, 2, 2)
+    feature = minibatch_deviation(x, group=3)
+    for i in range(2):
+        expected = x[i::2].std(dim=0, unbiased=False).mean()
+        assert torch.allclose(feature[i::2], expected.expand(3, 1, 2, 2), atol=1e-6)
+    assert minibatch_deviation(x[:1], group=4).abs().max() < 1e-3  # an image alone deviates from nothing
+
+
+def test_first_step_sees_unit_variance_everywhere() -> None:
+    torch.manual_seed(0)
+    d = Discriminator(resolution=32, channels=1, channel_base=2048)
+    features = d.b32(torch.randn(8, 1, 32, 32))
+    assert 0.5 < features.std() < 2
+
+
+@pytest.mark.parametrize(("name", "kernel"), [("w3", 3), ("w1", 1)])
+def test_parity_of_a_downsampling_convolution(name: str, kernel: int) -> None:
+    ops = extract()
+    conv = Conv(3, 5, kernel, down=True, activate=False)
+    conv.weight.data = ops[name] * np.sqrt(3 * kernel**2)  # undo the equalised learning rate
+    assert distance(conv(ops["xe"]), ops[f"conv_{name}_up1_down2_corr"]) < 1e-5
+
+
+def test_parity_of_an_upsampling_convolution() -> None:
+    ops = extract()
+    ours = modulated_conv(ops["xe"], ops["w3"], torch.ones(2, 3), ops["f_1331"])
+    assert distance(ours, ops["conv_w3_up2_down1_conv"]) < 1e-5
+
+
+def test_parity_of_latents_and_styles() -> None:
+    ours, theirs = their_generator()
+    assert torch.equal(latents(theirs["z_seeds"]), theirs["z"])
+    assert distance(ours.mapping(theirs["z"]), theirs["ws_psi1"]) < 1e-4
+    assert distance(ours.mapping(theirs["z"], truncation=0.7), theirs["ws_psi07"]) < 1e-4
+    assert distance(ours.mapping(theirs["z"], truncation=0.7, cutoff=5), theirs["ws_psi07_cutoff5"]) < 1e-4
+
+
+@pytest.mark.parametrize("noise", ["const", "none"])
+@pytest.mark.parametrize(("psi", "name"), [(1.0, "psi1"), (0.7, "psi07")])
+def test_parity_of_images(noise: Any, psi: float, name: str) -> None:
+    ours, theirs = their_generator()
+    images = ours(theirs["z"], truncation=psi, noise=noise)
+    assert distance(images, theirs[f"img_eval_{noise}_{name}"]) < 1e-4
+
+
+def test_parity_of_mixed_styles() -> None:
+    ours, theirs = their_generator()
+    images = ours.synthesis(theirs["ws_mixed_cut3"], noise="const")
+    assert distance(images, theirs["img_mixed_cut3_const"]) < 1e-4
+
+
+def test_parity_of_the_generators_gradients() -> None:
+    ours, theirs = their_generator()
+    ours.zero_grad()
+    (ours(theirs["z"], noise="const") * theirs["probe"]).sum().backward()
+    assert_gradients(ours, theirs["grad_probe_small"])
+
+
+def test_parity_of_the_mean_style() -> None:
+    ours, theirs = their_generator()
+    before = ours.mapping.w_avg.clone()
+    ours.mapping(theirs["z"], track=True)
+    assert distance(ours.mapping.w_avg, theirs["w_avg_after_one_train_call"]) < 1e-5
+    ours.mapping.w_avg.copy_(before)
+
+
+def test_parity_of_path_length_regularisation() -> None:
+    ours, theirs = their_generator()
+    path = theirs["pl"]
+    ours.zero_grad()
+    w = ours.mapping(theirs["z"])
+    images = ours.synthesis(w, noise="const")
+    # The fixture's direction is scaled already.
+    lengths = loss.path_lengths(images, w, path["noise"] * 64)
+    assert distance(lengths, path["lengths"]) < 1e-3
+    penalty, mean = loss.path_length_penalty(lengths, path["mean_before"])
+    assert distance(mean, path["mean_after"]) < 1e-4
+    assert distance(penalty, path["penalty"].mean()) < 1e-3
+    (penalty * path["weight"] * path["gain"]).backward()
+    assert_gradients(ours, path["grad_small"])
+
+
+def test_parity_of_logits() -> None:
+    ours, theirs = their_discriminator()
+    assert distance(ours(theirs["images"]), theirs["logits"]) < 1e-4
+    for n in (4, 2, 1):
+        assert distance(ours(theirs["images"][:n]), theirs[f"logits_first{n}"]) < 1e-4
+
+
+def test_parity_of_r1() -> None:
+    ours, theirs = their_discriminator()
+    ours.zero_grad()
+    images = theirs["images"].clone().requires_grad_()
+    penalty = loss.r1_penalty(images, ours(images))
+    assert distance(penalty, theirs["r1"]["penalty"]) < 1e-3
+    value = penalty.mean() * (theirs["r1"]["gamma"] / 2 * theirs["r1"]["gain"])
+    assert distance(value, theirs["r1"]["loss"]) < 1e-3
+    value.backward()
+    assert_gradients(ours, theirs["r1"]["grad_small"])
+
+
+def test_parity_of_the_discriminators_gradients() -> None:
+    ours, theirs = their_discriminator()
+    ours.zero_grad()
+    loss.generator_loss(ours(theirs["images"])).backward()  # the same function of real logits
+    assert_gradients(ours, theirs["grad_Dreal_small"])
