@@ -109,12 +109,14 @@ def classifier_settings(p: SimpleNamespace) -> dict[str, Channel]:
     return {"architecture": p.classifier, **{name: getattr(p, name) for name in names}}
 
 
-def synthesise(p: SimpleNamespace, planes: Channel, splits: Channel) -> tuple[Channel, Channel]:
-    """Train the GAN and sample it; return the generator and its images."""
+def synthesise(
+    p: SimpleNamespace, planes: Channel, splits: Channel, opened: dsl.PipelineTask
+) -> tuple[Channel, Channel]:
+    """Train the GAN and sample it, once the ledger is open; return the generator and its images."""
     names = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
     settings = {name: getattr(p, f"gan_{name}") for name in names}
     gan = train_gan(planes=planes, splits=splits, state_uri=p.state_uri, seed=p.seed, **settings)
-    generator = on_gpu(gan, p).outputs["generator"]
+    generator = on_gpu(gan.after(opened), p).outputs["generator"]
     sampled = generate_images(generator=generator, truncations=p.truncations, images=p.images, seed=p.seed)
     return generator, on_gpu(sampled, p).outputs["synthetic"]
 
@@ -233,17 +235,19 @@ def augmentation(
     """
     p = SimpleNamespace(**locals())
     checked, snapshot, planes, splits = prepare(p)
-    supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p))
-    generator, synthetic = synthesise(p, planes, splits)
     opened = open_ledger(
         state_uri=state_uri,
         run_name=run_name,
         fingerprint=checked.outputs["Output"],
         snapshot_digest=snapshot.output,
         parameters=checked.outputs["parameters"],
+        planes=planes,
         splits=splits,
     )
     state = {"state_uri": state_uri, "run": uncached(opened).output}
+    # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
+    supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p)).after(opened)
+    generator, synthetic = synthesise(p, planes, splits, opened)
     names = ("label_fraction", "label_unit", "confidence_threshold", "relabel", *GPU)
     rounds = all_rounds(
         numbers=list_rounds(max_rounds=max_rounds).output,

@@ -48,7 +48,7 @@ def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
         (root / "arguments.json").write_text(json.dumps(dict(arguments)))
         terminal = Terminal()
         if _work(pipeline, root, events, terminal) != 0:
-            reason = terminal.errors[-1] if terminal.errors else f"see the log {root / 'run.log'}"
+            reason = terminal.errors[0] if terminal.errors else f"see the log {root / 'run.log'}"
             raise RunError(reason)
         return publish(json.loads((root / "outputs.json").read_text()), root)
 

@@ -12,6 +12,7 @@ def open_ledger(
     fingerprint: str,
     snapshot_digest: str,
     parameters: dsl.Input[dsl.Artifact],
+    planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
 ) -> str:
     """Name the run and open its ledger; a repeated run finds its own state."""
@@ -19,6 +20,7 @@ def open_ledger(
     from pathlib import Path
 
     from components.open_ledger.stage import Config, open_ledger
+    from components.shared.planes import PlaneSet
     from components.shared.progress import stage
     from components.shared.splits import Splits
 
@@ -27,4 +29,5 @@ def open_ledger(
             state_uri=state_uri, run_name=run_name, fingerprint=fingerprint, snapshot_digest=snapshot_digest
         )
         submitted = json.loads(Path(parameters.path).read_text())
-        return open_ledger(config, submitted, Splits.read(Path(splits.path)))
+        opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+        return open_ledger(config, submitted, *opened)

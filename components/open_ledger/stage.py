@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.shared.labels import known_classes, labelled_rows
 from components.shared.ledger import Ledger
+from components.shared.planes import CLASSES, PlaneSet
 from components.shared.rounds import RoundRule
-from components.shared.splits import VALIDATION, Splits
+from components.shared.splits import TRAIN, VALIDATION, Splits
 
 RUN_NAME_LENGTH = 12  # hex digits
 
@@ -22,11 +24,17 @@ class Config:
     snapshot_digest: str
 
 
-def open_ledger(config: Config, parameters: Mapping[str, Any], splits: Splits) -> str:
+def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> str:
     """Return the run's name; its ledger exists and is of this very study.
 
-    A repeated run has the same name, and so finds its own state.
+    A repeated run has the same name, and so finds its own state. Raises InputError when the labelled
+    fraction leaves too few planes: here, before any GPU, and not in round 0.
     """
+    training = set(splits.patients(TRAIN))
+    rows = [row for row in planes.rows if row.label in CLASSES and row.patient in training]
+    known_classes(
+        labelled_rows(rows, *(parameters[name] for name in ("label_fraction", "label_unit", "seed")))
+    )
     content = hashlib.sha256(f"{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
     run = config.run_name or content[:RUN_NAME_LENGTH]
     rule = RoundRule(

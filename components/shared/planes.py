@@ -71,7 +71,7 @@ def encode_png(image_HW: NDArray[np.uint8], channels: int = 1) -> bytes:
     """Return a grey plane as PNG bytes, repeated to RGB when channels is 3."""
     picture = Image.fromarray(image_HW, mode=None)
     buffer = io.BytesIO()
-    (picture if channels == 1 else picture.convert("RGB")).save(buffer, "PNG", compress_level=6)
+    (picture if channels == 1 else picture.convert("RGB")).save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()
 
 

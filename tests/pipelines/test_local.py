@@ -1,0 +1,138 @@
+"""The whole study on a laptop: a small real run through the graph, its rounds counted, its state kept."""
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import components
+from components.shared.phantom import simulate_patients
+
+SCHEMA = Path(components.__path__[0]) / "report/metrics.schema.json"
+SMALL = {
+    "plane_angles_deg": "0",
+    "plane_spacing_mm": 8,
+    "epochs": 1,
+    "image_size_px": 32,
+    "gan_kimg": 0.1,
+    "gan_resolution": 16,
+    "images": 40,
+    "label_fraction": 0.5,
+    "confidence_threshold": 0,
+}
+
+
+def run(pipeline, root, check=True, **parameters):
+    given = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "run",
+        pipeline,
+        "--root",
+        str(root),
+        "--profile",
+        "demo",
+        *given,
+    ]
+    return subprocess.run(command, check=check, capture_output=True, text=True)
+
+
+def events(root):
+    lines = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    return [(line["stage"], line["event"]) for line in lines if line["event"] in ("done", "cached")]
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes")
+    simulate_patients(folder, patients=4, seed=3, size=48)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(volumes, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    done = run("augmentation", root, volumes_uri=volumes, **SMALL)
+    return root, done.stdout, events(root), (root / "report/metrics.json").read_bytes()
+
+
+def test_round_0_and_two_pseudo_label_rounds_ran(finished):
+    root, _, seen, metrics = finished
+    sealed = sorted(path.parent.name for path in (root / "state").glob("*/rounds/*/round.json"))
+    assert sealed == ["000", "001", "002"]
+    trained = [stage for stage, _ in seen if stage.startswith("round") and "train_classifier" in stage]
+    assert trained == [f"round {k}: train_classifier" for k in range(3)]
+    rounds = json.loads(metrics)["rounds"]
+    assert [entry["round"] for entry in rounds] == [0, 1, 2]
+    assert [entry["stop_reason"] for entry in rounds] == ["", "", "max_rounds"]
+
+
+def test_what_a_round_accepted_the_next_was_trained_on(finished):
+    rounds = json.loads(finished[3])["rounds"]
+    assert sum(rounds[0]["accepted"].values()) > 0
+    for before, after in itertools.pairwise(rounds):
+        trained = {name: count for name, count in after["trained_on_pseudo"].items() if name != "noise"}
+        assert trained == before["accepted"]
+
+
+def test_metrics_keep_the_schema_and_name_every_model(finished):
+    found = json.loads(finished[3])
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.validate(found, schema)
+    assert set(found["models"]) == {"supervised", "labelled_only", "round_000", "round_001", "round_002"}
+    assert found["models"]["labelled_only"] == found["models"]["round_000"]
+
+
+def test_patients_are_on_one_side_each(finished):
+    patients = json.loads(finished[3])["patients"]
+    sides = [set(patients[side]) for side in ("train", "validation", "test")]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 4
+
+
+def test_the_terminal_names_stages_and_the_report_and_not_kfps_log(finished):
+    root, said, _, _ = finished
+    assert "extract_planes" in said
+    assert f"{root}/report/report.html" in said
+    assert "INFO" not in said
+
+
+def test_a_second_run_repeats_nothing_and_says_the_same(finished, volumes):
+    root, _, _, metrics = finished
+    run("augmentation", root, volumes_uri=volumes, **SMALL)
+    again = dict(events(root))
+    for stage in (
+        "split_patients",
+        "extract_planes",
+        "train_classifier",
+        "train_gan",
+        "generate_images",
+        "evaluate",
+    ):
+        assert again[stage] == "cached"
+    assert not [stage for stage in again if stage.startswith("round") and "open_round" not in stage]
+    assert (root / "report/metrics.json").read_bytes() == metrics
+
+
+def test_published_classifiers_apply_to_other_scans_and_refuse_known_patients(finished, volumes, tmp_path):
+    root, *_ = finished
+    published = next((root / "state").glob("*/published"))
+    geometry = {name: SMALL[name] for name in ("plane_angles_deg", "plane_spacing_mm")}
+    refused = run(
+        "apply", tmp_path / "a", check=False, volumes_uri=volumes, classifiers_uri=published, **geometry
+    )
+    assert refused.returncode == 1
+    assert "has seen patients" in refused.stderr
+    simulate_patients(tmp_path / "other", patients=1, seed=9, size=48)
+    for path in (tmp_path / "other").iterdir():
+        path.rename(path.with_name(path.name.replace("sim01", "new01")))
+    run("apply", tmp_path / "b", volumes_uri=tmp_path / "other", classifiers_uri=published, **geometry)
+    found = json.loads((tmp_path / "b/report/metrics.json").read_text())
+    assert found["patients"] == ["new01"]
+    assert set(found["models"]) == {"supervised", "round_002"}
