@@ -63,13 +63,13 @@ def test_only_images_whose_matrix_moved_are_resampled() -> None:
     matrices[2] = ada._scaling(torch.tensor([-1.0]), torch.tensor([1.0]))[0]
     warped = ada.warp(images, matrices)
     assert torch.equal(warped[[0, 1, 3]], images[[0, 1, 3]])
-    assert (warped[2] - images[2].flip(2)).abs().max() < 0.03  # the wavelet is not quite symmetric
+    assert (warped[2] - images[2].flip(2)).abs().mean() < 0.01  # the wavelet is not quite symmetric
 
 
 def test_quarter_turns_and_whole_pixels_move_the_image() -> None:
     images = smooth_images(1)
     turned = ada.warp(images, ada._rotation(torch.tensor([math.pi / 2])))
-    assert (turned - images.rot90(1, (2, 3))).abs().max() < 0.03
+    assert (turned - images.rot90(1, (2, 3))).abs().mean() < 0.01
     shifted = ada.warp(images, ada._translation(torch.tensor([2.0]), torch.tensor([0.0])))
     assert torch.allclose(shifted[..., :-2], images[..., 2:], atol=1e-5)
 

@@ -1,0 +1,58 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from stylegan2_ada import checkpoint
+
+RUN, OTHER = "a" * 64, "b" * 64
+CPU = torch.device("cpu")
+
+
+def write(folder: Path, images: int, run: str = RUN) -> Path:
+    return checkpoint.write(folder, run, images, {"images": images, "tensor": torch.full((9,), images)})
+
+
+def test_the_newest_of_a_run_is_read_and_two_are_kept(tmp_path: Path) -> None:
+    for images in (8, 16, 1000):
+        write(tmp_path, images)
+    state = checkpoint.read_latest(tmp_path, RUN, CPU)
+    assert state is not None and state["images"] == 1000
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_runs_in_one_folder_never_mix(tmp_path: Path) -> None:
+    write(tmp_path, 8)
+    write(tmp_path, 99, OTHER)
+    state = checkpoint.read_latest(tmp_path, RUN, CPU)
+    assert state is not None and state["images"] == 8
+    assert checkpoint.read_latest(tmp_path, "c" * 64, CPU) is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "no json", "half a json"])
+def test_a_damaged_newest_one_is_skipped_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, 8)
+    path = write(tmp_path, 16)
+    data = path.read_bytes()
+    match damage:
+        case "truncated":
+            path.write_bytes(data[: len(data) // 2])
+        case "flipped":
+            path.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
+        case "no json":
+            path.with_suffix(".json").unlink()
+        case _:
+            path.with_suffix(".json").write_text('{"run"')
+    with caplog.at_level(logging.WARNING):
+        state = checkpoint.read_latest(tmp_path, RUN, CPU)
+    assert state is not None and state["images"] == 8
+    assert path.name in caplog.text
+
+
+def test_layout_of_tensors_is_kept(tmp_path: Path) -> None:
+    tensor = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    checkpoint.write(tmp_path, RUN, 1, {"tensor": tensor})
+    state = checkpoint.read_latest(tmp_path, RUN, CPU)
+    assert state is not None and state["tensor"].stride() == tensor.stride()

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from stylegan2_ada.generate import generate, latents, save_grid, to_uint8
+from stylegan2_ada.networks import Generator
+
+
+def generator(channels: int = 1) -> Generator:
+    torch.manual_seed(0)
+    return Generator(resolution=8, channels=channels, channel_base=64).eval()
+
+
+def test_latents_are_those_of_numpy_per_seed() -> None:
+    expected = np.random.RandomState(7).randn(1, 512)
+    np.testing.assert_allclose(latents([3, 7])[1:], expected, rtol=1e-6)
+
+
+def test_images_come_in_batches_in_the_order_of_seeds() -> None:
+    batches = list(generate(generator(), range(5), 0.7, 2))
+    assert [batch.shape for batch in batches] == [(2, 8, 8), (2, 8, 8), (1, 8, 8)]
+    alone = next(generate(generator(), [4], 0.7, 1))
+    assert np.abs(batches[2].astype(int) - alone).max() <= 1  # a rounding may fall the other way
+    assert next(generate(generator(3), [0], 1.0, 1)).shape == (1, 8, 8, 3)
+
+
+def test_truncation_zero_is_one_image() -> None:
+    (images,) = generate(generator(), range(3), 0.0, 3)
+    assert (images == images[0]).all()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-3.0, 0), (-1.0, 0), (0.0, 128), (1.0, 255), (3.0, 255)])
+def test_quantisation(value: float, expected: int) -> None:
+    assert to_uint8(torch.tensor(value)).item() == expected
+
+
+def test_a_grid_holds_whole_rows(tmp_path: Path) -> None:
+    images = torch.arange(11, dtype=torch.uint8)[:, None, None, None].expand(11, 1, 2, 2)
+    save_grid(images, tmp_path / "grid.png", columns=4)
+    picture = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert picture.shape == (4, 8)
+    assert picture[2, 2] == 5
