@@ -27,4 +27,4 @@ def _with_registry(text: str, registry: str) -> str:
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         container = executor["container"]
         container["image"] = f"{registry.rstrip('/')}/{container['image']}"
-    return yaml.safe_dump_all(documents, sort_keys=True)
+    return str(yaml.safe_dump_all(documents, sort_keys=True))

@@ -159,6 +159,7 @@ def _announce_cache_hits() -> None:
             progress.emit(words[1].replace("-", "_"), "cached")
         return record
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.setLogRecordFactory(factory)
 
 

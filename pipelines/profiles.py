@@ -6,11 +6,12 @@ from typing import Any
 # Two cores, 20 minutes: small networks, coarse planes. The graph is the same.
 LAPTOP: dict[str, Any] = {
     "plane_angles_deg": [-20, -10, 0, 10, 20],
-    "plane_spacing_mm": 2.5,
+    "plane_spacing_mm": 3.0,
+    "field_of_view_mm": 90.0,
     "classifier": "resnet18",
-    "epochs": 6,
+    "epochs": 4,
     "image_size_px": 64,
-    "gan_kimg": 10.0,
+    "gan_kimg": 8.0,
     "gan_resolution": 32,
     "gan_gamma": 0.0,
     "gan_batch": 32,
@@ -24,8 +25,7 @@ LAPTOP: dict[str, Any] = {
 # patience 2 cannot stop before round 2, so round 0 and two pseudo-label rounds always run.
 DEMO: dict[str, Any] = LAPTOP | {
     "plane_angles_deg": [-15, 0, 15],
-    "plane_spacing_mm": 4.0,
-    "epochs": 4,
+    "plane_spacing_mm": 5.0,
     "gan_kimg": 2.0,
     "gan_channel_base": 1024,
     "images": 400,

@@ -30,6 +30,8 @@ class Terminal:
             self._update(f"{stage}  {event['done']:,} of {event['total']:,}")
         elif kind == "error":
             self.errors.append(f"{stage}: {event['message']}")
+        elif kind == "warning":
+            self._line(f"{stage}: warning: {event['message']}")
         else:
             self._finish(stage, kind)
 

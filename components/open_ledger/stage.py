@@ -8,6 +8,7 @@ from typing import Any
 from components.shared.labels import known_classes, labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.planes import CLASSES, PlaneSet
+from components.shared.progress import emit
 from components.shared.rounds import RoundRule
 from components.shared.splits import TRAIN, VALIDATION, Splits
 
@@ -30,19 +31,12 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     A repeated run has the same name, and so finds its own state. Raises InputError when the labelled
     fraction leaves too few planes: here, before any GPU, and not in round 0.
     """
-    training = set(splits.patients(TRAIN))
-    rows = [row for row in planes.rows if row.label in CLASSES and row.patient in training]
-    known_classes(
-        labelled_rows(rows, *(parameters[name] for name in ("label_fraction", "label_unit", "seed")))
-    )
+    check_labels(parameters, planes, splits)
     content = hashlib.sha256(f"{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
     run = config.run_name or content[:RUN_NAME_LENGTH]
+    names = ("max_rounds", "patience", "min_gain", "relabel")
     rule = RoundRule(
-        max_rounds=parameters["max_rounds"],
-        patience=parameters["patience"],
-        min_gain=parameters["min_gain"],
-        relabel=parameters["relabel"],
-        validation_patients=len(splits.patients(VALIDATION)),
+        validation_patients=len(splits.patients(VALIDATION)), **{name: parameters[name] for name in names}
     )
     record = {
         "parameters": dict(parameters),
@@ -52,3 +46,20 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     }
     Ledger(state_uri=config.state_uri, run=run).begin(record)
     return run
+
+
+def check_labels(parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> None:
+    """Refuse a labelled fraction that leaves under two classes; warn of few synthetic images beside it."""
+    training = set(splits.patients(TRAIN))
+    rows = [row for row in planes.rows if row.label in CLASSES and row.patient in training]
+    labelled = labelled_rows(rows, *(parameters[name] for name in ("label_fraction", "label_unit", "seed")))
+    known_classes(labelled)
+    if warning := too_few_images(parameters["images"], len(labelled)):
+        emit("open_ledger", "warning", message=warning)
+
+
+def too_few_images(images: int, labelled: int) -> str:
+    """Return a warning where the synthetic images are under twice the labelled planes, else ""."""
+    if images >= 2 * labelled:
+        return ""
+    return f"images={images}: under twice the {labelled} labelled planes, so they can add little"

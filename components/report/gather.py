@@ -12,9 +12,8 @@ from components.shared.code import versions
 from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
 from components.shared.rounds import best_round, model_name
+from components.shared.snapshots import SIMULATED
 from components.shared.splits import Splits
-
-SIMULATED = "simulated"  # the site that simulated volumes name in their volumes.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Artifacts:
 def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: Path) -> Inputs:
     """Open the artifacts and the ledger of a run; the rounds' labels are copied to `folder`."""
     rounds = ledger.rounds()
-    planes = PlaneSet.open(artifacts.planes)
+    planes, synthetic = PlaneSet.open(artifacts.planes), PlaneSet.open(artifacts.synthetic)
     return Inputs(
         parameters=_read(artifacts.parameters),
         snapshot=snapshot_digest,
@@ -41,14 +40,14 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         planes=planes,
         splits=Splits.read(artifacts.splits),
         generator=artifacts.generator,
-        synthetic=PlaneSet.open(artifacts.synthetic),
+        synthetic=synthetic,
         supervised=artifacts.supervised,
         rounds=rounds,
         round_labels=[_labels(ledger, k, folder) for k in range(len(rounds))],
         evaluation=artifacts.evaluation / "evaluation.json",
         best_round=model_name(best_round(rounds, ledger.rule())),
         versions=versions(),
-        notes=_notes(planes),
+        notes=_notes(planes, len(synthetic.rows), rounds[0]["labelled"]),
     )
 
 
@@ -69,10 +68,13 @@ def flat_metrics(found: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in flat.items() if value is not None}
 
 
-def _notes(planes: PlaneSet) -> Sequence[str]:
+def _notes(planes: PlaneSet, images: int, labelled: int) -> Sequence[str]:
+    notes = []
     if any(row.site == SIMULATED for row in planes.rows):
-        return ["The volumes are simulated: nothing here says anything about infants."]
-    return ()
+        notes.append("The volumes are simulated: nothing here says anything about infants.")
+    if images < 2 * labelled:
+        notes.append(f"{images} synthetic images are under twice the {labelled} labelled planes.")
+    return notes
 
 
 def _labels(ledger: Ledger, number: int, folder: Path) -> Path:

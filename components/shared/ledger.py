@@ -149,9 +149,15 @@ def write_labels(rows: Sequence[LabelRow]) -> bytes:
 
 def read_labels(text: bytes) -> list[LabelRow]:
     """Read labels.csv."""
+    lines = csv.DictReader(io.StringIO(text.decode()))
     return [
-        LabelRow(**{**line, "confidence": float(line["confidence"])})
-        for line in csv.DictReader(io.StringIO(text.decode()))
+        LabelRow(
+            image=line["image"],
+            label=line["label"],
+            confidence=float(line["confidence"]),
+            status=line["status"],
+        )
+        for line in lines
     ]
 
 

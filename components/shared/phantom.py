@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from components.shared.snapshots import SIMULATED, TABLE
 from components.shared.volumes import Volume, write_volume
 
 EXTENT_MM = 96.0  # edge of the block: it leaves empty planes on both sides of the brain
@@ -99,7 +100,14 @@ def simulate_patients(folder: Path, patients: int = 8, seed: int = 0, size: int 
             path = folder / f"sim{number:02}_2024_{month:02}_{day:02}.nrrd"
             write_volume(path, simulate(shape, np.random.default_rng([seed, number, session]), size))
             written.append(path)
+    _write_table(folder, written)
     return written
+
+
+def _write_table(folder: Path, volumes: list[Path]) -> None:
+    """Name the site, so that a report can say that nothing it shows is of an infant."""
+    rows = [f"{path.name},{path.stem[:5]},{path.stem},{SIMULATED}" for path in volumes]
+    (folder / TABLE).write_text("\n".join(["file,patient,session,site", *rows]) + "\n")
 
 
 def simulate(brain: Brain, rng: np.random.Generator, size: int = 120) -> Volume:

@@ -19,6 +19,7 @@ from components.shared import storage, volumes
 from components.shared.faults import InputError
 
 TABLE = "volumes.csv"
+SIMULATED = "simulated"  # the site of volumes that show nobody
 SUFFIXES = (".nrrd", ".nhdr")
 
 

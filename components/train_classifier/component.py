@@ -76,7 +76,14 @@ def train_round(
             label_unit=label_unit,
             seed=seed,
         )
-        ledger = Ledger(state_uri=state_uri, run=run)
-        opened = (PlaneSet.open(Path(a.path)) for a in (planes, synthetic))
-        splits_read = Splits.read(Path(splits.path))
-        train_round(config, *opened, splits_read, ledger, number, owner, Path(classifier.path), progress)
+        train_round(
+            config,
+            planes=PlaneSet.open(Path(planes.path)),
+            synthetic=PlaneSet.open(Path(synthetic.path)),
+            splits=Splits.read(Path(splits.path)),
+            ledger=Ledger(state_uri=state_uri, run=run),
+            number=number,
+            owner=owner,
+            out=Path(classifier.path),
+            progress=progress,
+        )

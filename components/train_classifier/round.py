@@ -16,6 +16,7 @@ from components.train_classifier.stage import Config, PseudoLabels, train_classi
 
 def train_round(
     config: Config,
+    *,
     planes: PlaneSet,
     synthetic: PlaneSet,
     splits: Splits,

@@ -13,6 +13,7 @@ from typing import Any
 import stylegan2_ada
 
 from components.shared import storage
+from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
@@ -93,7 +94,9 @@ def _settings(config: Config) -> stylegan2_ada.TrainingConfig:
 
 
 def _run_name(config: Config, planes: PlaneSet, splits: Splits) -> str:
-    settings = asdict(config) | {"planes": planes.digest, "splits": _digest(splits)}
+    # Checkpoints of other code are of another run: its results would not be this code's.
+    code = code_digest("stylegan2_ada", "components/train_gan")
+    settings = asdict(config) | {"planes": planes.digest, "splits": _digest(splits), "code": code}
     del settings["checkpoint_uri"]
     return digest_of(settings)[:12]
 

@@ -55,7 +55,7 @@ def extracted(volumes, tmp_path_factory):
 def test_every_requested_plane_is_there_exactly_once(volumes, extracted):
     planes, counts, reported = extracted
     wanted = set()
-    for path in volumes.iterdir():
+    for path in volumes.glob("*.nrrd"):
         offsets = Anatomy.of(read_volume(path), 1.25).offsets(SPACING)
         wanted |= {
             (path.stem, c, float(a), o) for c in ("coronal", "sagittal") for a in ANGLES for o in offsets
@@ -130,7 +130,7 @@ def test_a_copy_of_a_volume_loses_no_plane(volumes, tmp_path):
 def test_volumes_that_changed_after_the_snapshot_are_refused(volumes, tmp_path):
     storage.upload(volumes, str(tmp_path / "volumes"))
     config = configured(tmp_path / "volumes", tmp_path / "state")
-    changed = sorted((tmp_path / "volumes").iterdir())[0]
+    changed = min((tmp_path / "volumes").glob("*.nrrd"))
     changed.write_bytes(changed.read_bytes() + b"x")
     with pytest.raises(InputError, match=f"{changed.name}: changed since the snapshot"):
         extract_planes(config, tmp_path / "set")
