@@ -112,7 +112,7 @@ def is_whole(artifact: Path) -> bool:
 def publish(outputs: Mapping[str, str], root: Path) -> Path:
     """Copy the pipeline's outputs to ROOT/report, replacing the former report in one step."""
     fresh = root / f".report-{uuid.uuid4().hex}"
-    fresh.mkdir()
+    fresh.mkdir(parents=True)
     for name, path in outputs.items():
         shutil.copyfile(path, fresh / name)
     report, old = root / "report", root / f".report-old-{uuid.uuid4().hex}"

@@ -61,7 +61,7 @@ def _reporter(name: str) -> Progress:
 
 def emit(name: str, event: str, **values: Any) -> None:
     """Append one event to the events file, or print it where there is none."""
-    line = json.dumps({"stage": name, "event": event, **values}) + "\n"
+    line = json.dumps({"stage": name, "event": event, "time": round(time.time(), 2), **values}) + "\n"
     path = os.environ.get(EVENTS)
     if path is None:
         sys.stdout.write(line)

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -11,41 +9,9 @@ import pytest
 
 import components
 from components.shared.phantom import simulate_patients
+from tests.pipelines.small_run import SMALL, events, run
 
 SCHEMA = Path(components.__path__[0]) / "report/metrics.schema.json"
-SMALL = {
-    "plane_angles_deg": "0",
-    "plane_spacing_mm": 8,
-    "epochs": 1,
-    "image_size_px": 32,
-    "gan_kimg": 0.1,
-    "gan_resolution": 16,
-    "images": 40,
-    "label_fraction": 0.5,
-    "confidence_threshold": 0,
-}
-
-
-def run(pipeline, root, check=True, **parameters):
-    given = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines",
-        "run",
-        pipeline,
-        "--root",
-        str(root),
-        "--profile",
-        "demo",
-        *given,
-    ]
-    return subprocess.run(command, check=check, capture_output=True, text=True)
-
-
-def events(root):
-    lines = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
-    return [(line["stage"], line["event"]) for line in lines if line["event"] in ("done", "cached")]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,85 @@
+"""A run that is killed, wherever, and started again ends as one that never was."""
+
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from components.shared.phantom import simulate_patients
+from tests.pipelines.small_run import SMALL, command, events, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes")
+    simulate_patients(folder, patients=4, seed=3, size=48)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(volumes, tmp_path_factory):
+    root = tmp_path_factory.mktemp("unbroken")
+    run("augmentation", root, volumes_uri=volumes, **SMALL)
+    return said(root)
+
+
+def said(root):
+    page = (root / "report/report.html").read_text()
+    return (root / "report/metrics.json").read_text(), re.sub(r"<time[^>]*>.*?</time>", "", page)
+
+
+def kill_at(volumes, root, words):
+    """Start a run and kill it, with SIGKILL, as soon as its events hold some words."""
+    process = subprocess.Popen(
+        command("augmentation", root, volumes_uri=volumes, **SMALL),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    file = root / "events.jsonl"
+    while not (file.exists() and words in file.read_text()):
+        assert process.poll() is None, f"the run ended before {words}"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ('"extract_planes", "event": "start"', []),
+        ('"train_gan", "event": "progress"', ["extract_planes"]),
+        ('"round 1: train_classifier", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
+        ('"round 1: classify_images", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
+        ('"report", "event": "start"', ["extract_planes", "train_gan", "train_classifier", "evaluate"]),
+    ],
+)
+def test_a_killed_run_goes_on_and_says_the_same(words, kept, unbroken, volumes, tmp_path):
+    root = tmp_path / "root"
+    kill_at(volumes, root, words)
+    sealed = {path.parent.name for path in root.glob("state/*/rounds/*/round.json")}
+    trained = {path.parent.name for path in root.glob("state/*/rounds/*/classifier.json")}
+    run("augmentation", root, volumes_uri=volumes, **SMALL)
+    again = dict(events(root))
+    assert all(again[stage] == "cached" for stage in kept)
+    for number in sealed:
+        assert f"round {int(number)}: train_classifier" not in again
+    for number in trained - sealed:  # its stage runs again, and takes the classifier that is there
+        assert f"round {int(number)}: train_classifier" in again
+    assert said(root) == unbroken
+
+
+def test_two_runs_at_once_do_not_share_a_root(volumes, tmp_path):
+    root = tmp_path / "root"
+    call = command("augmentation", root, volumes_uri=volumes, **SMALL)
+    first = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (root / "events.jsonl").exists():
+        time.sleep(0.05)
+    second = run("augmentation", root, check=False, volumes_uri=volumes, **SMALL)
+    first.kill()
+    first.wait()
+    assert second.returncode == 1
+    assert f"--root {root}: in use by another run" in second.stderr
