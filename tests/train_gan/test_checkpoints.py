@@ -1,16 +1,12 @@
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stylegan2_ada.training_state import TrainingState
 
 from components.shared import storage
 from components.train_gan.checkpoints import Mirror
-from components.train_gan.stage import train_gan
-from tests.drawn_planes import SPLITS, write_planes
 from tests.shared.fake_gcs import fake_gcs
-from tests.train_gan.test_stage import TINY, files
+from tests.train_gan.test_stage import files
 
 
 @pytest.fixture
@@ -21,17 +17,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield "gs://scans/gan"
         storage._client()._http.close()
     storage._client.cache_clear()
-
-
-def test_a_run_goes_on_from_a_bucket_on_another_machine(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    planes = write_planes(tmp_path / "planes", list(SPLITS.sides), per_class=2)
-    config = replace(TINY, checkpoint_uri=bucket)
-    train_gan(config, planes, SPLITS, tmp_path / "first")
-    monkeypatch.delattr(TrainingState, "step")  # it must not train again
-    train_gan(config, planes, SPLITS, tmp_path / "second")
-    assert files(tmp_path / "second") == files(tmp_path / "first")
 
 
 def test_a_mirror_drops_what_is_gone_and_stores_what_is_new(bucket: str, tmp_path: Path) -> None:
