@@ -1,0 +1,68 @@
+"""The documentation names what is there, and only that."""
+
+import re
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from components.validate_parameters.stage import Parameters
+from pipelines.augmentation import augmentation
+from pipelines.profiles import LAPTOP
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def cell(value):
+    if isinstance(value, dict | list | tuple):
+        text = str(list(value) if isinstance(value, tuple) else value).replace("'", "")
+        return f"`{text}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else "empty"
+
+
+def parameter_rows():
+    form = augmentation.component_spec.inputs
+    for field in fields(Parameters):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        cluster = "needed" if default is MISSING else cell(default)
+        laptop = cell(LAPTOP[field.name]) if field.name in LAPTOP else ""
+        yield f"| `{field.name}` | {cluster} | {laptop} | {form[field.name].description.rstrip('.')} |"
+
+
+def test_readme_explains_every_parameter():
+    table = re.findall(r"^\| `[a-z_]+` \| (?:`|empty|needed).*\|$", README, re.MULTILINE)
+    assert table == list(parameter_rows()), "README's parameter table should read:\n" + "\n".join(
+        parameter_rows()
+    )
+
+
+def test_readme_names_every_stage_and_no_other():
+    folders = {path.parent.name for path in ROOT.glob("components/*/stage.py")}
+    assert set(re.findall(r"^\| \[`([a-z_]+)`\]\(components/", README, re.MULTILINE)) == folders
+
+
+def test_links_lead_somewhere():
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "components/README.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert target.startswith("http") or (document.parent / target).exists(), (
+                f"{document.name}: {target}"
+            )
+
+
+def test_paths_that_the_documents_name_exist():
+    named = re.findall(
+        r"`((?:components|pipelines|benchmarks|tests|stylegan2-ada-pytorch)/[\w/.-]+\.py)", README
+    )
+    named += re.findall(
+        r"`((?:components|pipelines|tests|stylegan2-ada-pytorch)/[\w/.-]+\.py)", contributing()
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def contributing():
+    return (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_readme_names_only_verbs_that_make_has():
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)(?=[\s`]|$)", README)) <= verbs
+    assert {"demo", "test"} <= verbs
