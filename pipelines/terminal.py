@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+_QUIET_S = 15.0  # between two lines of progress where lines cannot be overwritten
+
 
 class Terminal:
     """Shows the events of a run as they are appended to a file."""
@@ -17,6 +19,7 @@ class Terminal:
         self._begun = time.monotonic()
         self._started: dict[str, float] = {}
         self._images: dict[str, int] = {}
+        self._said = 0.0
         self.errors: list[str] = []  # a stage's own words, "stage: message"
 
     def show(self, event: Mapping[str, Any]) -> None:
@@ -50,9 +53,12 @@ class Terminal:
         if self._live:
             self._out.write(f"\r\033[K{self._clock()} {text}")
             self._out.flush()
+        elif time.monotonic() - max(self._said, self._begun) >= _QUIET_S:
+            self._line(text)
 
     def _line(self, text: str) -> None:
         start = "\r\033[K" if self._live else ""
+        self._said = time.monotonic()
         self._out.write(f"{start}{self._clock()} {text.rstrip()}\n")
         self._out.flush()
 
