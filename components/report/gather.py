@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from components.report.stage import Inputs
-from components.shared import storage
 from components.shared.code import versions
-from components.shared.ledger import Ledger, round_name
+from components.shared.ledger import Ledger, write_labels
 from components.shared.planes import PlaneSet
 from components.shared.rounds import best_round, model_name
 from components.shared.snapshots import SIMULATED
@@ -79,7 +78,7 @@ def _notes(planes: PlaneSet, images: int, labelled: int) -> Sequence[str]:
 
 def _labels(ledger: Ledger, number: int, folder: Path) -> Path:
     path = folder / f"{number:03}.csv"
-    storage.download(storage.join(ledger.uri, round_name(number), "labels.csv"), path)
+    path.write_bytes(write_labels(ledger.labels(number)))
     return path
 
 

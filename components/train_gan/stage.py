@@ -114,11 +114,11 @@ def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequenc
         patients = json.loads((folder / INDEX).read_text())["patients_seen"]
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise InputError(
-            f"resume_uri={uri}: not a Generator; valid: a folder that train_gan wrote"
+            f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan wrote"
         ) from error
     # Patients of other data sets are no part of these splits and leak nothing into them.
     known = [patient for patient in patients if patient in splits.sides]
-    splits.require_only((TRAIN,), known, f"resume_uri={uri}")
+    splits.require_only((TRAIN,), known, f"gan_resume_uri={uri}")
     return folder, patients
 
 
