@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, local.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
     return 0
 
 
