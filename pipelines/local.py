@@ -56,11 +56,17 @@ def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
 def _work(pipeline: str, root: Path, events: EventFile, terminal: Terminal) -> int:
     """Run the graph in a process of its own, so that KFP's log and its threads stay out of the way."""
     command = [sys.executable, "-m", "pipelines.local", pipeline, str(root)]
-    environment = os.environ | {
-        progress.EVENTS: str(events.path),
-        progress.PARENT: str(os.getpid()),
-        progress.LOCK: str(root / ".stages.lock"),
-    }
+    # Threads that wait by sleeping, not by spinning: on two cores that another process shares, a stage is
+    # then half as fast as alone; spinning makes it a quarter.
+    environment = (
+        {"OMP_WAIT_POLICY": "PASSIVE"}
+        | os.environ
+        | {
+            progress.EVENTS: str(events.path),
+            progress.PARENT: str(os.getpid()),
+            progress.LOCK: str(root / ".stages.lock"),
+        }
+    )
     with (root / "run.log").open("w") as log:
         worker = subprocess.Popen(command, stdout=log, stderr=log, env=environment)  # noqa: S603
         while worker.poll() is None:
