@@ -26,7 +26,7 @@ LAPTOP: dict[str, Any] = {
 DEMO: dict[str, Any] = LAPTOP | {
     "plane_angles_deg": [-15, 0, 15],
     "plane_spacing_mm": 5.0,
-    "gan_kimg": 2.0,
+    "gan_kimg": 3.0,
     "images": 400,
     "relabel": "all",
     "patience": 2,
