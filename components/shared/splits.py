@@ -1,6 +1,7 @@
 """Which patient is trained on, validated on, tested on: the only place that knows."""
 
 import csv
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +43,21 @@ class Splits:
         rows = [f"{patient},{self.folds[patient]},{side}" for patient, side in sorted(self.sides.items())]
         return "\n".join(["patient,fold,split", *rows]) + "\n"
 
+    @property
+    def digest(self) -> str:
+        """The hash of that table."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
     def patients(self, split: str) -> Sequence[str]:
         """Return the patients of one side, in alphabetical order."""
         return sorted(patient for patient, side in self.sides.items() if side == split)
 
     def require_only(self, allowed: Sequence[str], patients: Sequence[str], what: str) -> None:
-        """Refuse an artifact that descends from patients of another side than the allowed ones."""
-        crossing = sorted(p for p in patients if self.sides.get(p) not in allowed)
+        """Refuse an artifact that descends from patients of another side than the allowed ones.
+
+        A patient that is not in the splits is of another data set and leaks nothing into this one.
+        """
+        crossing = sorted(p for p in patients if p in self.sides and self.sides[p] not in allowed)
         if crossing:
             raise InputError(
                 f"{what}: made from patients {', '.join(crossing)}, who are not in {' or '.join(allowed)};"

@@ -5,7 +5,6 @@ study (all labels, a fraction, a fraction and synthetic planes) takes equally ma
 arms differ in what they were shown alone.
 """
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -172,7 +171,7 @@ def _count(rows: Sequence[PlaneRow]) -> Mapping[str, int]:
 def _digests(planes: PlaneSet, splits: Splits, pseudo: PseudoLabels | None) -> Mapping[str, str | None]:
     return {
         "planes": planes.digest,
-        "splits": hashlib.sha256(splits.text().encode()).hexdigest(),
+        "splits": splits.digest,
         "synthetic": pseudo.images.digest if pseudo else None,
         "pseudo_labels": digest_of(pseudo.labels) if pseudo else None,
     }
