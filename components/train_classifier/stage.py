@@ -24,7 +24,7 @@ from components.shared.planes import CLASSES, SYNTHETIC, PlaneRow, PlaneSet, dig
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
 from components.train_classifier.fit import Examples, Plan, fit
-from components.train_classifier.pretrained import start_from
+from components.train_classifier.pretrained import patients_behind, start_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     classes, left_out = known_classes(labelled)
     labelled = [row for row in labelled if row.label in classes]
     synthetic = _accepted(pseudo, splits, classes)
+    inherited = _inherited(config, splits)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # every round starts anew, from the same random weights
         network = classifiers.build(config.architecture, len(classes))
@@ -74,7 +75,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
             architecture=config.architecture,
             classes=classes,
             size_px=config.size_px,
-            patients_seen=_patients(labelled, pseudo),
+            patients_seen=sorted({*_patients(labelled, pseudo), *inherited}),
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
         examples = _examples(images_NHW, [*labelled, *synthetic], classes)
@@ -110,9 +111,15 @@ def _accepted(pseudo: PseudoLabels | None, splits: Splits, classes: Sequence[str
     return [replace(row, label=labels[row.image]) for row in pseudo.images.rows if row.image in labels]
 
 
-def _patients(labelled: Sequence[PlaneRow], pseudo: PseudoLabels | None) -> Sequence[str]:
-    synthetic = pseudo.images.patients if pseudo else ()
-    return sorted({row.patient for row in labelled} | set(synthetic))
+def _patients(labelled: Sequence[PlaneRow], pseudo: PseudoLabels | None) -> set[str]:
+    return {row.patient for row in labelled} | set(pseudo.images.patients if pseudo else ())
+
+
+def _inherited(config: Config, splits: Splits) -> Sequence[str]:
+    """Return the patients behind the weights to start from, none of whom is measured on here."""
+    patients = patients_behind(config.pretrained_uri) if config.pretrained_uri else []
+    splits.require_only((TRAIN,), patients, f"pretrained_uri: {config.pretrained_uri}")
+    return patients
 
 
 def _pretrained(config: Config, network: nn.Module) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ from torch import nn
 
 from components.shared.classifier import build
 from components.shared.faults import InputError
-from components.train_classifier.pretrained import start_from
+from components.train_classifier.pretrained import patients_behind, start_from
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,17 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path, donor):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"pretrained_uri: .*none\.pth is not there"):
         start_from(str(tmp_path / "none.pth"), build("resnet18", 3), "resnet18")
+
+
+def test_patients_are_read_beside_the_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert patients_behind(str(tmp_path / "w.pth")) == patients_behind("w.pth") == []
+    (tmp_path / "classifier.json").write_text('{"patients_seen": ["a"]}')
+    assert patients_behind(str(tmp_path / "w.pth")) == patients_behind("w.pth") == ["a"]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON"])
+def test_a_json_that_hides_its_patients_is_refused(tmp_path, text):
+    (tmp_path / "classifier.json").write_text(text)
+    with pytest.raises(InputError, match=r"pretrained_uri: .*classifier\.json does not say"):
+        patients_behind(str(tmp_path / "w.pth"))

@@ -10,7 +10,7 @@ from components.shared import classifier as classifiers
 from components.shared.faults import InputError
 from components.shared.planes import CORONAL, NOISE, SAGITTAL, PlaneSet
 from components.train_classifier.stage import Config, PseudoLabels, train_classifier
-from tests.drawn_planes import SPLITS, write_planes, write_synthetic
+from tests.drawn_planes import SPLITS, splits_of, write_planes, write_synthetic
 
 TINY = Config(architecture="resnet18", epochs=2, size_px=32, batch=12, learning_rate=3e-3, label_fraction=1.0)
 
@@ -125,3 +125,20 @@ def test_pretrained_weights_start_with_the_head_frozen(planes, trained, tmp_path
     assert about["config"]["pretrained_uri"] == classifiers.WEIGHTS
     assert [entry["epoch"] for entry in about["history"]] == [1, 2]
     assert about["history"][0]["loss"] < 0.5  # from scratch it begins near log 3
+
+
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_weights_that_saw_a_patient_to_measure_on_are_refused(planes, trained, tmp_path, side):
+    folder, _ = trained
+    splits = splits_of({**SPLITS.sides, "b": side})
+    config = replace(TINY, pretrained_uri=str(folder / classifiers.WEIGHTS))
+    with pytest.raises(InputError, match=r"^pretrained_uri: .*made from patients b, who are not in train"):
+        train_classifier(config, planes, splits, None, tmp_path)
+
+
+def test_patients_behind_the_starting_weights_are_seen_too(planes, trained, tmp_path):
+    folder, _ = trained
+    splits = splits_of({patient: side for patient, side in SPLITS.sides.items() if patient != "b"})
+    config = replace(TINY, epochs=1, pretrained_uri=str(folder / classifiers.WEIGHTS))
+    about = train_classifier(config, planes, splits, None, tmp_path)
+    assert about["patients_seen"] == ["a", "b", "c"]  # b is of another data set now
