@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, local.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        print(f"error: {error.filename}: {error.strerror}; valid: a folder to write in", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -36,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     compiling.add_argument(
         "--registry", default="", help="prefix of the images, e.g. europe-docker.pkg.dev/p/r"
     )
-    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry))
+    compiling.add_argument("--tag", default="", help="tag of the images (default: the version)")
+    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry, o.tag))
     running = commands.add_parser("run", help="run a pipeline on this machine")
     running.add_argument("pipeline", choices=sorted(PIPELINES))
     running.add_argument(

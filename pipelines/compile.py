@@ -8,23 +8,27 @@ from kfp import compiler
 from pipelines.catalogue import PIPELINES
 
 
-def compile_all(folder: Path, registry: str = "") -> list[Path]:
-    """Compile every pipeline into `folder`; `registry` is put before the images' names."""
+def compile_all(folder: Path, registry: str = "", tag: str = "") -> list[Path]:
+    """Compile every pipeline into `folder`; `registry` is put before the images' names, `tag` after them.
+
+    KFP's cache knows an image by its name alone: give each build a tag of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, pipeline in PIPELINES.items():
         path = folder / f"{name}.yaml"
         compiler.Compiler().compile(pipeline.graph, str(path))
-        if registry:
-            path.write_text(_with_registry(path.read_text(), registry))
+        if registry or tag:
+            path.write_text(_with_images(path.read_text(), registry, tag))
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201
         written.append(path)
     return written
 
 
-def _with_registry(text: str, registry: str) -> str:
+def _with_images(text: str, registry: str, tag: str) -> str:
     documents = list(yaml.safe_load_all(text))
     for executor in documents[0]["deploymentSpec"]["executors"].values():
-        container = executor["container"]
-        container["image"] = f"{registry.rstrip('/')}/{container['image']}"
+        name, _, default = executor["container"]["image"].partition(":")
+        prefix = f"{registry.rstrip('/')}/" if registry else ""
+        executor["container"]["image"] = f"{prefix}{name}:{tag or default}"
     return str(yaml.safe_dump_all(documents, sort_keys=True))

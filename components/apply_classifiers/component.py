@@ -45,6 +45,7 @@ def apply_classifiers(
 
     from components.apply_classifiers.stage import Config, apply_classifiers
     from components.report.application import apply_page
+    from components.report.gather import simulated
     from components.shared.planes import PlaneSet
     from components.shared.progress import stage
     from components.shared.trained import find_classifiers
@@ -53,5 +54,5 @@ def apply_classifiers(
         models = find_classifiers(classifiers_uri, Path(folder))
         opened, out = PlaneSet.open(Path(planes.path)), Path(predictions.path)
         apply_classifiers(Config(seed=seed), opened, models, out, progress)
-        apply_page(out, Path(page.path), opened)
+        apply_page(out, Path(page.path), opened, simulated(opened))
         shutil.copyfile(out / "metrics.json", result.path)

@@ -1,16 +1,17 @@
 """Names the run and opens its ledger, before any round."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.shared.faults import InputError
 from components.shared.labels import known_classes, labelled_rows
 from components.shared.ledger import Ledger
-from components.shared.planes import CLASSES, PlaneSet
+from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import emit
 from components.shared.rounds import RoundRule
-from components.shared.splits import TRAIN, VALIDATION, Splits
+from components.shared.splits import SPLITS, TRAIN, VALIDATION, Splits
 
 RUN_NAME_LENGTH = 12  # hex digits
 
@@ -49,13 +50,23 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
 
 
 def check_labels(parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> None:
-    """Refuse a labelled fraction that leaves under two classes; warn of few synthetic images beside it."""
-    training = set(splits.patients(TRAIN))
-    rows = [row for row in planes.rows if row.label in CLASSES and row.patient in training]
-    labelled = labelled_rows(rows, *(parameters[name] for name in ("label_fraction", "label_unit", "seed")))
+    """Refuse sides without both cuts, and a labelled fraction that leaves under two classes."""
+    sides = {side: _rows_of(planes, splits.patients(side)) for side in SPLITS}
+    for side, rows in sides.items():
+        if absent := [name for name in GAN_CLASSES if not any(row.label == name for row in rows)]:
+            raise InputError(
+                f"volumes_uri: the {side} patients ({', '.join(splits.patients(side))}) have no"
+                f" {' nor '.join(absent)} plane; valid: more patients, or a smaller plane_spacing_mm"
+            )
+    settings = (parameters[name] for name in ("label_fraction", "label_unit", "seed"))
+    labelled = labelled_rows(sides[TRAIN], *settings)
     known_classes(labelled)
     if warning := too_few_images(parameters["images"], len(labelled)):
         emit("open_ledger", "warning", message=warning)
+
+
+def _rows_of(planes: PlaneSet, patients: Sequence[str]) -> list[PlaneRow]:
+    return [row for row in planes.rows if row.label in CLASSES and row.patient in patients]
 
 
 def too_few_images(images: int, labelled: int) -> str:

@@ -67,13 +67,17 @@ def flat_metrics(found: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in flat.items() if value is not None}
 
 
-def _notes(planes: PlaneSet, images: int, labelled: int) -> Sequence[str]:
-    notes = []
+def simulated(planes: PlaneSet) -> list[str]:
+    """Return the note that simulated volumes need, if these are."""
     if any(row.site == SIMULATED for row in planes.rows):
-        notes.append("The volumes are simulated: nothing here says anything about infants.")
-    if images < 2 * labelled:
-        notes.append(f"{images} synthetic images are under twice the {labelled} labelled planes.")
-    return notes
+        return ["The volumes are simulated: nothing here says anything about infants."]
+    return []
+
+
+def _notes(planes: PlaneSet, images: int, labelled: int) -> Sequence[str]:
+    if images >= 2 * labelled:
+        return simulated(planes)
+    return [*simulated(planes), f"{images} synthetic images are under twice the {labelled} labelled planes."]
 
 
 def _labels(ledger: Ledger, number: int, folder: Path) -> Path:

@@ -6,6 +6,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from components.shared.faults import InputError
+
 _PACKAGES = ("components", "stylegan2_ada")
 _NOT_RESULTS = ("report",)  # read anew on every run; nothing descends from it
 
@@ -26,7 +28,9 @@ def code_digest(*parts: str) -> str:
 def _sources(package: str) -> Iterator[tuple[Path, str]]:
     """Yield a package's modules and their names, without importing it: the small image has no torch."""
     spec = find_spec(package)
-    for root in map(Path, (spec and spec.submodule_search_locations) or []):
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"package {package}: not installed; valid: an image that holds its sources")
+    for root in map(Path, spec.submodule_search_locations):
         for path in sorted(root.rglob("*.py")):
             name = path.relative_to(root)
             if name.parts[0] not in _NOT_RESULTS:

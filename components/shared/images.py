@@ -1,4 +1,4 @@
-"""The container images that stages run in; images/ builds them, `compile --registry` prefixes them."""
+"""The container images of the stages; images/ builds them, `compile --registry --tag` places them."""
 
 CPU_IMAGE = "fontanelle-cpu:0.1.0"  # no torch
 GPU_IMAGE = "fontanelle-gpu:0.1.0"

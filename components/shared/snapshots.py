@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,37 +35,21 @@ class VolumeEntry:
     site: str
 
 
-def check(volumes_uri: str, patient_pattern: str, minimum_patients: int = 3) -> list[VolumeEntry]:
-    """Return the volumes, or raise InputError for the first thing that keeps them from being used."""
-    entries = list_entries(volumes_uri, patient_pattern)
-    require_patients(volumes_uri, entries, minimum_patients)
-    return [entry for entry in entries if entry.patient]
+def check(volumes_uri: str, patient_pattern: str, minimum_patients: int = 3) -> set[str]:
+    """Return the patients, or raise InputError for the first thing that keeps their volumes from being used.
+
+    It reads the volumes' first bytes alone, whatever their size.
+    """
+    _, owners = _identify(volumes_uri, patient_pattern, minimum_patients)
+    return {who.patient for who in owners.values()}
 
 
-def require_patients(volumes_uri: str, entries: Sequence[VolumeEntry], minimum: int) -> None:
-    """Refuse volumes of too few patients."""
-    patients = sorted({entry.patient for entry in entries if entry.patient})
-    if len(patients) < minimum:
-        found = f"{len(patients)} patient{'s' * (len(patients) != 1)} ({', '.join(patients)})"
-        raise InputError(
-            f"volumes_uri={volumes_uri}: {found}; valid: volumes of at least {minimum} patients"
-            + " (train, validation, test)" * (minimum >= 3)
-        )
-
-
-def list_entries(volumes_uri: str, patient_pattern: str) -> list[VolumeEntry]:
-    """List the volumes and their table, sorted by name; only the first bytes of each volume are read."""
-    pattern = _compiled(patient_pattern)
-    folder, glob = storage.split_glob(volumes_uri)
-    beside = {found.name: found for found in _listed(volumes_uri, folder)}
-    table = _table(beside.get(TABLE))
-    names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
-    if not names:
-        raise InputError(
-            f"volumes_uri={volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
-        )
-    entries = [_entry(beside, name, table, pattern) for name in names]
-    if table:
+def list_entries(volumes_uri: str, patient_pattern: str, minimum_patients: int = 3) -> list[VolumeEntry]:
+    """List the volumes and their table with the digests of their contents, sorted by name."""
+    beside, owners = _identify(volumes_uri, patient_pattern, minimum_patients)
+    entries = [_entry(beside, name, who) for name, who in owners.items()]
+    _require_one_patient_a_scan(entries)
+    if TABLE in beside:
         about = beside[TABLE]
         entries.append(
             VolumeEntry(name=TABLE, size=about.size, digest=about.digest, patient="", session="", site="")
@@ -124,37 +108,86 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def _table(found: storage.StoredObject | None) -> Mapping[str, Mapping[str, str]]:
-    if found is None:
-        return {}
-    lines = csv.DictReader(io.StringIO(storage.read_bytes(found.uri).decode("utf-8-sig", "replace")))
+@dataclass(frozen=True, kw_only=True)
+class _Owner:
+    """Whose a volume is."""
+
+    patient: str
+    session: str
+    site: str
+
+
+def _identify(
+    volumes_uri: str, patient_pattern: str, minimum_patients: int
+) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, _Owner]]:
+    """Return what lies in the folder, and the owner of each volume that is asked for."""
+    pattern = _compiled(patient_pattern)
+    folder, glob = storage.split_glob(volumes_uri)
+    beside = {found.name: found for found in _listed(volumes_uri, folder)}
+    names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
+    if not names:
+        raise InputError(
+            f"volumes_uri={volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
+        )
+    table = _table(beside)
+    owners = {name: _owner(name, table, pattern) for name in names}
+    for name in names:
+        _parts(beside, name)  # a file that is no volume is told before how many patients there are
+    _require_patients(volumes_uri, {who.patient for who in owners.values()}, minimum_patients)
+    return beside, owners
+
+
+def _require_patients(volumes_uri: str, patients: Collection[str], minimum: int) -> None:
+    if len(patients) < minimum:
+        found = f"{len(patients)} patient{'s' * (len(patients) != 1)} ({', '.join(sorted(patients))})"
+        raise InputError(
+            f"volumes_uri={volumes_uri}: {found}; valid: volumes of at least {minimum} patients"
+            + " (train, validation, test)" * (minimum >= 3)
+        )
+
+
+def _require_one_patient_a_scan(entries: Sequence[VolumeEntry]) -> None:
+    """Refuse one scan under two patients: they would be split, and one infant be on two sides."""
+    first: dict[str, VolumeEntry] = {}
+    for entry in entries:
+        other = first.setdefault(entry.digest, entry)
+        if other.patient != entry.patient:
+            raise InputError(
+                f"{entry.name}: the same scan as {other.name}, yet of patient {entry.patient} and not"
+                f" {other.patient}; valid: one patient for one scan, named in {TABLE} or by the file's name"
+            )
+
+
+def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
+    if TABLE not in beside:
+        return None
+    text = storage.read_bytes(beside[TABLE].uri).decode("utf-8-sig", "replace")
+    lines = csv.DictReader(io.StringIO(text))
     columns = lines.fieldnames or []
     if not {"file", "patient"} <= set(columns):
         raise InputError(
             f"{TABLE}: columns {', '.join(columns)}; valid: file, patient, and session, site if known"
         )
-    return {row["file"]: row for row in lines}
+    rows = {row["file"]: row for row in lines}
+    absent = sorted(set(rows) - set(beside))
+    if absent:
+        raise InputError(f"{TABLE}: row {absent[0]} names no file beside it; valid: rows of files that exist")
+    return rows
 
 
-def _entry(
-    beside: Mapping[str, storage.StoredObject],
-    name: str,
-    table: Mapping[str, Mapping[str, str]],
-    pattern: re.Pattern[str],
-) -> VolumeEntry:
-    size, digest = _content(beside, name)
-    who = table.get(name) or _from_name(name, pattern)
+def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re.Pattern[str]) -> _Owner:
+    who = _from_table(name, table) if table is not None else _from_name(name, pattern)
     patient = (who.get("patient") or "").strip()
     if not re.fullmatch(r"[^\s,\"'/\\][^,\"'/\\\n]*", patient):
         raise InputError(f"{name}: patient '{patient}'; valid: a key without comma, quote, slash or line end")
-    return VolumeEntry(
-        name=name,
-        size=size,
-        digest=digest,
-        patient=patient,
-        session=(who.get("session") or Path(name).stem).strip(),
-        site=(who.get("site") or "").strip(),
-    )
+    session, site = who.get("session") or Path(name).stem, who.get("site") or ""
+    return _Owner(patient=patient, session=session.strip(), site=site.strip())
+
+
+def _from_table(name: str, table: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
+    if name not in table:
+        raise InputError(f"{name}: no row in {TABLE} beside it; valid: a row for every volume, or no {TABLE}")
+    return table[name]
 
 
 def _from_name(name: str, pattern: re.Pattern[str]) -> Mapping[str, str]:
@@ -162,20 +195,32 @@ def _from_name(name: str, pattern: re.Pattern[str]) -> Mapping[str, str]:
     if match is None:
         raise InputError(
             f"{name}: whose volume it is cannot be read from its name by patient_pattern={pattern.pattern};"
-            f" valid: a pattern that matches every name, or a row in {TABLE} beside it"
+            f" valid: a pattern that matches every name, or a {TABLE} beside it"
         )
     return {key: value or "" for key, value in match.groupdict().items()}
 
 
-def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
-    """Return the size and the digest of a volume, its detached files included."""
+def _entry(beside: Mapping[str, storage.StoredObject], name: str, who: _Owner) -> VolumeEntry:
+    size, digest = _content(beside, name)
+    return VolumeEntry(
+        name=name, size=size, digest=digest, patient=who.patient, session=who.session, site=who.site
+    )
+
+
+def _parts(beside: Mapping[str, storage.StoredObject], name: str) -> list[storage.StoredObject]:
+    """Return a volume's file and its detached ones, after a look at its first bytes."""
     found = beside[name]
     detached = volumes.data_files(Path(name), storage.read_head(found.uri, volumes.MAX_HEADER))
     absent = [file for file in detached if file not in beside]
     if absent:
         raise InputError(f"{name}: data file: {absent[0]}; valid: a file that exists beside its header")
-    parts = [found, *(beside[file] for file in detached)]
+    return [found, *(beside[file] for file in detached)]
+
+
+def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
+    """Return the size and the digest of a volume, its detached files included."""
+    parts = _parts(beside, name)
     if len(parts) == 1:
-        return found.size, found.digest
+        return parts[0].size, parts[0].digest
     together = hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest()
     return sum(part.size for part in parts), f"sha256:{together}"

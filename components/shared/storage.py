@@ -33,7 +33,12 @@ class StoredObject:
     name: str  # relative to the listed folder
     uri: str
     size: int  # bytes
-    digest: str  # "sha256:..." of a local file, "crc32c:..." of an object
+    checksum: str  # that the listing shows: "crc32c:..." of an object, "" of a local file
+
+    @property
+    def digest(self) -> str:
+        """The checksum, or "sha256:..." of the local file, read when it is asked for."""
+        return self.checksum or f"sha256:{hash_file(_path(self.uri))}"
 
 
 def join(uri: str, *parts: str) -> str:
@@ -168,8 +173,8 @@ def _list_folder(uri: str, pattern: str) -> Iterator[StoredObject]:
         raise InputError(f"{uri}: no such folder; valid: {VALID}")
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and fnmatchcase(path.name, pattern):
-            size, digest = path.stat().st_size, hash_file(path)
-            yield StoredObject(name=path.name, uri=join(uri, path.name), size=size, digest=f"sha256:{digest}")
+            found = join(uri, path.name)
+            yield StoredObject(name=path.name, uri=found, size=path.stat().st_size, checksum="")
 
 
 def hash_file(path: Path) -> str:
@@ -301,7 +306,7 @@ def _list_bucket(uri: str) -> list[StoredObject]:
 
 def _stored(uri: str, blob: Any, prefix: str) -> StoredObject:
     name = blob.name.removeprefix(prefix)
-    return StoredObject(name=name, uri=join(uri, name), size=blob.size, digest=f"crc32c:{blob.crc32c}")
+    return StoredObject(name=name, uri=join(uri, name), size=blob.size, checksum=f"crc32c:{blob.crc32c}")
 
 
 def _write_if(uri: str, data: bytes, generation: int) -> bool:

@@ -12,7 +12,7 @@ def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
     """Copy every classifier under a URI to a local folder; return their folders by name."""
     try:
         storage.download(uri, folder)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise _none_at(uri) from error
     found = {_name(path.parent, folder): path.parent for path in sorted(folder.rglob("classifier.json"))}
     if not found:

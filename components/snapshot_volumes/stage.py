@@ -2,13 +2,7 @@
 
 from dataclasses import dataclass
 
-from components.shared.snapshots import (
-    VolumeEntry,
-    list_entries,
-    read_snapshot,
-    require_patients,
-    write_snapshot,
-)
+from components.shared.snapshots import VolumeEntry, list_entries, read_snapshot, write_snapshot
 
 __all__ = ["Config", "VolumeEntry", "read_snapshot", "snapshot"]
 
@@ -25,6 +19,5 @@ class Config:
 
 def snapshot(config: Config) -> str:
     """Store the list of volumes; its digest changes exactly when a name or a content does."""
-    entries = list_entries(config.volumes_uri, config.patient_pattern)
-    require_patients(config.volumes_uri, entries, config.minimum_patients)
+    entries = list_entries(config.volumes_uri, config.patient_pattern, config.minimum_patients)
     return write_snapshot(config.state_uri, entries)

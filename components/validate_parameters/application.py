@@ -36,7 +36,9 @@ def validate_application(p: ApplyParameters) -> None:
     valid = "the folder `published` of a finished run, or one classifier's folder"
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)
-    found = snapshots.check(p.volumes_uri, p.patient_pattern, minimum_patients=1)
+    require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
+    require(p, "seed", 0 <= p.seed < 2**31, "0 to 2147483647")
+    patients = snapshots.check(p.volumes_uri, p.patient_pattern, minimum_patients=1)
     with tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(p.classifiers_uri, Path(folder))
-        refuse_seen_patients(models, {entry.patient for entry in found})
+        refuse_seen_patients(models, patients)

@@ -23,7 +23,9 @@ SPACING = 8.0
 
 def configured(volumes_uri, state, **changes):
     digest = snapshot(
-        SnapshotConfig(volumes_uri=str(volumes_uri), patient_pattern=PATTERN, state_uri=str(state))
+        SnapshotConfig(
+            volumes_uri=str(volumes_uri), patient_pattern=PATTERN, state_uri=str(state), minimum_patients=1
+        )
     )
     values = {
         "plane_angles_deg": ANGLES,
@@ -119,7 +121,7 @@ def test_volumes_in_a_bucket_give_the_same_planes(volumes, extracted, tmp_path, 
 
 def test_a_copy_of_a_volume_loses_no_plane(volumes, tmp_path):
     folder = tmp_path / "volumes"
-    for name in ("a", "b", "c"):
+    for name in ("a_2024_01_01", "a_2024_01_02", "a_2024_01_03"):
         storage.upload(next(volumes.glob("sim02*")), str(folder / f"{name}.nrrd"))
     extract_planes(configured(folder, tmp_path / "state", plane_angles_deg=[0]), tmp_path / "set")
     rows = PlaneSet.open(tmp_path / "set").rows

@@ -21,16 +21,8 @@ WEEK_S = 7 * 24 * 3600
 def compiled(tmp_path_factory):
     """Compile in a process of its own: kfp warns, and here warnings are errors."""
     folder = tmp_path_factory.mktemp("build")
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines",
-        "compile",
-        "--to",
-        str(folder),
-        "--registry",
-        "example.org/r",
-    ]
+    command = [sys.executable, "-m", "pipelines", "compile", "--to", str(folder)]
+    command += ["--registry", "example.org/r", "--tag", "t1"]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -40,10 +32,22 @@ def spec(compiled):
     return next(yaml.safe_load_all((compiled / "augmentation.yaml").read_text()))
 
 
+def platform_of(compiled, name):
+    document = list(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))[1]
+    return document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
 @pytest.fixture(scope="module")
 def platform(compiled):
-    document = list(yaml.safe_load_all((compiled / "augmentation.yaml").read_text()))[1]
-    return document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return platform_of(compiled, "augmentation")
+
+
+def test_apply_runs_its_classifiers_on_gpu_nodes(compiled):
+    executors = platform_of(compiled, "apply")
+    assert [name for name, executor in executors.items() if "nodeSelector" in executor] == [
+        "exec-apply-classifiers"
+    ]
+    assert executors["exec-apply-classifiers"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
 
 
 def tasks(spec):
@@ -110,8 +114,11 @@ def test_the_loop_is_one_iterator_and_no_one_of(spec):
     ]
     assert len(iterators) == 1
     assert iterators[0]["iteratorPolicy"]["parallelismLimit"] == 1
-    assert "OneOf" not in yaml.safe_dump(spec)
+    assert "oneof" not in yaml.safe_dump(spec).lower()
     assert "artifactIterator" not in yaml.safe_dump(spec)
+    loop = next(c for c in spec["components"].values() if "open-round" in c.get("dag", {}).get("tasks", {}))
+    item = loop["inputDefinitions"]["parameters"]["pipelinechannel--numbers-loop-item"]
+    assert item["parameterType"] == "NUMBER_INTEGER", "the backend would hand the stages a text"
 
 
 def test_no_parameter_may_be_absent_but_has_a_default(spec):
@@ -127,9 +134,9 @@ def test_every_parameter_of_the_form_is_explained(spec):
     assert all(value.get("description") for value in spec["root"]["inputDefinitions"]["parameters"].values())
 
 
-def test_registry_prefixes_every_image(spec):
+def test_registry_and_tag_name_every_image(spec):
     images = {executor["container"]["image"] for executor in executors(spec).values()}
-    assert images == {"example.org/r/fontanelle-cpu:0.1.0", "example.org/r/fontanelle-gpu:0.1.0"}
+    assert images == {"example.org/r/fontanelle-cpu:t1", "example.org/r/fontanelle-gpu:t1"}
 
 
 def test_no_stage_installs_anything_when_it_starts(compiled):

@@ -96,6 +96,7 @@ def test_published_classifiers_apply_to_other_scans_and_refuse_known_patients(fi
     assert refused.returncode == 1
     assert "has seen patients" in refused.stderr
     simulate_patients(tmp_path / "other", patients=1, seed=9, size=48)
+    (tmp_path / "other/volumes.csv").unlink()
     for path in (tmp_path / "other").iterdir():
         path.rename(path.with_name(path.name.replace("sim01", "new01")))
     run("apply", tmp_path / "b", volumes_uri=tmp_path / "other", classifiers_uri=published, **geometry)

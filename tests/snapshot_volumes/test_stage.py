@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.snapshots import check
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
 
@@ -57,16 +59,43 @@ def test_a_glob_lists_what_it_matches(folder, tmp_path):
     assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == ["b", "c"]
 
 
+TABLE = "file,patient,session,site\na_2024_01_01.nrrd,a,,\na_2024_02_01.nrrd,z,second,north\n"
+TABLE += "b_2024_01_01.nrrd,b,,\nc_2024_01_01.nrrd,c,,\n"
+
+
 def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
     before = snapshot(config(folder, tmp_path))
-    rows = "file,patient,session,site\na_2024_02_01.nrrd,z,second,north\n"
-    (folder / "volumes.csv").write_text(rows)
+    (folder / "volumes.csv").write_text(TABLE)
     digest = snapshot(config(folder, tmp_path))
     entries = read_snapshot(str(tmp_path / "state"), digest)
     assert [entry.patient for entry in entries] == ["a", "z", "b", "c"]
     assert (entries[1].session, entries[1].site) == ("second", "north")
-    (folder / "volumes.csv").write_text(rows + "other.nrrd,y,,\n")
+    (folder / "volumes.csv").write_text(TABLE + "\n")
     assert len({before, digest, snapshot(config(folder, tmp_path))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (TABLE.replace("b_2024", "b_2042"), r"volumes\.csv: row b_2042_01_01\.nrrd names no file"),
+        (TABLE.replace("c_2024_01_01.nrrd,c,,\n", ""), r"c_2024_01_01\.nrrd: no row in volumes\.csv"),
+    ],
+)
+def test_a_slip_in_the_table_never_makes_a_new_patient(folder, tmp_path, table, words):
+    (folder / "volumes.csv").write_text(table)
+    with pytest.raises(InputError, match=words):
+        snapshot(config(folder, tmp_path))
+
+
+def test_one_scan_under_two_patients_is_refused(folder, tmp_path):
+    (folder / "d_2024_01_01.nrrd").write_bytes((folder / "a_2024_01_01.nrrd").read_bytes())
+    with pytest.raises(InputError, match=r"d_2024_01_01\.nrrd: the same scan as a_2024_01_01\.nrrd"):
+        snapshot(config(folder, tmp_path))
+
+
+def test_the_check_reads_no_volume_whole(folder, monkeypatch):
+    monkeypatch.setattr(storage, "hash_file", lambda path: pytest.fail(f"{path} was read whole"))
+    assert check(str(folder), PATTERN) == {"a", "b", "c"}
 
 
 def test_detached_data_is_content(folder, tmp_path):

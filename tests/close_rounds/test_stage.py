@@ -1,0 +1,51 @@
+"""After the loop the best round is published, and a loop that did not end is told."""
+
+import hashlib
+import json
+
+import pytest
+
+from components.close_rounds.stage import close_rounds
+from components.shared.faults import InputError
+from components.shared.ledger import Ledger
+
+
+def classifier(folder, words):
+    """Write the two files of a classifier; what is in the network does not matter here."""
+    folder.mkdir(parents=True)
+    (folder / "classifier.safetensors").write_bytes(words.encode())
+    digest = hashlib.sha256(words.encode()).hexdigest()
+    (folder / "classifier.json").write_text(json.dumps({"digest": digest, "words": words}))
+    return digest
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    made = Ledger(state_uri=str(tmp_path / "state"), run="r")
+    rule = {"max_rounds": 2, "patience": 5, "min_gain": 0.0, "relabel": "all", "validation_patients": 4}
+    made.begin({"rule": rule})
+    return made
+
+
+def seal(ledger, tmp_path, number, loss):
+    digest = classifier(tmp_path / f"c{number}", f"round {number}")
+    ledger.keep_classifier(f"rounds/{number:03}", tmp_path / f"c{number}")
+    validation = {"mean_patient_loss": loss}
+    ledger.seal({"round": number, "below": 3, "validation": validation, "classifier_digest": digest}, [])
+
+
+def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tmp_path):
+    classifier(tmp_path / "supervised", "supervised")
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss)
+    assert close_rounds(ledger, tmp_path / "supervised") == ledger.digest()
+    published = {path.parent.name: path for path in tmp_path.glob("state/r/published/*/classifier.json")}
+    assert set(published) == {"supervised", "round_001"}
+    assert json.loads(published["round_001"].read_text())["words"] == "round 1"
+
+
+def test_a_loop_that_ended_without_a_reason_is_told(ledger, tmp_path):
+    classifier(tmp_path / "supervised", "supervised")
+    seal(ledger, tmp_path, 0, 0.5)
+    with pytest.raises(InputError, match="the loop ended after 1 of 3 rounds without a reason"):
+        close_rounds(ledger, tmp_path / "supervised")

@@ -1,0 +1,77 @@
+"""A run is named by what it is made of, and refused before any GPU where it cannot be carried out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from components.open_ledger.stage import Config, open_ledger, too_few_images
+from components.shared.faults import InputError
+from components.shared.planes import PlaneSet
+from components.shared.splits import Splits
+from tests.drawn_planes import SPLITS, write_planes
+
+PARAMETERS = {
+    "label_fraction": 1.0,
+    "label_unit": "plane",
+    "seed": 0,
+    "images": 1000,
+    "max_rounds": 3,
+    "patience": 1,
+    "min_gain": 0.0,
+    "relabel": "all",
+}
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory):
+    return write_planes(tmp_path_factory.mktemp("planes") / "set", sorted(SPLITS.sides))
+
+
+def config(tmp_path, **changes):
+    values = {"run_name": "", "fingerprint": "f", "snapshot_digest": "s", **changes}
+    return Config(state_uri=str(tmp_path), **values)
+
+
+def test_the_same_study_has_the_same_name_and_another_one_another(planes, tmp_path):
+    name = open_ledger(config(tmp_path), PARAMETERS, planes, SPLITS)
+    assert len(name) == 12
+    assert open_ledger(config(tmp_path), PARAMETERS, planes, SPLITS) == name
+    assert open_ledger(config(tmp_path, fingerprint="g"), PARAMETERS, planes, SPLITS) != name
+    assert open_ledger(config(tmp_path, snapshot_digest="t"), PARAMETERS, planes, SPLITS) != name
+
+
+def test_the_rule_of_the_rounds_is_written_once(planes, tmp_path):
+    open_ledger(config(tmp_path, run_name="mine"), PARAMETERS, planes, SPLITS)
+    rule = json.loads((tmp_path / "mine/run.json").read_text())["rule"]
+    assert rule["max_rounds"] == 3
+    assert rule["validation_patients"] == len(SPLITS.patients("validation"))
+    with pytest.raises(InputError, match="run_name=mine"):
+        open_ledger(config(tmp_path, run_name="mine", fingerprint="g"), PARAMETERS, planes, SPLITS)
+
+
+def test_too_small_a_labelled_fraction_is_refused(planes, tmp_path):
+    with pytest.raises(InputError, match="label_fraction"):
+        open_ledger(
+            config(tmp_path), {**PARAMETERS, "label_fraction": 1e-6, "label_unit": "plane"}, planes, SPLITS
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("side", ["train", "validation", "test"])
+def test_a_side_without_both_cuts_is_refused(planes, tmp_path, side):
+    patients = SPLITS.patients(side)
+    kept = [row for row in planes.rows if row.patient not in patients or row.label != "sagittal"]
+    poorer: PlaneSet = replace(planes, rows=kept)
+    with pytest.raises(InputError, match=f"the {side} patients .* have no sagittal plane"):
+        open_ledger(config(tmp_path), PARAMETERS, poorer, SPLITS)
+
+
+def test_few_synthetic_images_are_warned_of():
+    assert too_few_images(199, 100).startswith("images=199: under twice the 100 labelled planes")
+    assert too_few_images(200, 100) == ""
+
+
+def test_splits_of_nobody_are_refused(planes, tmp_path):
+    with pytest.raises(InputError, match="the train patients"):
+        open_ledger(config(tmp_path), PARAMETERS, planes, Splits({}, {}))
