@@ -10,7 +10,7 @@ Channel = Any  # a pipeline parameter or a task's output, known when the graph r
 
 
 def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
-    """Ask for GPUs, shared memory for data loading, and retries that outlast any preemption."""
+    """Ask for GPUs, shared memory for data loading, and retries however late a pod is lost."""
     task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(p.gpu_count)
     kubernetes.add_node_selector_json(task, p.gpu_node_selector)
     kubernetes.add_toleration_json(task, p.gpu_tolerations)
