@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared.classifier import Classifier, load, load_pixels, probabilities
+from components.shared.files import whole, write_whole
 from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
@@ -53,11 +54,8 @@ def apply_classifiers(
         "patients": sorted(planes.patients),
         "planes": {label: counts[label] for label in CLASSES},
     }
-    out.mkdir(parents=True, exist_ok=True)
     _write_predictions(out, planes.rows, found)
-    part = out / (METRICS + ".part")
-    part.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-    part.replace(out / METRICS)
+    write_whole(out / METRICS, json.dumps(result, indent=2, sort_keys=True) + "\n")
     return result
 
 
@@ -75,8 +73,7 @@ def _classify(
 
 
 def _write_predictions(out: Path, rows: Sequence[PlaneRow], found: Mapping[str, NDArray[np.float32]]) -> None:
-    part = out / (PREDICTIONS + ".part")
-    with part.open("w", newline="") as file:
+    with whole(out / PREDICTIONS) as part, part.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["classifier", *_FROM_ROW, "predicted", "confidence", *CLASSES])
         for name, values_NC in found.items():
@@ -84,4 +81,3 @@ def _write_predictions(out: Path, rows: Sequence[PlaneRow], found: Mapping[str, 
                 given = [getattr(row, column) for column in _FROM_ROW]
                 scores = [f"{value:.6f}" for value in (values_C.max(), *values_C)]
                 writer.writerow([name, *given, CLASSES[values_C.argmax()], *scores])
-    part.replace(out / PREDICTIONS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared import classifier as classifiers
+from components.shared.files import whole
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.progress import Progress, silent
 
@@ -33,13 +34,10 @@ def classify_images(  # noqa: PLR0917 - inputs, then out, then progress, as in e
     rows = [row for row in images.rows if wanted is None or row.image in wanted]
     images_NHW = classifiers.load_pixels(images, rows, model.size_px)
     probabilities_NC = classifiers.probabilities(model, images_NHW, config.batch, progress)
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / (PREDICTIONS + ".part")
-    with part.open("w", newline="") as file:
+    with whole(out / PREDICTIONS) as part, part.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", *CLASSES, "label", "confidence"])
         for row, values_C in zip(rows, probabilities_NC, strict=True):
             values = [f"{value:.6f}" for value in values_C]
             writer.writerow([row.image, *values, CLASSES[values_C.argmax()], f"{values_C.max():.6f}"])
-    part.replace(out / PREDICTIONS)
     return len(rows)

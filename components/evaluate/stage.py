@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 from components.shared.metrics import grey_threshold, measure, noise_by_grey, predictions_of
 from components.shared.planes import CLASSES, NOISE, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
@@ -52,10 +53,7 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
         "patients": sorted({row.patient for row in rows}),
         "planes": {label: Counter(row.label for row in rows)[label] for label in CLASSES},
     }
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / (EVALUATION + ".part")
-    part.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-    part.replace(out / EVALUATION)
+    write_whole(out / EVALUATION, json.dumps(result, indent=2, sort_keys=True) + "\n")
     return result
 
 

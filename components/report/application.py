@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from components.report import charts, pictures
-from components.report.page import render, write_whole
+from components.report.page import render
 from components.report.summary import read_json
 from components.report.words import ENOUGH_TEST_PATIENTS, plural
+from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneSet
 
 _EXAMPLES = 14  # planes shown a class

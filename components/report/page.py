@@ -43,14 +43,6 @@ def render(template: str, metrics: Mapping[str, Any], **parts: Any) -> str:
     return "\n".join(line for line in (each.rstrip() for each in text.splitlines()) if line) + "\n"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file atomically: it is either whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text)
-    part.replace(path)
-
-
 def _at(value: Any, keys: tuple[str | int, ...]) -> Any:
     for key in keys:
         value = value[key]

@@ -8,7 +8,8 @@ from typing import Any
 from components.report import charts, pictures, summary, words
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
-from components.report.page import render, write_whole
+from components.report.page import render
+from components.shared.files import write_whole
 from components.shared.ledger import LabelRow, read_labels
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
 from components.shared.splits import TEST, TRAIN, Splits

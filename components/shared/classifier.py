@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
 
@@ -105,9 +106,7 @@ def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict
     save_file(state, folder / WEIGHTS)
     about = {name: getattr(classifier, name) for name in _DESCRIBED} | dict(notes)
     about["digest"] = _digest(folder / WEIGHTS)
-    part = folder / (ABOUT + ".part")
-    part.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
-    part.replace(folder / ABOUT)
+    write_whole(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")
     return about
 
 

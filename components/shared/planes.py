@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.faults import InputError
+from components.shared.files import whole
 
 CORONAL, SAGITTAL, NOISE, UNCERTAIN = "coronal", "sagittal", "noise", "uncertain"
 CLASSES = (CORONAL, SAGITTAL, NOISE)
@@ -145,12 +146,10 @@ class PlaneSetWriter:
 
 def write_rows(path: Path, rows: Iterable[PlaneRow]) -> None:
     """Write an index atomically: it is either whole or absent."""
-    part = path.with_suffix(".part")
-    with part.open("w", newline="") as file:
+    with whole(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(astuple(row) for row in rows)
-    part.replace(path)
 
 
 def read_rows(path: Path) -> list[PlaneRow]:
