@@ -2,10 +2,11 @@
 
     run.json                     the run's parameters and rule; create-only
     lease.json                   who is working on it (components/shared/lease.py)
-    supervised/                  the baseline's classifier
     rounds/000/classifier.*      written as soon as it is trained
-    rounds/000/labels.csv        image, label, confidence, status of the whole pool
+    rounds/000/labels-HASH.csv   image, label, confidence, status of the whole pool; create-only
     rounds/000/round.json        written once, last, create-only: its presence seals the round
+    published/supervised/        the baseline's classifier, written when the rounds are closed
+    published/round_001/         the best round's, as well
 
 Images never move; a label is a row.
 """
@@ -22,6 +23,7 @@ from typing import Any
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.rounds import Round, RoundRule, model_name
+from components.shared.weights import weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,23 +81,31 @@ class Ledger:
         return found
 
     def seal(self, summary: Round, labels: Sequence[LabelRow]) -> None:
-        """Write a round's labels and then, create-only, the record that makes the round count."""
+        """Write a round's labels and then, create-only, the record that makes the round count.
+
+        A round that is sealed with this very record stays as it is: a stage may die after its seal and be
+        started again. One sealed otherwise is refused, and stays as well.
+        """
         text = write_labels(labels)
         folder = self.round_uri(summary["round"])
-        storage.delete(storage.join(folder, "labels.csv"))  # of an attempt that died before its seal
-        storage.create(storage.join(folder, "labels.csv"), text)
-        record = {**summary, "labels_sha256": hashlib.sha256(text).hexdigest()}
-        if not storage.create(storage.join(folder, "round.json"), _as_json(record)):
+        digest = hashlib.sha256(text).hexdigest()
+        record = _as_json({**summary, "labels_sha256": digest})
+        seal = storage.join(folder, "round.json")
+        if not storage.exists(seal):
+            storage.create(_labels_uri(folder, digest), text)  # under its own name: no attempt undoes another
+            storage.create(seal, record)
+        if storage.read_bytes(seal) != record:
             raise InputError(
                 f"{folder}: sealed by another run meanwhile; valid: one run at a time per run_name"
             )
 
     def labels(self, number: int) -> list[LabelRow]:
         """Return a sealed round's labels, refusing a file that is not the one it sealed."""
-        uri = storage.join(self.round_uri(number), "labels.csv")
+        folder = self.round_uri(number)
+        expected = json.loads(storage.read_bytes(storage.join(folder, "round.json")))["labels_sha256"]
+        uri = _labels_uri(folder, expected)
         text = storage.read_bytes(uri)
-        expected = json.loads(storage.read_bytes(storage.join(self.round_uri(number), "round.json")))
-        if hashlib.sha256(text).hexdigest() != expected["labels_sha256"]:
+        if hashlib.sha256(text).hexdigest() != expected:
             raise InputError(f"{uri}: changed since its round was sealed; valid: a run_name of its own")
         return read_labels(text)
 
@@ -106,14 +116,25 @@ class Ledger:
         storage.upload(folder / "classifier.json", storage.join(uri, "classifier.json"))
 
     def fetch_classifier(self, name: str, folder: Path) -> bool:
-        """Copy a kept classifier to a folder; False where none was finished."""
+        """Copy a kept classifier to a folder; False where none was finished, or parts of two attempts lie."""
         uri = storage.join(self.uri, name)
-        if not storage.exists(storage.join(uri, "classifier.json")):
-            return False
         folder.mkdir(parents=True, exist_ok=True)
-        for member in ("classifier.safetensors", "classifier.json"):
-            storage.download(storage.join(uri, member), folder / member)
-        return True
+        try:
+            for member in ("classifier.json", "classifier.safetensors"):
+                storage.download(storage.join(uri, member), folder / member)
+        except FileNotFoundError:
+            return False
+        return weights_digest(folder / "classifier.json") is not None
+
+    def fetch_sealed(self, entry: Round, folder: Path) -> None:
+        """Copy a sealed round's classifier to a folder, refusing one that is not what the round sealed."""
+        name = round_name(entry["round"])
+        whole = self.fetch_classifier(name, folder)
+        if not whole or weights_digest(folder / "classifier.json") != entry["classifier_digest"]:
+            raise InputError(
+                f"{storage.join(self.uri, name)}: its classifier is missing, or changed since the round was"
+                " sealed; valid: a run_name of its own"
+            )
 
     def digest(self) -> str:
         """Return the hash of all sealed rounds."""
@@ -128,7 +149,7 @@ class Ledger:
         fetched = {}
         for entry in self.rounds():
             name = model_name(entry["round"])
-            self.fetch_classifier(round_name(entry["round"]), folder / name)
+            self.fetch_sealed(entry, folder / name)
             fetched[name] = folder / name
         return fetched
 
@@ -139,7 +160,7 @@ def round_name(number: int) -> str:
 
 
 def write_labels(rows: Sequence[LabelRow]) -> bytes:
-    """Return labels.csv as bytes."""
+    """Return labels as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(field.name for field in fields(LabelRow))
@@ -148,7 +169,7 @@ def write_labels(rows: Sequence[LabelRow]) -> bytes:
 
 
 def read_labels(text: bytes) -> list[LabelRow]:
-    """Read labels.csv."""
+    """Read labels from CSV."""
     lines = csv.DictReader(io.StringIO(text.decode()))
     return [
         LabelRow(
@@ -159,6 +180,10 @@ def read_labels(text: bytes) -> list[LabelRow]:
         )
         for line in lines
     ]
+
+
+def _labels_uri(folder: str, digest: str) -> str:
+    return storage.join(folder, f"labels-{digest[:16]}.csv")
 
 
 def _as_json(value: Mapping[str, Any]) -> bytes:

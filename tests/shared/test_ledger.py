@@ -1,5 +1,11 @@
 """The ledger: what is sealed stays, what is half-written does not count."""
 
+import hashlib
+import json
+import threading
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
 
 from components.shared.faults import InputError
@@ -14,23 +20,50 @@ def ledger(tmp_path):
 
 
 def test_a_round_counts_from_its_seal_on(ledger, tmp_path):
-    (tmp_path / "r/rounds/000").mkdir(parents=True)
-    (tmp_path / "r/rounds/000/labels.csv").write_text("half")
+    ledger.seal({"round": 0}, [])
+    (tmp_path / "r/rounds/000/round.json").unlink()  # as if killed before the seal
     assert ledger.rounds() == []
     ledger.seal({"round": 0}, ROWS)
     assert [entry["round"] for entry in ledger.rounds()] == [0]
     assert ledger.labels(0) == ROWS
 
 
-def test_a_sealed_round_is_not_sealed_again(ledger):
+def test_a_sealed_round_stays_as_it_was_sealed(ledger):
     ledger.seal({"round": 0}, ROWS)
     with pytest.raises(InputError, match="sealed by another run"):
-        ledger.seal({"round": 0}, ROWS)
+        ledger.seal({"round": 0}, [replace(ROWS[0], label="sagittal")])
+    assert ledger.labels(0) == ROWS
+
+
+def test_a_seal_repeated_by_a_retried_stage_is_the_same_seal(ledger):
+    ledger.seal({"round": 0, "pool": 1}, ROWS)
+    ledger.seal({"round": 0, "pool": 1}, ROWS)
+    with pytest.raises(InputError, match="sealed by another run"):
+        ledger.seal({"round": 0, "pool": 2}, ROWS)
+    assert ledger.labels(0) == ROWS
+
+
+def test_of_many_that_seal_a_round_one_wins_and_its_labels_stay(ledger):
+    sealed, start = [], threading.Barrier(8)
+
+    def seal(rows):
+        start.wait()
+        with suppress(InputError):
+            ledger.seal({"round": 0}, rows)
+            sealed.append(rows)
+
+    rivals = [[replace(ROWS[0], confidence=k / 10)] for k in range(8)]
+    threads = [threading.Thread(target=seal, args=(rows,)) for rows in rivals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sealed == [ledger.labels(0)]
 
 
 def test_labels_changed_after_the_seal_are_refused(ledger, tmp_path):
     ledger.seal({"round": 0}, ROWS)
-    path = tmp_path / "r/rounds/000/labels.csv"
+    [path] = tmp_path.glob("r/rounds/000/labels-*.csv")
     path.write_text(path.read_text().replace("coronal", "sagittal"))
     with pytest.raises(InputError, match="changed since its round was sealed"):
         ledger.labels(0)
@@ -49,6 +82,31 @@ def test_rounds_changed_after_closing_are_refused(ledger, tmp_path):
     ledger.seal({"round": 1}, ROWS)
     with pytest.raises(InputError, match="changed since they were closed"):
         ledger.fetch_rounds(tmp_path / "out", closed)
+
+
+def keep(ledger, folder, weights, digest_of=None):
+    """Keep a round's classifier whose JSON names the digest of its weights, or of others."""
+    folder.mkdir()
+    (folder / "classifier.safetensors").write_bytes(weights)
+    digest = hashlib.sha256(digest_of or weights).hexdigest()
+    (folder / "classifier.json").write_text(json.dumps({"digest": digest}))
+    ledger.keep_classifier("rounds/000", folder)
+    return digest
+
+
+def test_a_classifier_of_two_attempts_is_none(ledger, tmp_path):
+    keep(ledger, tmp_path / "mixed", b"second", digest_of=b"first")
+    assert not ledger.fetch_classifier("rounds/000", tmp_path / "out")
+
+
+def test_a_sealed_rounds_classifier_is_fetched_and_no_other(ledger, tmp_path):
+    digest = keep(ledger, tmp_path / "first", b"first")
+    ledger.seal({"round": 0, "classifier_digest": digest}, ROWS)
+    fetched = ledger.fetch_rounds(tmp_path / "out", ledger.digest())
+    assert (fetched["round_000"] / "classifier.safetensors").read_bytes() == b"first"
+    keep(ledger, tmp_path / "second", b"second")
+    with pytest.raises(InputError, match="missing, or changed since the round was sealed"):
+        ledger.fetch_rounds(tmp_path / "again", ledger.digest())
 
 
 def test_a_classifier_without_its_last_file_is_none(ledger, tmp_path):
