@@ -74,7 +74,9 @@ def one_round(
             **settings,
         )
         classifier = on_gpu(trained, p).set_caching_options(False).outputs["classifier"]
-        scored = classify_images(synthetic=synthetic, classifier=classifier, relabel=relabel, **turn)
+        scored = classify_images(
+            synthetic=synthetic, classifier=classifier, owner=owner, relabel=relabel, **turn
+        )
         predictions = on_gpu(scored, p).set_caching_options(False).outputs["predictions"]
         sealed = relabel_images(
             predictions=predictions,
@@ -260,7 +262,8 @@ def augmentation(
         **{name: getattr(p, name) for name in names},
     )
     real = {"planes": planes, "splits": splits, "supervised": on_gpu(supervised, p).outputs["classifier"]}
-    closed = close_rounds(supervised=real["supervised"], **state).after(rounds)
+    owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    closed = close_rounds(supervised=real["supervised"], owner=owner, **state).after(rounds)
     evaluated = evaluate(rounds_digest=uncached(closed).output, seed=seed, **real, **state)
     written = report(
         parameters=checked.outputs["parameters"],

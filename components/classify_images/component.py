@@ -12,6 +12,7 @@ def classify_images(
     number: int,
     state_uri: str,
     run: str,
+    owner: str,
     relabel: str,
     predictions: dsl.Output[dsl.Artifact],
 ) -> None:
@@ -19,14 +20,15 @@ def classify_images(
     from pathlib import Path
 
     from components.classify_images.stage import Config, classify_images
+    from components.shared.lease import lease
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
     from components.shared.pool import pool_of
     from components.shared.progress import stage
 
-    with stage(f"round {number}: classify_images") as progress:
+    ledger = Ledger(state_uri=state_uri, run=run)
+    with stage(f"round {number}: classify_images") as progress, lease(ledger.uri, owner):
         images = PlaneSet.open(Path(synthetic.path))
-        ledger = Ledger(state_uri=state_uri, run=run)
         pool = pool_of(ledger, number, relabel, [row.image for row in images.rows])
         out = Path(predictions.path)
         classify_images(Config(), Path(classifier.path), images, pool, out, progress)

@@ -4,16 +4,18 @@ import tempfile
 from pathlib import Path
 
 from components.shared.faults import InputError
-from components.shared.ledger import Ledger, round_name
+from components.shared.lease import release
+from components.shared.ledger import Ledger
 from components.shared.rounds import best_round, model_name, stop_reason
 
 PUBLISHED = "published"
 
 
-def close_rounds(ledger: Ledger, supervised: Path) -> str:
+def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     """Publish the supervised and the best round's classifier, and return the digest of all sealed rounds.
 
-    They lie in {run}/published/<model name>/, where pipeline `apply` takes them from.
+    They lie in {run}/published/<model name>/, where pipeline `apply` takes them from. The run writes no
+    more to its ledger, so its lease ends here.
 
     Raises InputError when the loop has not come to an end: SUCCESS of its tasks alone proves nothing.
     """
@@ -25,7 +27,8 @@ def close_rounds(ledger: Ledger, supervised: Path) -> str:
         )
     best = best_round(rounds, rule)
     with tempfile.TemporaryDirectory() as folder:
-        ledger.fetch_classifier(round_name(best), Path(folder))
+        ledger.fetch_sealed(rounds[best], Path(folder))
         ledger.keep_classifier(f"{PUBLISHED}/{model_name(best)}", Path(folder))
     ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
+    release(ledger.uri, owner)
     return ledger.digest()

@@ -1,7 +1,8 @@
 """A lease on a ledger: one run writes at a time, and a dead pod blocks nobody.
 
 The lease is renewed each minute while a stage works, is stale after ten minutes, and is taken over by a
-generation precondition, so that of two runs that try, one wins.
+generation precondition, so that of two runs that try, one wins. Between two stages of a run it stays taken;
+it is free at once when a stage fails or the run's last round is closed.
 """
 
 import json
@@ -10,12 +11,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.processes import is_alive
+from components.shared.processes import is_alive, started_at
 
 RENEW_S = 60.0
 STALE_S = 600.0
@@ -25,22 +26,35 @@ STALE_S = 600.0
 def lease(run_uri: str, owner: str) -> Iterator[None]:
     """Hold the ledger at `run_uri` for `owner` (the pipeline run's id) while the body works.
 
-    Raises InputError when another live run holds it.
+    Raises InputError when another live run holds it. A body that fails frees it: its run ends.
     """
     _take(run_uri, owner)
     done = threading.Event()
     renewal = threading.Thread(target=_renew, args=(run_uri, owner, done), daemon=True)
     renewal.start()
+    failed = True
     try:
         yield
+        failed = False
     finally:
         done.set()
         renewal.join()
+        if failed:
+            release(run_uri, owner)
+
+
+def release(run_uri: str, owner: str) -> None:
+    """Let other runs take the ledger at `run_uri`, where `owner` still holds it."""
+    uri = storage.join(run_uri, "lease.json")
+    with suppress(InputError, OSError):  # a lease that cannot be freed goes stale
+        data, generation = storage.read_versioned(uri)
+        if json.loads(data)["owner"] == owner:
+            storage.replace(uri, _claim(owner, renewed=0.0), generation)
 
 
 def _take(run_uri: str, owner: str) -> None:
     uri = storage.join(run_uri, "lease.json")
-    if storage.create(uri, _claim(owner)):
+    if storage.create(uri, _claim(owner, time.time())):
         return
     data, generation = storage.read_versioned(uri)
     held = json.loads(data)
@@ -49,20 +63,37 @@ def _take(run_uri: str, owner: str) -> None:
             f"{uri}: held by run {held['owner']}, renewed {time.time() - held['renewed']:.0f} s ago;"
             f" valid: wait for it to end, or {STALE_S:.0f} s after it died, or another run_name"
         )
-    if not storage.replace(uri, _claim(owner), generation):
+    if not storage.replace(uri, _claim(owner, time.time()), generation):
         raise InputError(f"{uri}: taken by another run this moment; valid: one run at a time per run_name")
 
 
 def _renew(run_uri: str, owner: str, done: threading.Event) -> None:
-    uri = storage.join(run_uri, "lease.json")
+    renewed = time.time()
     while not done.wait(RENEW_S):
-        data, generation = storage.read_versioned(uri)
-        if json.loads(data)["owner"] != owner or not storage.replace(uri, _claim(owner), generation):
-            os._exit(75)  # taken over after a stall: another run writes now, this one must not
+        now = time.time()
+        try:
+            ours = _renew_once(storage.join(run_uri, "lease.json"), owner, now)
+            renewed = now
+        except (InputError, OSError):  # the storage does not answer: ask again, while that is in time
+            ours = time.time() + RENEW_S - renewed < STALE_S
+        if not ours:
+            os._exit(75)  # stale or taken over: another run may write now, this one must not
 
 
-def _claim(owner: str) -> bytes:
-    claim = {"owner": owner, "host": socket.gethostname(), "process": os.getpid(), "renewed": time.time()}
+def _renew_once(uri: str, owner: str, now: float) -> bool:
+    data, generation = storage.read_versioned(uri)
+    return json.loads(data)["owner"] == owner and storage.replace(uri, _claim(owner, now), generation)
+
+
+def _claim(owner: str, renewed: float) -> bytes:
+    process = os.getpid()
+    claim = {
+        "owner": owner,
+        "host": socket.gethostname(),
+        "process": process,
+        "started": started_at(process),
+        "renewed": renewed,
+    }
     return json.dumps(claim).encode()
 
 
@@ -70,4 +101,6 @@ def _is_free(held: dict[str, Any], owner: str) -> bool:
     """A lease is free for its owner, when stale, or when its process died on this very machine."""
     if held["owner"] == owner or time.time() - held["renewed"] > STALE_S:
         return True
-    return bool(held["host"] == socket.gethostname()) and not is_alive(held["process"])
+    return bool(held["host"] == socket.gethostname()) and not is_alive(
+        held["process"], held.get("started", "")
+    )

@@ -1,14 +1,39 @@
 """Whether another process of this machine is still there."""
 
 import os
+from pathlib import Path
+
+_STATE, _START = 0, 19  # fields of /proc/PID/stat, counted from the one after the name
+_DEAD = ("Z", "X")  # ended, and waiting for its parent to notice
 
 
-def is_alive(process: int) -> bool:
-    """Tell whether a process id belongs to a running process, ours or another user's."""
+def is_alive(process: int, started: str = "") -> bool:
+    """Tell whether a process id belongs to a running process, ours or another user's.
+
+    With `started`, as `started_at` gave it, a later process of the same id is not the one that is meant.
+    """
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
+        pass
+    status = _status(process)
+    if not status:
         return True
-    return True
+    return status[_STATE] not in _DEAD and started in ("", status[_START])
+
+
+def started_at(process: int) -> str:
+    """Return when a process began, in ticks since the machine did; "" where that is not told."""
+    status = _status(process)
+    return status[_START] if status else ""
+
+
+def _status(process: int) -> list[str]:
+    """Return what Linux tells of a process; nothing elsewhere, or when it is gone."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()  # the name, in brackets, may hold anything

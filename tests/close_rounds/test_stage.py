@@ -7,6 +7,7 @@ import pytest
 
 from components.close_rounds.stage import close_rounds
 from components.shared.faults import InputError
+from components.shared.lease import lease
 from components.shared.ledger import Ledger
 
 
@@ -38,7 +39,7 @@ def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tm
     classifier(tmp_path / "supervised", "supervised")
     for number, loss in enumerate([0.1, 0.3, 0.4]):
         seal(ledger, tmp_path, number, loss)
-    assert close_rounds(ledger, tmp_path / "supervised") == ledger.digest()
+    assert close_rounds(ledger, tmp_path / "supervised", "run") == ledger.digest()
     published = {path.parent.name: path for path in tmp_path.glob("state/r/published/*/classifier.json")}
     assert set(published) == {"supervised", "round_001"}
     assert json.loads(published["round_001"].read_text())["words"] == "round 1"
@@ -48,4 +49,26 @@ def test_a_loop_that_ended_without_a_reason_is_told(ledger, tmp_path):
     classifier(tmp_path / "supervised", "supervised")
     seal(ledger, tmp_path, 0, 0.5)
     with pytest.raises(InputError, match="the loop ended after 1 of 3 rounds without a reason"):
-        close_rounds(ledger, tmp_path / "supervised")
+        close_rounds(ledger, tmp_path / "supervised", "run")
+
+
+def test_after_it_another_run_may_write_at_once(ledger, tmp_path):
+    classifier(tmp_path / "supervised", "supervised")
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss)
+    with lease(ledger.uri, "run"):
+        pass
+    with pytest.raises(InputError, match="held by run run"), lease(ledger.uri, "other"):
+        pass
+    close_rounds(ledger, tmp_path / "supervised", "run")
+    with lease(ledger.uri, "other"):
+        pass
+
+
+def test_a_classifier_exchanged_after_its_seal_is_not_published(ledger, tmp_path):
+    classifier(tmp_path / "supervised", "supervised")
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss)
+    ledger.keep_classifier("rounds/001", tmp_path / "c2")
+    with pytest.raises(InputError, match=r"rounds/001: its classifier is missing, or changed"):
+        close_rounds(ledger, tmp_path / "supervised", "run")

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from components.shared import lease as leases
 from components.shared.faults import InputError
-from components.shared.lease import lease
+from components.shared.lease import lease, release
+from components.shared.processes import started_at
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="told by Linux alone")
 
 
 def plant(folder, **changes):
@@ -75,6 +79,69 @@ def test_of_many_runs_that_take_a_stale_lease_one_wins(tmp_path):
     for thread in threads:
         thread.join()
     assert len(winners) == 1
+
+
+@on_linux
+def test_a_zombie_holds_nothing(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    ended.stdout.read()  # its end; nobody has asked for its status yet
+    time.sleep(0.2)
+    plant(tmp_path, process=ended.pid)
+    with lease(str(tmp_path), "mine"):
+        pass
+    ended.wait()
+    ended.stdout.close()
+
+
+@on_linux
+def test_a_later_process_of_the_same_id_holds_nothing(tmp_path):
+    plant(tmp_path, started=started_at(os.getpid()))
+    with pytest.raises(InputError), lease(str(tmp_path), "mine"):
+        pass
+    plant(tmp_path, started="1")
+    with lease(str(tmp_path), "mine"):
+        assert json.loads((tmp_path / "lease.json").read_text())["started"] == started_at(os.getpid())
+
+
+def test_a_stage_that_fails_frees_it_and_one_that_ends_keeps_it(tmp_path):
+    with lease(str(tmp_path), "mine"):
+        pass
+    with pytest.raises(InputError, match="held by run mine"), lease(str(tmp_path), "other"):
+        pass
+    with pytest.raises(KeyError), lease(str(tmp_path), "mine"):
+        raise KeyError
+    with lease(str(tmp_path), "other"):
+        release(str(tmp_path), "mine")  # not its own
+        with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
+            pass
+
+
+def work(folder, stale_s, body):
+    """Run `body` under a lease, renewed each 50 ms, in a process of its own."""
+    code = (
+        "import time, os\nfrom pathlib import Path\nfrom components.shared import lease\n"
+        f"lease.RENEW_S, lease.STALE_S = 0.05, {stale_s}\nfile = Path({str(folder)!r}) / 'lease.json'\n"
+        f"with lease.lease({str(folder)!r}, 'mine'):\n"
+    )
+    lines = "".join(f"    {line}\n" for line in body)
+    return subprocess.run([sys.executable, "-c", code + lines], check=False).returncode
+
+
+def test_a_storage_that_fails_for_a_moment_ends_no_renewal(tmp_path):
+    body = [
+        "file.rename(file.with_name('away'))",
+        "time.sleep(0.3)",
+        "before = file.with_name('away').read_text()",
+        "file.with_name('away').rename(file)",
+        "time.sleep(0.3)",
+        "os._exit(0 if file.read_text() != before else 1)",
+    ]
+    assert work(tmp_path, 60, body) == 0
+
+
+def test_work_ends_before_a_lease_that_cannot_be_renewed_goes_stale(tmp_path):
+    body = ["file.unlink()", "time.sleep(20)"]
+    assert work(tmp_path, 0.5, body) == 75
 
 
 def test_work_renews_it(tmp_path, monkeypatch):
