@@ -19,20 +19,22 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kfp import local
 
 from components.shared import planes, progress
 from components.shared.code import code_digest
 from components.shared.faults import InputError
+from components.shared.weights import weights_digest
 from pipelines.catalogue import PIPELINES
 from pipelines.terminal import EventFile, Terminal
 
-# Each is written after all else in its folder.
-_LAST_FILES = (planes.INDEX, "classifier.json", "generator.json", "predictions.csv", "evaluation.json")
+_MODELS = ("classifier.json", "generator.json")  # beside their weights, whose digest they name
+_FRESH, _OLD = ".report-", ".report-old-"  # the report that comes and the one that goes
+_SAY_S, _WAIT_S = 2.0, 60.0  # for a killed run's stages, which notice within a second
 
 
 class RunError(RuntimeError):
@@ -42,11 +44,13 @@ class RunError(RuntimeError):
 def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
     """Run a pipeline to its end and return the folder of its report."""
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    terminal = Terminal()
+    with _locked(root, terminal):
+        restore_report(root)
+        drop_leftovers(root)
         drop_broken_entries(cache_folder(root))
         events = EventFile(root / "events.jsonl")
         (root / "arguments.json").write_text(json.dumps(dict(arguments)))
-        terminal = Terminal()
         if _work(pipeline, root, events, terminal) != 0:
             reason = terminal.errors[0] if terminal.errors else f"see the log {root / 'run.log'}"
             raise RunError(reason)
@@ -79,18 +83,38 @@ def _work(pipeline: str, root: Path, events: EventFile, terminal: Terminal) -> i
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
+def _locked(root: Path, terminal: Terminal) -> Iterator[None]:
     """Hold ROOT for one run, and wait for the last stages of a killed one to notice."""
     with (root / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"--root {root}: in use by another run; valid: wait for it, or another folder"
-            ) from error
+        if not _try_lock(lock):
+            raise InputError(f"--root {root}: in use by another run; valid: wait for it, or another folder")
         with (root / ".stages.lock").open("w") as stages:
-            fcntl.flock(stages, fcntl.LOCK_EX)
+            wait_for_stages(stages, root, terminal)
         yield
+
+
+def wait_for_stages(lock: IO[str], root: Path, terminal: Terminal) -> None:
+    """Take and so await the lock that a killed run's stages hold, and say so when that takes long."""
+    begun, said = time.monotonic(), False
+    while not _try_lock(lock):
+        waited = time.monotonic() - begun
+        if waited > _WAIT_S:
+            raise InputError(
+                f"--root {root}: a killed run's stage still works in it after {_WAIT_S:.0f} s;"
+                " valid: end that process, or another folder"
+            )
+        if waited > _SAY_S and not said:
+            terminal.say(f"waiting for the last stage of a killed run in {root}")
+            said = True
+        time.sleep(0.05)
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def cache_folder(root: Path) -> Path:
@@ -107,21 +131,47 @@ def drop_broken_entries(cache: Path) -> None:
 
 
 def is_whole(artifact: Path) -> bool:
-    """Tell whether an artifact is all there: a file with content, or a folder with its last file."""
+    """Tell whether an artifact is all there: a file with content, or a folder with what its kind needs."""
     if artifact.is_file():
         return artifact.stat().st_size > 0
     if (artifact / planes.ARCHIVE).exists() or (artifact / planes.SETTINGS).exists():
         return planes.is_whole(artifact)
-    return any((artifact / name).is_file() for name in _LAST_FILES)
+    models = [artifact / name for name in _MODELS if (artifact / name).is_file()]
+    if models:
+        return all(weights_digest(about) is not None for about in models)
+    return (artifact / "evaluation.json").is_file()
+
+
+def drop_leftovers(root: Path) -> None:
+    """Remove what runs that never came to their report wrote and no cache entry, of any code, refers to."""
+    known = "".join(entry.read_text() for entry in (root / ".cache").glob("*/*.json"))
+    for task in list((root / "artifacts").glob("*/*/")):
+        run_folder = task.parent
+        if f"/{run_folder.name}/{task.name}/" not in known and not any(run_folder.glob("*/page")):
+            shutil.rmtree(task)
+            with suppress(OSError):  # it holds something yet
+                run_folder.rmdir()
+
+
+def restore_report(root: Path) -> None:
+    """Undo what a killed `publish` began: the former report is in place again, and nothing beside it."""
+    for old in root.glob(f"{_OLD}*"):
+        if not (root / "report").exists():
+            old.rename(root / "report")
+    for left in root.glob(f"{_FRESH}*"):
+        shutil.rmtree(left)
 
 
 def publish(outputs: Mapping[str, str], root: Path) -> Path:
-    """Copy the pipeline's outputs to ROOT/report, replacing the former report in one step."""
-    fresh = root / f".report-{uuid.uuid4().hex}"
+    """Copy the pipeline's outputs to ROOT/report, replacing the former report in one step.
+
+    Killed between the two renames, it leaves the former report to `restore_report`.
+    """
+    fresh = root / f"{_FRESH}{uuid.uuid4().hex}"
     fresh.mkdir(parents=True)
     for name, path in outputs.items():
         shutil.copyfile(path, fresh / name)
-    report, old = root / "report", root / f".report-old-{uuid.uuid4().hex}"
+    report, old = root / "report", root / f"{_OLD}{uuid.uuid4().hex}"
     if report.exists():
         report.rename(old)
     fresh.rename(report)

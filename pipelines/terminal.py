@@ -22,6 +22,10 @@ class Terminal:
         self._said = 0.0
         self.errors: list[str] = []  # a stage's own words, "stage: message"
 
+    def say(self, text: str) -> None:
+        """Show a line of the engine's own."""
+        self._line(text)
+
     def show(self, event: Mapping[str, Any]) -> None:
         """Show one event."""
         stage, kind = event["stage"], event["event"]
