@@ -40,6 +40,8 @@ def patients_behind(uri: str) -> Sequence[str]:
         patients: Sequence[str] = json.loads(storage.read_bytes(about))["patients_seen"]
     except FileNotFoundError:
         return []  # published weights come alone
+    except InputError as error:
+        raise InputError(f"pretrained_uri: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"pretrained_uri: {about} does not say which patients {uri} has seen; valid: the one that"

@@ -1,29 +1,73 @@
 """The folder a GAN run works in, kept where a stopped run finds it again."""
 
+import logging
+import os
+import socket
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.lease import lease, release
+
+log = logging.getLogger(__name__)
 
 _GROWING = ("stats.jsonl", "samples.png")  # files that a run writes again
+_LOCAL_S = 60.0  # between two checkpoints
+_BUCKET_S = 600.0  # a checkpoint is about 660 MB at 256 pixels, and all of it is sent
+_WAIT_S = 15.0  # between two looks at a lease that another run holds
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """Where a run works, and how it keeps what it wrote there."""
+
+    path: Path
+    save: Callable[[], None]  # to be called once something is written
+    checkpoint_seconds: float
 
 
 @contextmanager
-def run_folder(uri: str, run: str, scratch: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
-    """Yield the run's folder and what to call once a checkpoint is written.
+def run_folder(uri: str, run: str, scratch: Path) -> Iterator[RunFolder]:
+    """Yield the run's folder, which no other process works in meanwhile.
 
     A local place is worked in directly; a bucket is mirrored; without a place the folder is thrown away.
     """
     if not uri:
-        yield scratch, _nothing
-    elif "://" in uri and not uri.startswith("file://"):
+        yield RunFolder(path=scratch, save=_nothing, checkpoint_seconds=_LOCAL_S)
+        return
+    with _alone(storage.join(uri, "leases", run)):  # beside the folder: a mirror must not copy it
+        folder = storage.local_path(storage.join(uri, run))
+        if folder is not None:
+            yield RunFolder(path=folder, save=_nothing, checkpoint_seconds=_LOCAL_S)
+            return
         mirror = Mirror(storage.join(uri, run), scratch)
         mirror.pull()
-        yield scratch, mirror.push
-    else:
-        yield Path(unquote(uri.removeprefix("file://"))).expanduser() / run, _nothing
+        yield RunFolder(path=scratch, save=mirror.push, checkpoint_seconds=_BUCKET_S)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Hold a lease, after waiting for the process that holds it: runs may differ in what no GAN sees."""
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    told = False
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lease(uri, owner))
+                break
+            except InputError as error:
+                if not storage.exists(storage.join(uri, "lease.json")):
+                    raise  # nobody holds it: the place cannot be used
+                if not told:
+                    log.warning("another run trains this GAN, waiting for it: %s", error)
+                told = True
+                time.sleep(_WAIT_S)
+        yield
+    release(uri, owner)
 
 
 def _nothing() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import stylegan2_ada
+from stylegan2_ada import checkpoint
 
 from components.shared import storage
 from components.shared.code import code_digest
@@ -47,22 +48,26 @@ def train_gan(
     with input_errors(), tempfile.TemporaryDirectory() as scratch:
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
         run = _run_name(config, planes, splits)
-        with run_folder(config.checkpoint_uri, run, Path(scratch) / "run") as (folder, save):
+        with run_folder(config.checkpoint_uri, run, Path(scratch) / "run") as folder:
             stylegan2_ada.train(
                 _settings(config),
                 planes.archive,
                 [row.image for row in rows],
-                folder,
+                folder.path,
                 resume=start,
                 on_progress=progress,
-                on_checkpoint=lambda _: save(),
+                on_checkpoint=lambda _: folder.save(),
+                checkpoint_seconds=folder.checkpoint_seconds,
             )
             about = {
                 "patients_seen": sorted({row.patient for row in rows} | set(patients)),
                 "classes": list(GAN_CLASSES),
                 "digests": {"planes": planes.digest, "splits": splits.digest},
             }
-            return _publish(folder, out, about)
+            info = _publish(folder.path, out, about)
+            checkpoint.remove_all(folder.path)  # the finished networks say all that a rerun asks for
+            folder.save()
+            return info
 
 
 def training_rows(planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:

@@ -7,6 +7,7 @@ checkpoint-<run>-<images>.json  size and hash of the former; written after it
 import json
 import logging
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ KEPT = 2
 def write(folder: Path, run: str, images: int, state: Mapping[str, Any]) -> Path:
     """Write a checkpoint of the run (a digest) after so many images, then drop all but the last two."""
     path = folder / f"checkpoint-{run[:12]}-{images:011}.pt"
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")  # no other process writes into it
     with part.open("wb") as file:
         torch.save(dict(state), file)
         file.flush()
@@ -35,6 +36,12 @@ def write(folder: Path, run: str, images: int, state: Mapping[str, Any]) -> Path
         old.with_suffix(".json").unlink(missing_ok=True)
         old.unlink(missing_ok=True)
     return path
+
+
+def remove_all(folder: Path) -> None:
+    """Remove every checkpoint of every run, and what killed processes left half written."""
+    for path in folder.glob("checkpoint-*"):
+        path.unlink()
 
 
 def paths(folder: Path, run: str) -> list[Path]:

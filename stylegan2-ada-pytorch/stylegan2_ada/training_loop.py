@@ -56,6 +56,8 @@ def train(
 ) -> TrainingResult:
     """Train to the end, from the newest checkpoint of this same run in `run_dir` where there is one.
 
+    A finished run is returned as it is: its networks say which run they are of.
+
     On a CPU the result is equal to the bit however often the run was stopped, for one number of threads.
     """
     config = derived(config, transfer=resume is not None)
@@ -66,6 +68,9 @@ def train(
     where = _device(device)
     run_dir.mkdir(parents=True, exist_ok=True)
     run = run_digest(config, images, resume)
+    if (finished := _finished(run_dir, run, config)) is not None:
+        on_progress(config.images, config.images)
+        return finished
     state = _start(config, where, run_dir, run, resume)
     _truncate_stats(run_dir / STATS, state)
     if state.images == 0:
@@ -84,7 +89,7 @@ def train(
             checkpoint.write(run_dir, run, state.images, state.state_dict())
             on_checkpoint(run_dir)
             saved = time.monotonic()
-    return _finish(state, run_dir)
+    return _finish(state, run_dir, run)
 
 
 def run_digest(config: TrainingConfig, images: Dataset, resume: Path | None) -> str:
@@ -175,9 +180,20 @@ def sample(state: TrainingState, count: int = _GRID) -> Tensor:
     return torch.cat(parts)
 
 
-def _finish(state: TrainingState, run_dir: Path) -> TrainingResult:
+def _finished(run_dir: Path, run: str, config: TrainingConfig) -> TrainingResult | None:
+    """Return the result of this very run where its folder holds it."""
+    if not weights.is_whole(run_dir):
+        return None
+    info = weights.read_info(run_dir)
+    if info.get("run") != run:
+        return None
+    return TrainingResult(config=config, kimg=info["kimg"], history=info["history"])
+
+
+def _finish(state: TrainingState, run_dir: Path, run: str) -> TrainingResult:
     config, kimg = state.config, state.images / 1000
     about = {
+        "run": run,
         "resolution": config.resolution,
         "channels": config.channels,
         "kimg": kimg,

@@ -7,6 +7,7 @@ generator.json             architecture, digests and what the run was
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def sha256(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: the file is whole or absent."""
-    part = path.with_suffix(".part")
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
     part.replace(path)
 
@@ -81,6 +82,16 @@ def read_info(folder: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UsageError(f"{path}: not readable ({error}); valid: JSON written by stylegan2_ada") from error
     return info
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a folder holds both networks that its JSON describes."""
+    try:
+        info = read_info(folder)
+    except UsageError:
+        return False
+    wanted = {GENERATOR: info.get("digest"), DISCRIMINATOR: info.get("discriminator_digest")}
+    return all((folder / name).is_file() and sha256(folder / name) == wanted[name] for name in wanted)
 
 
 def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Generator, dict[str, Any]]:

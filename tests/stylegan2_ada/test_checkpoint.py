@@ -56,3 +56,26 @@ def test_layout_of_tensors_is_kept(tmp_path: Path) -> None:
     checkpoint.write(tmp_path, RUN, 1, {"tensor": tensor})
     state = checkpoint.read_latest(tmp_path, RUN, CPU)
     assert state is not None and state["tensor"].stride() == tensor.stride()
+
+
+def test_all_can_be_removed_with_what_a_killed_process_left(tmp_path: Path) -> None:
+    write(tmp_path, 8)
+    write(tmp_path, 16, OTHER)
+    (tmp_path / "checkpoint-x.part").write_bytes(b"half")
+    (tmp_path / "generator.json").write_text("{}")
+    checkpoint.remove_all(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["generator.json"]
+
+
+def test_processes_write_into_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[Path] = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        parts.append(self)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    write(tmp_path, 8)
+    write(tmp_path, 8)
+    assert len(parts) == len(set(parts)) == 4

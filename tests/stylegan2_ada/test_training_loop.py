@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stylegan2_ada import DivergenceError, TrainingConfig, UsageError, load_generator, train
+from stylegan2_ada import DivergenceError, TrainingConfig, UsageError, checkpoint, load_generator, train
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
@@ -97,6 +97,21 @@ def test_another_configuration_or_archive_starts_afresh(tmp_path: Path) -> None:
     again = train(config, tmp_path / "a.zip", members, tmp_path / "run")
     assert first.history == again.history
     assert first.history != other.history != fewer.history != first.history
+
+
+def test_a_finished_run_needs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.024)
+    first = train(config, tmp_path / "a.zip", members, tmp_path / "run")
+    before = files(tmp_path / "run")
+    checkpoint.remove_all(tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.delattr(TrainingState, "step")
+        assert train(config, tmp_path / "a.zip", members, tmp_path / "run") == first
+    assert files(tmp_path / "run") == before
+    (tmp_path / "run" / "discriminator.safetensors").unlink()  # no longer whole: trained again
+    assert train(config, tmp_path / "a.zip", members, tmp_path / "run") == first
+    assert files(tmp_path / "run") == before
 
 
 def test_a_run_stops_when_it_diverges_and_keeps_no_such_checkpoint(tmp_path: Path) -> None:

@@ -1,22 +1,18 @@
-from collections.abc import Iterator
+import json
+import logging
+import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from components.shared import storage
-from components.train_gan.checkpoints import Mirror
-from tests.shared.fake_gcs import fake_gcs
-from tests.train_gan.test_stage import files
+from components.shared.faults import InputError
+from components.train_gan import checkpoints
+from components.train_gan.checkpoints import Mirror, run_folder
+from tests.train_gan.test_stage import bucket, files
 
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with fake_gcs() as url:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        storage._client.cache_clear()
-        yield "gs://scans/gan"
-        storage._client()._http.close()
-    storage._client.cache_clear()
+__all__ = ["bucket"]  # a fixture
 
 
 def test_a_mirror_drops_what_is_gone_and_stores_what_is_new(bucket: str, tmp_path: Path) -> None:
@@ -35,3 +31,48 @@ def test_a_mirror_drops_what_is_gone_and_stores_what_is_new(bucket: str, tmp_pat
         "stats.jsonl": b"2",
         "snapshots/a.png": b"1",
     }
+
+
+def plant(folder: Path, renewed: float) -> None:
+    held = {"owner": "other", "host": socket.gethostname(), "process": os.getpid(), "renewed": renewed}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lease.json").write_text(json.dumps(held))
+
+
+def test_a_run_waits_until_the_other_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = tmp_path / "leases/run"
+    plant(lease, time.time())
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            plant(lease, renewed=0)  # the other died
+
+    monkeypatch.setattr(checkpoints.time, "sleep", nap)
+    with (
+        caplog.at_level(logging.WARNING),
+        run_folder(str(tmp_path), "run", tmp_path / "scratch") as folder,
+    ):
+        assert folder.path == tmp_path / "run"
+        assert json.loads((lease / "lease.json").read_text())["process"] == os.getpid()
+    assert naps == [15.0] * 3
+    assert caplog.text.count("held by run other") == 1
+
+
+def test_a_place_that_cannot_be_used_is_not_waited_for(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match="not a place"),
+        run_folder("s3://a/b", "run", tmp_path / "scratch"),
+    ):
+        pass
+
+
+def test_a_bucket_gets_fewer_checkpoints(bucket: str, tmp_path: Path) -> None:
+    with (
+        run_folder(bucket, "run", tmp_path / "scratch") as far,
+        run_folder(str(tmp_path / "kept"), "run", tmp_path / "other") as near,
+    ):
+        assert near.checkpoint_seconds == 60 and far.checkpoint_seconds == 600

@@ -1,14 +1,17 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stylegan2_ada import load_generator
+from stylegan2_ada import load_generator, training_loop
 from stylegan2_ada.training_state import TrainingState
 
+from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSet
 from components.train_gan.stage import Config, train_gan, training_rows
 from tests.drawn_planes import SPLITS, splits_of, write_planes
+from tests.shared.fake_gcs import fake_gcs
 
 TINY = Config(
     kimg=0.016, resolution=8, gamma=0.0, batch=4, channel_base=64, augment="bgc", snapshot_kimg=0.008
@@ -25,6 +28,17 @@ def generator(planes: PlaneSet, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("generator")
     train_gan(TINY, planes, SPLITS, out)
     return out
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with fake_gcs() as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        monkeypatch.setattr("google.cloud.storage.blob._MAX_MULTIPART_SIZE", 2**30)  # all that it knows
+        storage._client.cache_clear()
+        yield "gs://scans/gan"
+        storage._client()._http.close()
+    storage._client.cache_clear()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -54,12 +68,45 @@ def test_equal_inputs_give_equal_bytes(planes: PlaneSet, generator: Path, tmp_pa
     assert files(tmp_path) == files(generator)
 
 
+@pytest.fixture(params=["folder", "bucket"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where checkpoints are kept."""
+    if request.param == "folder":
+        return (tmp_path / "kept").as_uri()
+    place: str = request.getfixturevalue("bucket")
+    return place
+
+
+class Killed(BaseException):
+    pass
+
+
 def test_a_stopped_run_goes_on_from_its_checkpoint(
-    planes: PlaneSet, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, planes: PlaneSet, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(TINY, checkpoint_uri=(tmp_path / "kept").as_uri())
-    train_gan(config, planes, SPLITS, tmp_path / "first")
+    config = replace(TINY, checkpoint_uri=place)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(training_loop, "_finish", raise_killed)
+        train_gan(config, planes, SPLITS, tmp_path / "out")
     monkeypatch.delattr(TrainingState, "step")  # it must not train again
+    train_gan(config, planes, SPLITS, tmp_path / "out")
+    assert files(tmp_path / "out") == files(generator)
+
+
+def raise_killed(*_: object) -> None:
+    raise Killed
+
+
+def test_a_finished_run_is_found_again_without_its_checkpoints(
+    place: str, planes: PlaneSet, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, checkpoint_uri=place)
+    train_gan(config, planes, SPLITS, tmp_path / "first")
+    storage.download(place, tmp_path / "seen")
+    kept = {name.rpartition("/")[2] for name in files(tmp_path / "seen")}
+    assert {"generator.json", "generator.safetensors", "discriminator.safetensors", "reals.png"} <= kept
+    assert not [name for name in kept if name.startswith("checkpoint-")]
+    monkeypatch.delattr(TrainingState, "step")
     train_gan(config, planes, SPLITS, tmp_path / "second")
     assert files(tmp_path / "second") == files(tmp_path / "first") == files(generator)
 
