@@ -13,8 +13,6 @@ from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, silent
 from components.train_gan.stage import input_errors
 
-_SEEDS = 2**32  # how many a latent's random generator knows
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -59,8 +57,8 @@ def count_by_truncation(config: Config) -> Mapping[float, int]:
         raise InputError(f"truncations={list(psis)}: valid: each 0 to 2")
     if config.images < len(psis):
         raise InputError(f"images={config.images}: valid: at least {len(psis)}, one a truncation")
-    if not 0 <= config.seed < _SEEDS // config.images:
-        raise InputError(f"seed={config.seed}: valid: 0 to {_SEEDS // config.images - 1} for so many images")
+    if not 0 <= config.seed < 2**31:
+        raise InputError(f"seed={config.seed}: valid: 0 to {2**31 - 1}")
     each, rest = divmod(config.images, len(psis))
     return {psi: each + (k < rest) for k, psi in enumerate(psis)}
 

@@ -7,7 +7,8 @@ fails in seconds and before any GPU. The defaults are the notebooks' values, for
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -93,6 +94,9 @@ def check_places(p: Parameters) -> None:
     named = re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None
     require(p, "volumes_uri", bool(p.volumes_uri), "a folder or gs://bucket/prefix with NRRD volumes")
     require(p, "state_uri", bool(p.state_uri), "a folder or gs://bucket/prefix that outlives the run")
+    with _naming(p, "state_uri"):
+        if storage.local_path(p.state_uri) is None:
+            storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
     require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
 
@@ -120,23 +124,65 @@ def check_classifier(p: Parameters) -> None:
 def check_gan(p: Parameters) -> None:
     """Check how the GAN is trained and sampled."""
     batch, base, psis = p.gan_batch, p.gan_channel_base, list(p.truncations)
+    least = max(256, 2 * p.gan_resolution)  # two feature maps at the last layer
     require(p, "gan_kimg", 0.1 <= p.gan_kimg <= 100_000, "0.1 to 100000")
     require_one_of(p, "gan_resolution", GAN_RESOLUTIONS)
     require(p, "gan_gamma", 0 <= p.gan_gamma <= 10_000, "0 (the formula) to 10000")
     require(p, "gan_batch", batch == 0 or 4 <= batch <= 512, "0 (the formula) or 4 to 512")
-    require(p, "gan_channel_base", base == 0 or 256 <= base <= 65536, "0 (the formula) or 256 to 65536")
+    valid = f"0 (the formula) or {least} to 65536 at gan_resolution={p.gan_resolution}"
+    require(p, "gan_channel_base", base == 0 or least <= base <= 65536, valid)
     require_one_of(p, "gan_augment", AUGMENTATIONS)
-    distinct = bool(psis) and len(set(psis)) == len(psis)
-    require(p, "truncations", distinct and all(0 < psi <= 2 for psi in psis), "distinct psi in (0, 2]")
+    named = {f"{psi:.2f}" for psi in psis}  # as the images are
+    usable = bool(psis) and len(named) == len(psis) and all(0 < psi <= 2 for psi in psis)
+    require(p, "truncations", usable, "psi in (0, 2], different in two decimals")
     require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
 
 
 def check_starts(p: Parameters) -> None:
-    """Check that what training starts from is there."""
-    body = not p.pretrained_uri or storage.exists(p.pretrained_uri)
+    """Check that what training starts from is there and fits."""
+    with _naming(p, "pretrained_uri"):
+        body = not p.pretrained_uri or storage.exists(p.pretrained_uri)
     require(p, "pretrained_uri", body, "empty, or a file or object with the classifier's state dict")
-    start = not p.gan_resume_uri or storage.exists(storage.join(p.gan_resume_uri, "generator.json"))
-    require(p, "gan_resume_uri", start, "empty, or a folder with the generator.json that train_gan wrote")
+    if p.gan_resume_uri:
+        _check_generator(p)
+
+
+def _check_generator(p: Parameters) -> None:
+    """Check the generator to start from by its JSON, as train_gan will by its weights."""
+    about = _read_generator(p)
+    valid = "empty, or a folder with the generator.json that train_gan wrote, which names patients_seen"
+    require(p, "gan_resume_uri", "patients_seen" in about, valid)
+    # The formula of stylegan2_ada.derived, which is not in the image that this runs in.
+    base = p.gan_channel_base or (32768 if p.gan_resolution >= 512 else 16384)
+    wanted = {"resolution": p.gan_resolution, "channel_base": base, "channels": 1}
+    there = about.get("architecture", {})
+    different = [
+        f"{name} {there.get(name)}, not {value}" for name, value in wanted.items() if there.get(name) != value
+    ]
+    if different:
+        raise InputError(
+            f"gan_resume_uri={p.gan_resume_uri}: a generator of {' and '.join(different)};"
+            " valid: one of this run's gan_resolution and gan_channel_base, and of grey images"
+        )
+
+
+def _read_generator(p: Parameters) -> dict[str, Any]:
+    uri = storage.join(p.gan_resume_uri, "generator.json")
+    with _naming(p, "gan_resume_uri"):
+        text = storage.read_bytes(uri) if storage.exists(uri) else b"{}"
+    try:
+        return dict(json.loads(text))
+    except (TypeError, ValueError):  # no JSON, or none of an object: it names no patient either way
+        return {}
+
+
+@contextmanager
+def _naming(p: Parameters, name: str) -> Iterator[None]:
+    """Begin what the storage refuses with the parameter that asked for it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}={getattr(p, name)}: {error}") from error
 
 
 def check_rounds(p: Parameters) -> None:

@@ -14,8 +14,13 @@ from stylegan2_ada.networks import LATENT, Generator
 
 def latents(seeds: Sequence[int]) -> Tensor:
     """Return one latent a seed, N x Z, the same for a seed whatever its neighbours."""
-    rows = [np.random.RandomState(seed).randn(LATENT) for seed in seeds]
+    rows = [np.random.RandomState(_words(seed)).randn(LATENT) for seed in seeds]
     return torch.from_numpy(np.stack(rows)).float()
+
+
+def _words(seed: int) -> int | list[int]:
+    """Return a seed as RandomState takes it: from 2**32 on, which it refuses, as 32-bit words, low first."""
+    return seed if seed < 2**32 else [seed % 2**32, seed // 2**32]
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -60,6 +60,16 @@ def test_another_seed_takes_other_latents(generator: Path, tmp_path: Path) -> No
     assert [row.seed for row in PlaneSet.open(tmp_path).rows] == [2, 3, 2, 3]
 
 
+def test_the_largest_seed_works(generator: Path, tmp_path: Path) -> None:
+    generate_images(replace(CONFIG, images=4, seed=2**31 - 1), generator, tmp_path)
+    planes = PlaneSet.open(tmp_path)
+    assert [row.seed for row in planes.rows] == [2**32 - 2, 2**32 - 1] * 2
+    generate_images(replace(CONFIG, images=6, seed=2**31 - 1), generator, tmp_path / "more")
+    planes = PlaneSet.open(tmp_path / "more")
+    assert planes.rows[0].seed == 3 * (2**31 - 1) > 2**32
+    assert len({image.tobytes() for image in planes.images(planes.rows)}) == 6
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -68,6 +78,7 @@ def test_another_seed_takes_other_latents(generator: Path, tmp_path: Path) -> No
         ({"truncations": (-1.0,)}, "each 0 to 2"),
         ({"images": 1}, "images=1"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**31}, "valid: 0 to 2147483647"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, object], words: str) -> None:

@@ -18,6 +18,11 @@ def test_latents_are_those_of_numpy_per_seed() -> None:
     np.testing.assert_allclose(latents([3, 7])[1:], expected, rtol=1e-6)
 
 
+def test_latents_of_seeds_beyond_numpys_are_all_different() -> None:
+    seeds = [1, 2**32, 2**32 + 1, 2**33, 2**33 + 1, 2**55]
+    assert len({latent.numpy().tobytes() for latent in latents(seeds)}) == len(seeds)
+
+
 def test_images_come_in_batches_in_the_order_of_seeds() -> None:
     batches = list(generate(generator(), range(5), 0.7, 2))
     assert [batch.shape for batch in batches] == [(2, 8, 8), (2, 8, 8), (1, 8, 8)]

@@ -1,10 +1,15 @@
 """Every parameter out of its range is refused by name, value and what would be valid."""
 
-import pytest
+import json
 
+import pytest
+from stylegan2_ada import TrainingConfig, derived
+
+from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.stage import Parameters, validate
+from components.validate_parameters.stage import GAN_RESOLUTIONS, Parameters, validate
+from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
     "label_fraction": [0, -0.1, 1.5, float("nan")],
@@ -21,20 +26,20 @@ WRONG = {
     "gan_resolution": [48],
     "gan_gamma": [-1],
     "gan_batch": [2],
-    "gan_channel_base": [100],
+    "gan_channel_base": [100, 256],
     "gan_augment": ["bgcfnc"],
-    "gan_resume_uri": ["/nowhere"],
-    "pretrained_uri": ["/nowhere.pt"],
-    "truncations": [[], [0], [0.5, 0.5], [3]],
+    "gan_resume_uri": ["/nowhere", "s3://a/b"],
+    "pretrained_uri": ["/nowhere.pt", "s3://a/b.pt"],
+    "truncations": [[], [0], [0.5, 0.5], [0.501, 0.502], [3]],
     "images": [1],
     "plane_angles_deg": [[], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
     "plane_spacing_mm": [0],
     "field_of_view_mm": [0],
     "run_name": ["a/b", "../up"],
     "gpu_count": ["one", "-1"],
-    "seed": [-1],
+    "seed": [-1, 2**31],
     "patient_pattern": ["(", "no group"],
-    "state_uri": [""],
+    "state_uri": ["", "s3://a/b"],
 }
 
 
@@ -75,3 +80,49 @@ def test_places_change_no_fingerprint_and_results_do(volumes):
     assert given(volumes, state_uri="elsewhere", gpu_count="4", run_name="x").fingerprint() == base
     assert given(volumes, label_fraction=0.5).fingerprint() != base
     assert given(volumes, seed=1).fingerprint() != base
+
+
+def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):
+    with fake_gcs() as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        storage._client.cache_clear()
+        validate(given(volumes, state_uri="gs://scans/state"))
+        with pytest.raises(InputError, match=r"^state_uri=gs://lost/x: .*no such bucket"):
+            validate(given(volumes, state_uri="gs://lost/x"))
+        storage._client()._http.close()
+    storage._client.cache_clear()
+
+
+def write_generator(folder, resolution=256, channel_base=16384, **about):
+    architecture = {"resolution": resolution, "channel_base": channel_base, "channels": 1}
+    text = json.dumps({"patients_seen": [], "architecture": architecture} | about)
+    (folder / "generator.json").write_text(text)
+    return str(folder)
+
+
+@pytest.mark.parametrize("resolution", GAN_RESOLUTIONS)
+def test_a_generator_of_the_formulas_width_is_a_start(volumes, tmp_path, resolution):
+    base = derived(TrainingConfig(resolution=resolution)).channel_base
+    validate(
+        given(volumes, gan_resume_uri=write_generator(tmp_path, resolution, base), gan_resolution=resolution)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"resolution": 128}, "a generator of resolution 128, not 256;"),
+        ({"channel_base": 8192}, "a generator of channel_base 8192, not 16384;"),
+        ({"architecture": {}}, "a generator of resolution None, not 256 and"),
+    ],
+)
+def test_a_generator_of_another_architecture_is_refused(volumes, tmp_path, changes, words):
+    with pytest.raises(InputError, match=rf"^gan_resume_uri=.*{words}.*valid: "):
+        validate(given(volumes, gan_resume_uri=write_generator(tmp_path, **changes)))
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "no JSON"])
+def test_a_generator_that_names_no_patients_is_refused(volumes, tmp_path, text):
+    (tmp_path / "generator.json").write_text(text)
+    with pytest.raises(InputError, match=r"^gan_resume_uri=.*valid: .*patients_seen"):
+        validate(given(volumes, gan_resume_uri=str(tmp_path)))
