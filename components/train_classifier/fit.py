@@ -111,5 +111,8 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 def _finite(loss: float, plan: Plan) -> float:
     if not math.isfinite(loss):
-        raise InputError(f"learning_rate: {plan.learning_rate} made the loss {loss}; valid: a smaller one")
+        raise InputError(
+            f"seed={plan.seed}: the classifier's training diverged, its loss is {loss};"
+            " valid: another seed, or more epochs, in which the steps grow more slowly"
+        )
     return loss

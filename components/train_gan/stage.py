@@ -1,12 +1,14 @@
 """Train StyleGAN2-ADA on the coronal and sagittal planes of the training patients."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import stylegan2_ada
@@ -21,6 +23,8 @@ from components.shared.splits import TRAIN, Splits
 from components.train_gan.checkpoints import run_folder
 
 INDEX = "generator.json"
+# Dials of stylegan2_ada that a pipeline calls gan_..., where a message gives one a value.
+_DIALS = re.compile(r"\b(kimg|resolution|gamma|batch|channel_base|mirror|augment)(?==| \w+ there)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,8 @@ def train_gan(
 ) -> Mapping[str, Any]:
     """Write a Generator folder into out and return its JSON."""
     rows = training_rows(planes, splits)
-    with input_errors(), tempfile.TemporaryDirectory() as scratch:
+    resume = f"gan_resume_uri={config.resume_uri}"
+    with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
         run = _run_name(config, planes, splits)
         with run_folder(config.checkpoint_uri, run, Path(scratch) / "run") as folder:
@@ -83,12 +88,23 @@ def training_rows(planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:
 
 
 @contextmanager
-def input_errors() -> Iterator[None]:
-    """Turn what stylegan2_ada refuses into the suite's error."""
+def input_errors(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Turn what stylegan2_ada refuses into the suite's error, in the words of who runs the pipeline.
+
+    `names` says what they call the folders that a message may name.
+    """
     try:
         yield
     except stylegan2_ada.UsageError as error:
-        raise InputError(str(error)) from error
+        text = _DIALS.sub(r"gan_\1", str(error))
+        for folder, name in names.items():
+            text = text.replace(folder, name)
+        raise InputError(text) from error
+    except stylegan2_ada.DivergenceError as error:
+        reason = str(error).partition(";")[0]
+        raise InputError(
+            f"gan_gamma: the GAN's training diverged, {reason}; valid: a larger gan_gamma"
+        ) from error
 
 
 def _settings(config: Config) -> stylegan2_ada.TrainingConfig:

@@ -129,8 +129,9 @@ def test_a_start_of_another_architecture_is_refused(
     planes: PlaneSet, generator: Path, tmp_path: Path
 ) -> None:
     config = replace(TINY, resume_uri=str(generator), resolution=16)
-    with pytest.raises(InputError, match="resolution 8 there, 16 here"):
+    with pytest.raises(InputError, match=r"^gan_resume_uri=.*\(gan_resolution 8 there, 16 here\)") as refusal:
         train_gan(config, planes, SPLITS, tmp_path)
+    assert str(refusal.value).startswith(f"gan_resume_uri={generator}: another architecture")
 
 
 def test_a_start_that_saw_test_patients_is_refused(planes: PlaneSet, generator: Path, tmp_path: Path) -> None:
@@ -145,8 +146,16 @@ def test_no_training_plane_is_refused(planes: PlaneSet, tmp_path: Path) -> None:
 
 
 def test_a_setting_the_network_refuses_is_an_input_error(planes: PlaneSet, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="resolution=33"):
+    with pytest.raises(InputError, match=r"^gan_resolution=33: not possible; valid: a power of two"):
         train_gan(replace(TINY, resolution=33), planes, SPLITS, tmp_path)
+    with pytest.raises(InputError, match=r"^gan_channel_base=8: "):
+        train_gan(replace(TINY, channel_base=8), planes, SPLITS, tmp_path)
+
+
+def test_a_training_that_diverges_is_an_input_error(planes: PlaneSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^gan_gamma: .*diverged.*; valid: a larger gan_gamma$") as refusal:
+        train_gan(replace(TINY, gamma=1e38), planes, SPLITS, tmp_path)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_start_that_is_none_is_refused(planes: PlaneSet, tmp_path: Path) -> None:
