@@ -211,7 +211,7 @@ def augmentation(
         classifier: convnext_tiny or resnet18.
         epochs: Passes of fine-tuning.
         image_size_px: Side of the images that the classifier sees.
-        pretrained_uri: State dict for the classifier's body; empty trains from scratch.
+        pretrained_uri: State dict to start from, its classifier.json beside it; empty trains from scratch.
         label_fraction: Share of the training planes (or patients) whose label is used, (0, 1].
         label_unit: plane or patient.
         gan_kimg: Length of GAN training in thousands of images.

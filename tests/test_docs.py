@@ -58,6 +58,11 @@ def test_paths_that_the_documents_name_exist():
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_no_place_was_left_to_fill_in():
+    for document in ROOT.glob("*.md"):
+        assert not re.findall(r"@@|TODO|TBD|XXX", document.read_text()), document.name
+
+
 def contributing():
     return (ROOT / "CONTRIBUTING.md").read_text()
 
