@@ -33,7 +33,7 @@ class Inputs:
     synthetic: PlaneSet
     supervised: Path  # Classifier folder
     rounds: Sequence[Mapping[str, Any]]  # round.json of each, in order
-    round_labels: Sequence[Path]  # labels.csv of each, in order
+    round_labels: Sequence[Path]  # the labels of each, in order
     evaluation: Path  # evaluation.json
     best_round: str  # name of the published model, round_00k
     versions: Mapping[str, str]

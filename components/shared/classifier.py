@@ -6,7 +6,6 @@
 Shapes: N planes, C classes, H = W = size_px.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from components.shared.faults import InputError
 from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
+from components.shared.storage import hash_file
+from components.shared.weights import weights_digest
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
@@ -105,17 +106,14 @@ def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict
     state = {name: value.cpu().contiguous() for name, value in classifier.network.state_dict().items()}
     save_file(state, folder / WEIGHTS)
     about = {name: getattr(classifier, name) for name in _DESCRIBED} | dict(notes)
-    about["digest"] = _digest(folder / WEIGHTS)
+    about["digest"] = hash_file(folder / WEIGHTS)
     write_whole(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")
     return about
 
 
 def is_whole(folder: Path) -> bool:
     """Tell whether a folder holds a classifier whose weights are those its JSON describes."""
-    if not (folder / ABOUT).is_file() or not (folder / WEIGHTS).is_file():
-        return False
-    about = json.loads((folder / ABOUT).read_text())
-    return bool(about.get("digest") == _digest(folder / WEIGHTS))
+    return weights_digest(folder / ABOUT) is not None
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -149,7 +147,3 @@ def _second_view(grey_NHW: Tensor) -> Tensor:
     margin = round(size * (1 - _ZOOM) / 2)
     crop_N1HW = grey_NHW[:, None, margin : size - margin, margin : size - margin].flip(-1)
     return nn.functional.interpolate(crop_N1HW, size=(size, size), mode="bilinear", align_corners=False)[:, 0]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
