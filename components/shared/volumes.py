@@ -9,8 +9,10 @@ colours, time) give their component 0.
 """
 
 import bz2
+import io
 import math
 import re
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +99,10 @@ def read_volume(path: Path) -> Volume:
 
 
 def write_volume(path: Path, volume: Volume) -> None:
-    """Write a volume as a gzipped NRRD, its affine expressed in left-posterior-superior."""
+    """Write a volume as a gzipped NRRD, its affine expressed in left-posterior-superior.
+
+    Equal volumes give equal files: the comment in which pynrrd puts the time of day is left out.
+    """
     directions_and_origin = np.array([[-1.0], [-1.0], [1.0]]) * volume.affine[:3]
     header = {
         "space": "left-posterior-superior",
@@ -106,7 +111,13 @@ def write_volume(path: Path, volume: Volume) -> None:
         "kinds": ["domain"] * 3,
         "encoding": "gzip",
     }
-    nrrd.write(str(path), np.asarray(volume.data_XYZ), header, index_order="F", compression_level=6)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pynrrd 1.1.3 asks for the time by utcnow
+        nrrd.write(buffer, np.asarray(volume.data_XYZ), header, index_order="F", compression_level=6)
+    head, _, data = buffer.getvalue().partition(b"\n\n")
+    kept = [line for line in head.split(b"\n") if not line.startswith(b"#")]
+    path.write_bytes(b"\n".join(kept) + b"\n\n" + data)
 
 
 def read_header(path: Path) -> Header:

@@ -219,3 +219,10 @@ def test_the_zoo(path):
     if path.stem != "21_float_nan":
         assert np.array_equal(volume.data_XYZ.ravel("F")[:4], [0, 1, 2, 3])
     assert np.allclose(np.linalg.norm(volume.affine[:3, :3], axis=0)[2], 0.7, atol=1e-5)
+
+
+def test_equal_volumes_give_equal_files_at_any_time(tmp_path):
+    for name in ("now", "later"):
+        write_volume(tmp_path / name, Volume(data_XYZ=np.ones((2, 3, 4), np.uint8), affine=np.eye(4)))
+        assert b"\n#" not in (tmp_path / name).read_bytes().partition(b"\n\n")[0]
+    assert (tmp_path / "now").read_bytes() == (tmp_path / "later").read_bytes()
