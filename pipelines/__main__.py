@@ -55,20 +55,29 @@ def _parser() -> argparse.ArgumentParser:
     simulating.add_argument("folder", type=Path)
     simulating.add_argument("--patients", type=int, default=8)
     simulating.add_argument("--seed", type=int, default=0)
-    simulating.set_defaults(command=lambda o: simulate_patients(o.folder, patients=o.patients, seed=o.seed))
+    simulating.add_argument(
+        "--name", default="sim", help="what the patients' names begin with (default: sim)"
+    )
+    simulating.set_defaults(command=_simulate)
     return parser
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    simulate_patients(options.folder, patients=options.patients, seed=options.seed, name=options.name)
 
 
 def _run(options: argparse.Namespace) -> None:
     chosen, root = PIPELINES[options.pipeline], options.root.resolve()
     given = parse(options.p, chosen.parameters)
+    if root.exists() and not root.is_dir():
+        raise InputError(f"--root {root}: a file; valid: a folder, or a name that does not exist yet")
     values = profiles.values(options.profile, chosen.parameters)
     absent = {"volumes_uri": "", "classifiers_uri": "", "state_uri": str(root / "state")}
     defaults = {name: value for name, value in absent.items() if name in chosen.parameters.__annotations__}
     parameters = chosen.parameters(**with_absolute_paths({**defaults, **values, **given}))
     chosen.validate(parameters)
     report = local.run(options.pipeline, asdict(parameters), root)
-    print(f"\nReport:  {report / 'report.html'}\nMetrics: {report / 'metrics.json'}")
+    print("\n" + "\n".join(f"{Path(name).stem:<12}{report / name}" for name in chosen.outputs.values()))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class Pipeline:
     graph: Any  # a kfp pipeline
     parameters: type
     validate: Callable[[Any], None]
-    outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report
+    outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report, or of that name in its folder
 
 
 PIPELINES = {
@@ -25,7 +25,7 @@ PIPELINES = {
         graph=apply,
         parameters=ApplyParameters,
         validate=validate_application,
-        outputs={"page": "report.html", "result": "metrics.json"},
+        outputs={"page": "report.html", "result": "metrics.json", "predictions": "predictions.csv"},
     ),
     "augmentation": Pipeline(
         graph=augmentation,

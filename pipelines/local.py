@@ -170,7 +170,8 @@ def publish(outputs: Mapping[str, str], root: Path) -> Path:
     fresh = root / f"{_FRESH}{uuid.uuid4().hex}"
     fresh.mkdir(parents=True)
     for name, path in outputs.items():
-        shutil.copyfile(path, fresh / name)
+        source = Path(path)
+        shutil.copyfile(source / name if source.is_dir() else source, fresh / name)
     report, old = root / "report", root / f"{_OLD}{uuid.uuid4().hex}"
     if report.exists():
         report.rename(old)

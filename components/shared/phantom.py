@@ -88,7 +88,9 @@ class Brain:
         )
 
 
-def simulate_patients(folder: Path, patients: int = 8, seed: int = 0, size: int = 120) -> list[Path]:
+def simulate_patients(
+    folder: Path, patients: int = 8, seed: int = 0, size: int = 120, name: str = "sim"
+) -> list[Path]:
     """Write one volume a patient, and a second session of the first; size is voxels along each axis."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -97,7 +99,7 @@ def simulate_patients(folder: Path, patients: int = 8, seed: int = 0, size: int 
         sessions = [brain, brain.older()] if number == 1 else [brain]
         for session, shape in enumerate(sessions):
             month, day = 1 + (number + 3 * session) % 12, 1 + (7 * number) % 28
-            path = folder / f"sim{number:02}_2024_{month:02}_{day:02}.nrrd"
+            path = folder / f"{name}{number:02}_2024_{month:02}_{day:02}.nrrd"
             write_volume(path, simulate(shape, np.random.default_rng([seed, number, session]), size))
             written.append(path)
     _write_table(folder, written)
@@ -106,7 +108,7 @@ def simulate_patients(folder: Path, patients: int = 8, seed: int = 0, size: int 
 
 def _write_table(folder: Path, volumes: list[Path]) -> None:
     """Name the site, so that a report can say that nothing it shows is of an infant."""
-    rows = [f"{path.name},{path.stem[:5]},{path.stem},{SIMULATED}" for path in volumes]
+    rows = [f"{path.name},{path.stem[:-11]},{path.stem},{SIMULATED}" for path in volumes]
     (folder / TABLE).write_text("\n".join(["file,patient,session,site", *rows]) + "\n")
 
 

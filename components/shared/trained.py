@@ -14,20 +14,36 @@ def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
         storage.download(uri, folder)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise _none_at(uri) from error
-    found = {_name(path.parent, folder): path.parent for path in sorted(folder.rglob("classifier.json"))}
+    places = [*folder.glob("classifier.json"), *folder.glob("*/classifier.json")]
+    found = {_name(path.parent, folder): path.parent for path in sorted(places)}
     if not found:
         raise _none_at(uri)
     return found
 
 
 def refuse_seen_patients(classifiers: Mapping[str, Path], patients: Collection[str]) -> None:
-    """Refuse patients that a classifier, or the generator behind its images, was trained on."""
+    """Refuse patients that a classifier, or the generator behind its images, was trained or validated on.
+
+    Who validated a round has chosen it: its accuracy on them is no accuracy on the unseen.
+    """
     for name, folder in classifiers.items():
-        seen = set(json.loads((folder / "classifier.json").read_text())["patients_seen"]) & set(patients)
+        about = json.loads((folder / "classifier.json").read_text())
+        seen = {*about["patients_seen"], *about["patients_validated_on"]} & set(patients)
         if seen:
             raise InputError(
                 f"classifier {name}: has seen patients {', '.join(sorted(seen))} of these volumes;"
                 " valid: volumes of patients it was not trained on"
+            )
+
+
+def refuse_other_window(classifiers: Mapping[str, Path], field_of_view_mm: float) -> None:
+    """Refuse planes of another scale than those that a classifier learnt from."""
+    for name, folder in classifiers.items():
+        learnt = json.loads((folder / "classifier.json").read_text())["field_of_view_mm"]
+        if learnt not in (None, field_of_view_mm):
+            raise InputError(
+                f"field_of_view_mm={field_of_view_mm:g}: classifier {name} learnt from planes of another"
+                f" scale; valid: {learnt:g}"
             )
 
 

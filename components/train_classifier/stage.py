@@ -86,6 +86,8 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "labelled": len(labelled),
         "labelled_by_class": _count(labelled),
         "left_out": left_out,
+        "field_of_view_mm": planes.settings.get("field_of_view_mm"),
+        "patients_validated_on": splits.patients(VALIDATION),
         "pseudo": _count(synthetic),
         "history": history,
         "validation": _validate(config, model, planes, splits),

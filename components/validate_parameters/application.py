@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.shared import snapshots
-from components.shared.trained import find_classifiers, refuse_seen_patients
+from components.shared.trained import find_classifiers, refuse_other_window, refuse_seen_patients
 from components.validate_parameters.stage import Parameters, check_planes, require
 
 
@@ -41,4 +41,5 @@ def validate_application(p: ApplyParameters) -> None:
     patients = snapshots.check(p.volumes_uri, p.patient_pattern, minimum_patients=1)
     with tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(p.classifiers_uri, Path(folder))
+        refuse_other_window(models, p.field_of_view_mm)
         refuse_seen_patients(models, patients)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, UNCERTAIN
+from components.shared.trained import find_classifiers, refuse_other_window
 from tests.drawn_planes import SIDE, write_planes
 
 
@@ -25,7 +27,7 @@ def models(tmp_path_factory):
             size_px=SIDE,
             patients_seen=["a", "b"] if seed else ["a"],
         )
-        classifiers.save(model, {}, folder)
+        classifiers.save(model, {"patients_validated_on": ["v"], "field_of_view_mm": 90.0}, folder)
     return folders
 
 
@@ -58,3 +60,25 @@ def test_patients_a_model_has_seen_are_refused_with_both_names(models, tmp_path)
     with pytest.raises(InputError, match="classifier round_002: has seen patients b of"):
         apply_classifiers(Config(), planes, models, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_patient_who_chose_the_round_is_refused_too(models, tmp_path):
+    planes = write_planes(tmp_path / "planes", ["v", "x"], per_class=2)
+    with pytest.raises(InputError, match=r"has seen patients v"):
+        apply_classifiers(Config(), planes, models, tmp_path)
+
+
+def test_planes_of_another_scale_are_refused(models):
+    refuse_other_window(models, 90.0)
+    with pytest.raises(InputError, match=r"field_of_view_mm=120: classifier .* valid: 90"):
+        refuse_other_window(models, 120.0)
+
+
+def test_classifiers_are_found_one_level_down_and_no_deeper(models, tmp_path):
+    shutil.copytree(models["supervised"], tmp_path / "run/published/supervised")
+    assert list(find_classifiers(str(tmp_path / "run/published"), tmp_path / "a")) == ["supervised"]
+    assert list(find_classifiers(str(tmp_path / "run/published/supervised"), tmp_path / "b")) == [
+        "classifier"
+    ]
+    with pytest.raises(InputError, match=r"classifiers_uri=.*holds no classifier.json"):
+        find_classifiers(str(tmp_path / "run"), tmp_path / "c")

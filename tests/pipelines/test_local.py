@@ -95,11 +95,20 @@ def test_published_classifiers_apply_to_other_scans_and_refuse_known_patients(fi
     )
     assert refused.returncode == 1
     assert "has seen patients" in refused.stderr
-    simulate_patients(tmp_path / "other", patients=1, seed=9, size=48)
-    (tmp_path / "other/volumes.csv").unlink()
-    for path in (tmp_path / "other").iterdir():
-        path.rename(path.with_name(path.name.replace("sim01", "new01")))
+    simulate_patients(tmp_path / "other", patients=1, seed=9, size=48, name="new")
     run("apply", tmp_path / "b", volumes_uri=tmp_path / "other", classifiers_uri=published, **geometry)
     found = json.loads((tmp_path / "b/report/metrics.json").read_text())
     assert found["patients"] == ["new01"]
     assert set(found["models"]) == {"supervised", "round_002"}
+    assert "new01" in (tmp_path / "b/report/predictions.csv").read_text()
+    rescaled = run(
+        "apply",
+        tmp_path / "c",
+        check=False,
+        volumes_uri=tmp_path / "other",
+        classifiers_uri=published,
+        field_of_view_mm=70,
+        **geometry,
+    )
+    assert rescaled.returncode == 1
+    assert "field_of_view_mm=70: classifier" in rescaled.stderr
