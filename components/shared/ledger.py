@@ -54,8 +54,7 @@ class Ledger:
         if storage.create(uri, _as_json(record)):
             return
         known = json.loads(storage.read_bytes(uri))
-        different = sorted(key for key in {*record, *known} if record.get(key) != known.get(key))
-        if different:
+        if different := _differences(record, known):
             raise InputError(
                 f"run_name={self.run}: {uri} holds a run with other {', '.join(different)};"
                 " valid: a new run_name, or an empty one, which names the run by its contents"
@@ -152,6 +151,19 @@ class Ledger:
             self.fetch_sealed(entry, folder / name)
             fetched[name] = folder / name
         return fetched
+
+
+def _differences(record: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Return in a reader's words what two runs differ in: parameters by name, else volumes or code."""
+    before, now = known.get("parameters", {}), record.get("parameters", {})
+    named = [
+        f"{name} ({before.get(name)})"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if record.get("snapshot_digest") != known.get("snapshot_digest"):
+        named.append("volumes")
+    return named or ([] if record == known else ["code"])
 
 
 def round_name(number: int) -> str:

@@ -95,7 +95,7 @@ def _listed(volumes_uri: str, folder: str) -> list[storage.StoredObject]:
     try:
         return storage.list_objects(folder)
     except InputError as error:
-        raise InputError(f"volumes_uri={volumes_uri}: {error}") from error
+        raise InputError(f"volumes_uri={volumes_uri}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -70,10 +70,17 @@ def test_labels_changed_after_the_seal_are_refused(ledger, tmp_path):
 
 
 def test_a_run_name_holds_one_study(ledger):
-    ledger.begin({"fingerprint": "a", "snapshot_digest": "s"})
-    ledger.begin({"fingerprint": "a", "snapshot_digest": "s"})
-    with pytest.raises(InputError, match=r"run_name=r: .* other fingerprint; valid: a new run_name"):
-        ledger.begin({"fingerprint": "b", "snapshot_digest": "s"})
+    study = {"fingerprint": "a", "snapshot_digest": "s", "parameters": {"images": 40, "seed": 0}}
+    ledger.begin(study)
+    ledger.begin(study)
+    others = {
+        r"images \(40\)": {**study, "fingerprint": "b", "parameters": {"images": 50, "seed": 0}},
+        "volumes": {**study, "snapshot_digest": "t"},
+        "code": {**study, "fingerprint": "b"},
+    }
+    for words, other in others.items():
+        with pytest.raises(InputError, match=rf"run_name=r: .* other {words}; valid: a new run_name"):
+            ledger.begin(other)
 
 
 def test_rounds_changed_after_closing_are_refused(ledger, tmp_path):
