@@ -40,7 +40,7 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Write evaluation.json: every metric of every model, on the same test planes."""
-    rows = _planes_of(planes, splits.patients(TEST))
+    rows = planes.rows_of(splits.patients(TEST))
     if not rows:
         raise InputError(
             f"planes: {planes.folder} holds none of a test patient; valid: planes of at least one"
@@ -55,10 +55,6 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
     }
     write_whole(out / EVALUATION, json.dumps(result, indent=2, sort_keys=True) + "\n")
     return result
-
-
-def _planes_of(planes: PlaneSet, patients: Sequence[str]) -> list[PlaneRow]:
-    return [row for row in planes.rows if row.label in CLASSES and row.patient in patients]
 
 
 def _unseen(name: str, folder: Path, splits: Splits) -> Classifier:
@@ -89,7 +85,7 @@ def _measure_all(
 
 def _noise_by_grey(planes: PlaneSet, splits: Splits, tested: Sequence[PlaneRow]) -> float | None:
     """Return the recall of noise by a mean grey level that was chosen on the patients not tested."""
-    others = _planes_of(planes, [*splits.patients(TRAIN), *splits.patients(VALIDATION)])
+    others = planes.rows_of([*splits.patients(TRAIN), *splits.patients(VALIDATION)])
     threshold = grey_threshold(
         _mean_grey(planes, others), np.array([row.label == NOISE for row in others], bool)
     )

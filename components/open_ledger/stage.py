@@ -1,14 +1,14 @@
 """Names the run and opens its ledger, before any round."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from components.shared.faults import InputError
 from components.shared.labels import known_classes, labelled_rows
 from components.shared.ledger import Ledger
-from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow, PlaneSet
+from components.shared.planes import GAN_CLASSES, PlaneSet
 from components.shared.progress import emit
 from components.shared.rounds import RoundRule
 from components.shared.splits import SPLITS, TRAIN, VALIDATION, Splits
@@ -51,7 +51,7 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
 
 def check_labels(parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> None:
     """Refuse sides without both cuts, and a labelled fraction that leaves under two classes."""
-    sides = {side: _rows_of(planes, splits.patients(side)) for side in SPLITS}
+    sides = {side: planes.rows_of(splits.patients(side)) for side in SPLITS}
     for side, rows in sides.items():
         if absent := [name for name in GAN_CLASSES if not any(row.label == name for row in rows)]:
             raise InputError(
@@ -63,10 +63,6 @@ def check_labels(parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits
     known_classes(labelled)
     if warning := too_few_images(parameters["images"], len(labelled)):
         emit("open_ledger", "warning", message=warning)
-
-
-def _rows_of(planes: PlaneSet, patients: Sequence[str]) -> list[PlaneRow]:
-    return [row for row in planes.rows if row.label in CLASSES and row.patient in patients]
 
 
 def too_few_images(images: int, labelled: int) -> str:

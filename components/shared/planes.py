@@ -13,7 +13,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -194,6 +194,10 @@ class PlaneSet:
     def archive(self) -> Path:
         """The zip that holds the pixels."""
         return self.folder / ARCHIVE
+
+    def rows_of(self, patients: Collection[str]) -> list[PlaneRow]:
+        """Return the rows of some patients that show a class."""
+        return [row for row in self.rows if row.label in CLASSES and row.patient in patients]
 
     def images(self, rows: Iterable[PlaneRow]) -> Iterator[NDArray[np.uint8]]:
         """Yield the planes of rows in their order, each H x W."""

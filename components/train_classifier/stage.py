@@ -60,7 +60,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Write a classifier into out and return its JSON."""
-    training = _planes_of(planes, splits.patients(TRAIN))
+    training = planes.rows_of(splits.patients(TRAIN))
     labelled = labelled_rows(training, config.label_fraction, config.label_unit, config.seed)
     classes, left_out = known_classes(labelled)
     labelled = [row for row in labelled if row.label in classes]
@@ -94,11 +94,6 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "digests": _digests(planes, splits, pseudo),
     }
     return classifiers.save(model, notes, out)
-
-
-def _planes_of(planes: PlaneSet, patients: Sequence[str]) -> list[PlaneRow]:
-    """Return the rows of some patients that show a class."""
-    return [row for row in planes.rows if row.label in CLASSES and row.patient in patients]
 
 
 def _accepted(pseudo: PseudoLabels | None, splits: Splits, classes: Sequence[str]) -> list[PlaneRow]:
@@ -164,7 +159,7 @@ def _validate(
     config: Config, model: Classifier, planes: PlaneSet, splits: Splits
 ) -> Mapping[str, Any] | None:
     """Measure the model on every validation patient, whatever the labelled fraction."""
-    rows = _planes_of(planes, splits.patients(VALIDATION))
+    rows = planes.rows_of(splits.patients(VALIDATION))
     if not rows:
         return None
     images_NHW = classifiers.load_pixels(planes, rows, config.size_px)

@@ -17,6 +17,7 @@ from stylegan2_ada import checkpoint
 from components.shared import storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
@@ -145,7 +146,5 @@ def _publish(folder: Path, out: Path, about: Mapping[str, Any]) -> Mapping[str, 
     for name in ("generator.safetensors", "discriminator.safetensors", "reals.png", "samples.png"):
         shutil.copyfile(folder / name, out / name)
     info: dict[str, Any] = {**json.loads((folder / INDEX).read_text()), **about}
-    part = out / f"{INDEX}.part"
-    part.write_text(json.dumps(info, indent=2, sort_keys=True) + "\n")
-    part.replace(out / INDEX)
+    write_whole(out / INDEX, json.dumps(info, indent=2, sort_keys=True) + "\n")
     return info
