@@ -7,6 +7,7 @@ Shapes: N images, C channels (I in, O out), H x W pixels, Z latent, D style, L l
 """
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -351,3 +352,23 @@ class Discriminator(nn.Module):
             x_NCHW = self.get_submodule(f"b{size}")(x_NCHW)
         logits: Tensor = self.b4(x_NCHW)
         return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What two runs must share for weights to move from one to the other."""
+
+    resolution: int
+    channels: int
+    channel_base: int
+    channel_max: int = 512
+    mapping_layers: int = 2
+
+    def generator(self) -> Generator:
+        """Return a new generator."""
+        return Generator(**vars(self))
+
+    def discriminator(self, group: int) -> Discriminator:
+        """Return a new discriminator."""
+        settings = {name: value for name, value in vars(self).items() if name != "mapping_layers"}
+        return Discriminator(**settings, group=group)

@@ -13,8 +13,7 @@ from stylegan2_ada import loss
 from stylegan2_ada.ada import Controller
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.config import TrainingConfig
-from stylegan2_ada.networks import LATENT, Discriminator, Generator
-from stylegan2_ada.weights import Architecture
+from stylegan2_ada.networks import LATENT, Architecture, Discriminator, Generator
 
 ADA_INTERVAL = 4  # steps between two moves of p
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from stylegan2_ada.errors import UsageError
-from stylegan2_ada.networks import Discriminator, Generator
+from stylegan2_ada.networks import Architecture, Discriminator, Generator
 
 GENERATOR, DISCRIMINATOR, INFO = "generator.safetensors", "discriminator.safetensors", "generator.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What two runs must share for weights to move from one to the other."""
-
-    resolution: int
-    channels: int
-    channel_base: int
-    channel_max: int
-    mapping_layers: int
-
-    def generator(self) -> Generator:
-        """Return a new generator."""
-        return Generator(**vars(self))
-
-    def discriminator(self, group: int) -> Discriminator:
-        """Return a new discriminator."""
-        settings = {name: value for name, value in vars(self).items() if name != "mapping_layers"}
-        return Discriminator(**settings, group=group)
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from stylegan2_ada import UsageError, load_generator
 from stylegan2_ada.generate import latents
-from stylegan2_ada.weights import GENERATOR, INFO, Architecture, save, transfer
+from stylegan2_ada.networks import Architecture
+from stylegan2_ada.weights import GENERATOR, INFO, save, transfer
 
 ARCHITECTURE = Architecture(resolution=8, channels=1, channel_base=64, channel_max=512, mapping_layers=2)
 
