@@ -1,0 +1,31 @@
+"""The three convolutions of StyleGAN2: at one size, to twice the size and to half of it.
+
+Weights come scaled and in the type of the image; a 3x3 that changes the size keeps a low-pass filter on the
+side of the larger image, so that nothing aliases (arXiv 1912.04958, Section 4.1).
+Shapes: N images, I and O feature maps, H x W pixels, K x K taps.
+"""
+
+from torch import Tensor
+from torch.nn import functional
+
+from stylegan2_ada.resampling import downsample, fir
+
+
+def conv(x_NIHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Correlate at the input's size, N x O x H x W."""
+    return functional.conv2d(x_NIHW, weight_OIKK, bias, padding=weight_OIKK.shape[-1] // 2)
+
+
+def conv_up(x_NIHW: Tensor, weight_OIKK: Tensor, taps: Tensor) -> Tensor:
+    """Convolve with a 3x3 between inserted zeros, then low-pass, N x O x 2H x 2W."""
+    y_NOHW = functional.conv_transpose2d(x_NIHW, weight_OIKK.transpose(0, 1), stride=2)
+    return fir(y_NOHW, taps, padding=(1, 1, 1, 1), gain=4.0)
+
+
+def conv_down(x_NIHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None, taps: Tensor) -> Tensor:
+    """Low-pass, then correlate with a 3x3 or 1x1 at every second pixel, N x O x H/2 x W/2."""
+    if weight_OIKK.shape[-1] == 1:
+        # Only every second pixel is read, so only those are filtered.
+        return functional.conv2d(downsample(x_NIHW, taps), weight_OIKK, bias)
+    x_NIHW = fir(x_NIHW, taps, padding=(2, 2, 2, 2))
+    return functional.conv2d(x_NIHW, weight_OIKK, bias, stride=2)
