@@ -1,75 +1,98 @@
-"""The generator and discriminator of StyleGAN2 (arXiv 1912.04958), unconditional.
+"""The generator and discriminator of StyleGAN2 (arXiv 1912.04958), with or without labels.
 
 Names and shapes of parameters and buffers are those of published checkpoints, so that a state dict loads by
-name. Every convolution feeds a leaky ReLU times sqrt(2); as that function is positively homogeneous,
-the gain is folded into the scale and bias before it and costs nothing.
-Shapes: N images, C channels (I in, O out), H x W pixels, Z latent, D style, L layers with a style.
+name. The highest resolutions can run in a type of less precision: parameters, styles, the image that the
+generator sums up and the discriminator's last block stay float32.
+Shapes: N images, C channels (I in, O out), H x W pixels, K labels, Z latent, D style, L styles an image.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Generator as Rng
 from torch import Tensor, nn
-from torch.nn import functional
 
-from stylegan2_ada.resampling import binomial_filter, fir, upsample
+from stylegan2_ada.errors import UsageError
+from stylegan2_ada.layers import (
+    GAIN,
+    Conv,
+    FullyConnected,
+    Skip,
+    activate,
+    bounded,
+    demodulation,
+    minibatch_deviation,
+    modulated_conv,
+    normalise_second_moment,
+    scale_and_shift,
+)
+from stylegan2_ada.resampling import binomial_filter, downsample, upsample
 
 LATENT = 512  # Z = D in every configuration of the paper
-SLOPE = 0.2
-GAIN = math.sqrt(2)
+HALF = math.sqrt(0.5)  # gain of the two branches of a residual block
 
+Blocks = Literal["skip", "resnet", "orig"]  # Figure 7: b, c, a
 Noise = Literal["random", "const", "none"]
 
 
-def channels_at(resolution: int, base: int, maximum: int) -> int:
-    """Return the feature maps at a resolution."""
-    return min(base // resolution, maximum)
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What two runs must share for weights to move from one to the other."""
+
+    resolution: int  # pixels, a power of two
+    channels: int  # of the images
+    labels: int = 0  # K; 0: no labels
+    channel_base: int  # feature maps at resolution r: min(channel_base / r, channel_max)
+    channel_max: int = 512
+    mapping_layers: int = 2
+    d_mapping_layers: int = 8  # of the labels' mapping in the discriminator
+    g_blocks: Blocks = "skip"
+    d_blocks: Blocks = "resnet"
+    clamp: float | None = None  # largest activation
+    low_blocks: int = 0  # how many of the highest resolutions may run in low precision
+
+    def generator(self, *, low: torch.dtype = torch.float32) -> "Generator":
+        """Return a new generator; `low` is the type of its blocks of low precision."""
+        return Generator(self, low=low)
+
+    def discriminator(self, group: int, *, low: torch.dtype = torch.float32) -> "Discriminator":
+        """Return a new discriminator that measures the deviation within `group` images."""
+        return Discriminator(self, group=group, low=low)
+
+    def maps(self, size: int) -> int:
+        """Return the feature maps at a resolution."""
+        return min(self.channel_base // size, self.channel_max)
+
+    def sizes(self) -> list[int]:
+        """Return the resolutions above the lowest, 4."""
+        return [2**k for k in range(3, int(math.log2(self.resolution)) + 1)]
+
+    def is_low(self, size: int) -> bool:
+        """Tell whether the block of a resolution may run in low precision."""
+        return size >= max(2 * self.resolution >> self.low_blocks, 8)
 
 
-def normalise_second_moment(x_NZ: Tensor) -> Tensor:
-    """Scale every vector to a mean square of one."""
-    return x_NZ * (x_NZ.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+def add_mapping_layers(network: nn.Module, layers: int, inputs: int, outputs: int) -> None:
+    """Give a network the fully connected layers fc0, fc1, ... that learn a hundred times slower."""
+    for i in range(layers):
+        layer = FullyConnected(outputs if i else inputs, outputs, active=True, rate=0.01)
+        network.add_module(f"fc{i}", layer)
 
 
-def modulated_conv(x_NIHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, taps: Tensor | None) -> Tensor:
-    """Convolve modulated input (Equation 1); with taps, at twice the size and low-passed (Section 4.1)."""
-    x_NIHW = x_NIHW * style_NI[:, :, None, None]
-    if taps is None:
-        return functional.conv2d(x_NIHW, weight_OIKK, padding=weight_OIKK.shape[-1] // 2)
-    y_NOHW = functional.conv_transpose2d(x_NIHW, weight_OIKK.transpose(0, 1), stride=2)
-    return fir(y_NOHW, taps, padding=(1, 1, 1, 1), gain=4.0)
+def apply_mapping_layers(network: nn.Module, layers: int, x_ND: Tensor) -> Tensor:
+    """Apply fc0, fc1, ..."""
+    for i in range(layers):
+        x_ND = network.get_submodule(f"fc{i}")(x_ND)
+    return x_ND
 
 
-def demodulation(weight_OIKK: Tensor, style_NI: Tensor) -> Tensor:
-    """Return 1 / sigma of Equation 3, N x O.
-
-    sum_ik (s_i w_oik)^2 is a product of two matrices, s^2 and sum_k w^2, so that no weight is made per image.
-    """
-    power_OI = weight_OIKK.square().sum(dim=(2, 3))
-    return (style_NI.square() @ power_OI.T + 1e-8).rsqrt()
-
-
-class FullyConnected(nn.Module):
-    """A linear layer with an equalised learning rate."""
-
-    def __init__(
-        self, inputs: int, outputs: int, *, activate: bool = False, rate: float = 1.0, bias: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
-        self.bias = nn.Parameter(torch.full((outputs,), bias))
-        self.activate = activate
-        self.rate = rate  # learning rate relative to the optimiser's
-
-    def forward(self, x_NI: Tensor) -> Tensor:
-        """Map N x inputs to N x outputs."""
-        gain = GAIN if self.activate else 1.0
-        scale = gain * self.rate / math.sqrt(self.weight.shape[1])
-        y_NO = functional.linear(x_NI, self.weight * scale, self.bias * (gain * self.rate))
-        return functional.leaky_relu(y_NO, SLOPE) if self.activate else y_NO
+def embedded(embed: FullyConnected, labels_NK: Tensor | None) -> Tensor:
+    """Return the labels' normalised linear embedding."""
+    if labels_NK is None:
+        raise UsageError("labels=None: this network is conditional; valid: a vector an image, N x K")
+    return normalise_second_moment(embed(labels_NK))
 
 
 class Mapping(nn.Module):
@@ -77,28 +100,37 @@ class Mapping(nn.Module):
 
     w_avg: Tensor
 
-    def __init__(self, layers: int, styles: int) -> None:
+    def __init__(self, labels: int, layers: int, styles: int) -> None:
         super().__init__()
         self.layers = layers
         self.styles = styles
-        for i in range(layers):
-            self.add_module(f"fc{i}", FullyConnected(LATENT, LATENT, activate=True, rate=0.01))
+        self.embed = FullyConnected(labels, LATENT) if labels else None
+        add_mapping_layers(self, layers, 2 * LATENT if labels else LATENT, LATENT)
         self.register_buffer("w_avg", torch.zeros(LATENT))
 
     def forward(
-        self, z_NZ: Tensor, *, truncation: float = 1.0, cutoff: int | None = None, track: bool = False
+        self,
+        z_NZ: Tensor,
+        labels_NK: Tensor | None = None,
+        *,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
     ) -> Tensor:
-        """Return one style vector a layer, N x L x D; `track` moves the running mean, as training does."""
-        x_ND = normalise_second_moment(z_NZ)
-        for i in range(self.layers):
-            x_ND = self.get_submodule(f"fc{i}")(x_ND)
-        if track:
-            self.w_avg.lerp_(x_ND.detach().mean(dim=0), 1 - 0.995)
-        w_NLD = x_ND[:, None].expand(-1, self.styles, -1)
+        """Return the styles, N x L x D, the first `cutoff` of them truncated; without labels K is ignored."""
+        x_NZ = normalise_second_moment(z_NZ)
+        if self.embed is not None:
+            x_NZ = torch.cat([x_NZ, embedded(self.embed, labels_NK)], dim=1)
+        w_NLD = apply_mapping_layers(self, self.layers, x_NZ)[:, None].expand(-1, self.styles, -1)
         if truncation == 1:
             return w_NLD
         head, tail = w_NLD[:, :cutoff], w_NLD[:, self.styles if cutoff is None else cutoff :]
         return torch.cat([self.w_avg.lerp(head, truncation), tail], dim=1)
+
+
+@torch.no_grad()
+def track_style_mean(mapping: Mapping, mean_D: Tensor) -> None:
+    """Move the running mean of the styles by 0.005 of the way to the mean of a batch."""
+    mapping.w_avg.lerp_(mean_D, 1 - 0.995)
 
 
 class SynthesisLayer(nn.Module):
@@ -107,9 +139,10 @@ class SynthesisLayer(nn.Module):
     noise_const: Tensor
     resample_filter: Tensor
 
-    def __init__(self, inputs: int, outputs: int, resolution: int, *, up: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, resolution: int, *, up: bool, clamp: float | None) -> None:
         super().__init__()
         self.up = up
+        self.clamp = clamp
         self.affine = FullyConnected(LATENT, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -117,18 +150,25 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.register_buffer("resample_filter", binomial_filter())
 
-    def forward(self, x_NIHW: Tensor, w_ND: Tensor, noise: Noise, rng: Rng | None) -> Tensor:
-        """Return N x O features, at twice the size where the layer upsamples."""
-        style_NI = self.affine(w_ND)
-        y_NOHW = modulated_conv(x_NIHW, self.weight, style_NI, self.resample_filter if self.up else None)
-        scale_NO11 = demodulation(self.weight, style_NI)[:, :, None, None] * GAIN
-        shift = self.bias[None, :, None, None] * GAIN
-        if noise == "none":
-            return functional.leaky_relu(torch.addcmul(shift, y_NOHW, scale_NO11), SLOPE)
-        noise_1HW = self._noise(y_NOHW, noise, rng) * (self.noise_strength * GAIN)
-        return functional.leaky_relu(torch.addcmul(noise_1HW, y_NOHW, scale_NO11) + shift, SLOPE)
+    def forward(
+        self, x_NIHW: Tensor, w_ND: Tensor, noise: Noise, rng: Rng | None, gain: float = 1.0
+    ) -> Tensor:
+        """Return N x O features times gain, at twice the size where the layer upsamples."""
+        style_NI: Tensor = self.affine(w_ND)
+        weight: Tensor = self.weight
+        if x_NIHW.dtype != torch.float32:
+            weight, style_NI = bounded(weight, style_NI)
+        y_NOHW = modulated_conv(x_NIHW, weight, style_NI, self.resample_filter if self.up else None)
+        total = GAIN * gain
+        noise_HW = self._noise(y_NOHW, noise, rng)
+        if noise_HW is not None:
+            noise_HW = noise_HW * (self.noise_strength * total)
+        y_NOHW = scale_and_shift(y_NOHW, demodulation(weight, style_NI) * total, self.bias * total, noise_HW)
+        return activate(y_NOHW, None if self.clamp is None else self.clamp * gain)
 
-    def _noise(self, y_NOHW: Tensor, noise: Noise, rng: Rng | None) -> Tensor:
+    def _noise(self, y_NOHW: Tensor, noise: Noise, rng: Rng | None) -> Tensor | None:
+        if noise == "none":
+            return None
         if noise == "const":
             return self.noise_const
         n, _, height, width = y_NOHW.shape
@@ -138,16 +178,18 @@ class SynthesisLayer(nn.Module):
 class ToRGB(nn.Module):
     """A modulated 1x1 convolution to image channels, without demodulation."""
 
-    def __init__(self, inputs: int, channels: int) -> None:
+    def __init__(self, inputs: int, channels: int, *, clamp: float | None) -> None:
         super().__init__()
         self.affine = FullyConnected(LATENT, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(channels))
+        self.clamp = clamp
 
     def forward(self, x_NIHW: Tensor, w_ND: Tensor) -> Tensor:
-        """Return N x image channels at the input's size."""
+        """Return N x image channels at the input's size, in float32."""
         style_NI = self.affine(w_ND) / math.sqrt(self.weight.shape[1])
-        return modulated_conv(x_NIHW, self.weight, style_NI, None) + self.bias[None, :, None, None]
+        rgb = modulated_conv(x_NIHW, self.weight, style_NI, None).float() + self.bias[None, :, None, None]
+        return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 
 class SynthesisBase(nn.Module):
@@ -155,220 +197,231 @@ class SynthesisBase(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(self, outputs: int, channels: int) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        maps, clamp = architecture.maps(4), architecture.clamp
         self.register_buffer("resample_filter", binomial_filter())
-        self.const = nn.Parameter(torch.randn(outputs, 4, 4))
-        self.conv1 = SynthesisLayer(outputs, outputs, 4, up=False)
-        self.torgb = ToRGB(outputs, channels)
+        self.const = nn.Parameter(torch.randn(maps, 4, 4))
+        self.conv1 = SynthesisLayer(maps, maps, 4, up=False, clamp=clamp)
+        summed = architecture.g_blocks == "skip"
+        self.torgb = ToRGB(maps, architecture.channels, clamp=clamp) if summed else None
 
-    def forward(self, w_NLD: Tensor, noise: Noise, rng: Rng | None) -> tuple[Tensor, Tensor]:
+    def forward(self, w_NLD: Tensor, noise: Noise, rng: Rng | None) -> tuple[Tensor, Tensor | None]:
         """Return the features and the image at 4x4, from the first two styles."""
         x_NCHW = self.const[None].expand(w_NLD.shape[0], -1, -1, -1)
         x_NCHW = x_NCHW.contiguous(memory_format=torch.channels_last)
         x_NCHW = self.conv1(x_NCHW, w_NLD[:, 0], noise, rng)
-        return x_NCHW, self.torgb(x_NCHW, w_NLD[:, 1])
+        return x_NCHW, None if self.torgb is None else self.torgb(x_NCHW, w_NLD[:, 1])
 
 
 class SynthesisBlock(nn.Module):
-    """One resolution of the synthesis network with its contribution to the skip image (Figure 7b)."""
+    """One resolution of the synthesis network (Figure 7).
+
+    With skip blocks each resolution contributes to the image; otherwise the last one alone makes it.
+    """
 
     resample_filter: Tensor
 
-    def __init__(self, inputs: int, outputs: int, resolution: int, channels: int) -> None:
+    def __init__(self, architecture: Architecture, size: int) -> None:
         super().__init__()
+        inputs, outputs = architecture.maps(size // 2), architecture.maps(size)
+        blocks, clamp = architecture.g_blocks, architecture.clamp
         self.register_buffer("resample_filter", binomial_filter())
-        self.conv0 = SynthesisLayer(inputs, outputs, resolution, up=True)
-        self.conv1 = SynthesisLayer(outputs, outputs, resolution, up=False)
-        self.torgb = ToRGB(outputs, channels)
+        self.conv0 = SynthesisLayer(inputs, outputs, size, up=True, clamp=clamp)
+        self.conv1 = SynthesisLayer(outputs, outputs, size, up=False, clamp=clamp)
+        makes_rgb = blocks == "skip" or size == architecture.resolution
+        self.torgb = ToRGB(outputs, architecture.channels, clamp=clamp) if makes_rgb else None
+        self.skip = Skip(inputs, outputs, up=True) if blocks == "resnet" else None
 
     def forward(
-        self, x_NCHW: Tensor, image: Tensor, w_NLD: Tensor, noise: Noise, rng: Rng | None
-    ) -> tuple[Tensor, Tensor]:
+        self, x_NCHW: Tensor, image: Tensor | None, w_NLD: Tensor, noise: Noise, rng: Rng | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the features and the image at twice the size, from three styles."""
-        x_NCHW = self.conv0(x_NCHW, w_NLD[:, 0], noise, rng)
-        x_NCHW = self.conv1(x_NCHW, w_NLD[:, 1], noise, rng)
-        return x_NCHW, upsample(image, self.resample_filter) + self.torgb(x_NCHW, w_NLD[:, 2])
+        y_NCHW = self.conv0(x_NCHW, w_NLD[:, 0], noise, rng)
+        if self.skip is None:
+            x_NCHW = self.conv1(y_NCHW, w_NLD[:, 1], noise, rng)
+        else:
+            x_NCHW = self.skip(x_NCHW) + self.conv1(y_NCHW, w_NLD[:, 1], noise, rng, gain=HALF)
+        if self.torgb is None:
+            return x_NCHW, image
+        rgb = self.torgb(x_NCHW, w_NLD[:, 2])
+        return x_NCHW, rgb if image is None else upsample(image, self.resample_filter) + rgb
 
 
 class Synthesis(nn.Module):
     """The synthesis network g: styles -> image, from 4x4 up."""
 
-    def __init__(self, resolution: int, channels: int, base: int, maximum: int) -> None:
+    def __init__(self, architecture: Architecture, low: torch.dtype) -> None:
         super().__init__()
-        self.resolutions = [2**k for k in range(3, int(math.log2(resolution)) + 1)]
-        inputs = channels_at(4, base, maximum)
-        self.b4 = SynthesisBase(inputs, channels)
-        for size in self.resolutions:
-            outputs = channels_at(size, base, maximum)
-            self.add_module(f"b{size}", SynthesisBlock(inputs, outputs, size, channels))
-            inputs = outputs
+        self.architecture = architecture
+        self.low = low  # type of the blocks of low precision
+        self.b4 = SynthesisBase(architecture)
+        for size in architecture.sizes():
+            self.add_module(f"b{size}", SynthesisBlock(architecture, size))
 
     def forward(self, w_NLD: Tensor, *, noise: Noise = "random", rng: Rng | None = None) -> Tensor:
-        """Return images, N x C x H x W, about -1..1 but not clipped."""
+        """Return images, N x C x H x W float32, about -1..1 but not clipped."""
         x_NCHW, image = self.b4(w_NLD, noise, rng)
-        for k, size in enumerate(self.resolutions):
+        for k, size in enumerate(self.architecture.sizes()):
             # A block's image and the next block's first layer share a style.
             styles = w_NLD[:, 2 * k + 1 : 2 * k + 4]
+            x_NCHW = x_NCHW.to(self.low if self.architecture.is_low(size) else torch.float32)
             x_NCHW, image = self.get_submodule(f"b{size}")(x_NCHW, image, styles, noise, rng)
         generated: Tensor = image
         return generated
 
 
 class Generator(nn.Module):
-    """Latents to images: mapping, then synthesis."""
+    """Latents, and labels where it is conditional, to images: mapping, then synthesis."""
 
-    def __init__(
-        self,
-        *,
-        resolution: int,
-        channels: int,
-        channel_base: int,
-        channel_max: int = 512,
-        mapping_layers: int = 2,
-    ) -> None:
+    def __init__(self, architecture: Architecture, *, low: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.resolution = resolution
-        self.channels = channels
-        self.styles = 2 * int(math.log2(resolution)) - 2  # L
-        self.mapping = Mapping(mapping_layers, self.styles)
-        self.synthesis = Synthesis(resolution, channels, channel_base, channel_max)
+        self.architecture = architecture
+        self.resolution = architecture.resolution
+        self.styles = 2 * int(math.log2(architecture.resolution)) - 2  # L
+        self.mapping = Mapping(architecture.labels, architecture.mapping_layers, self.styles)
+        self.synthesis = Synthesis(architecture, low)
+
+    @property
+    def low(self) -> torch.dtype:
+        """Type of the blocks of low precision; it can be set at any time."""
+        return self.synthesis.low
+
+    @low.setter
+    def low(self, dtype: torch.dtype) -> None:
+        self.synthesis.low = dtype
 
     def forward(
-        self, z_NZ: Tensor, *, truncation: float = 1.0, noise: Noise = "random", rng: Rng | None = None
+        self,
+        z_NZ: Tensor,
+        labels_NK: Tensor | None = None,
+        *,
+        truncation: float = 1.0,
+        cutoff: int | None = None,
+        noise: Noise = "random",
+        rng: Rng | None = None,
     ) -> Tensor:
-        """Return images, N x C x H x W."""
-        images: Tensor = self.synthesis(self.mapping(z_NZ, truncation=truncation), noise=noise, rng=rng)
+        """Return images, N x C x H x W float32."""
+        w_NLD = self.mapping(z_NZ, labels_NK, truncation=truncation, cutoff=cutoff)
+        images: Tensor = self.synthesis(w_NLD, noise=noise, rng=rng)
         return images
 
 
-class Conv(nn.Module):
-    """A convolution with an equalised learning rate; `down` low-passes first and halves the size."""
-
-    resample_filter: Tensor
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, *, down: bool = False, activate: bool = True
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if activate else None
-        self.register_buffer("resample_filter", binomial_filter())
-        self.down = down
-        self.activate = activate
-
-    def forward(self, x_NIHW: Tensor, gain: float = 1.0) -> Tensor:
-        """Return N x O features times gain."""
-        gain = gain * (GAIN if self.activate else 1.0)
-        weight = self.weight * (gain / math.sqrt(self.weight[0].numel()))
-        bias = None if self.bias is None else self.bias * gain
-        y_NOHW = self._convolve(x_NIHW, weight, bias)
-        return functional.leaky_relu(y_NOHW, SLOPE) if self.activate else y_NOHW
-
-    def _convolve(self, x_NIHW: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        kernel = weight.shape[-1]
-        if not self.down:
-            return functional.conv2d(x_NIHW, weight, bias, padding=kernel // 2)
-        if kernel == 1:
-            # Only every second pixel is read, so only those are filtered.
-            return functional.conv2d(
-                fir(x_NIHW, self.resample_filter, down=2, padding=(1, 1, 1, 1)), weight, bias
-            )
-        x_NIHW = fir(x_NIHW, self.resample_filter, padding=(2, 2, 2, 2))
-        return functional.conv2d(x_NIHW, weight, bias, stride=2)
-
-
 class DiscriminatorBlock(nn.Module):
-    """A residual block that halves the size (Figure 7c); the first one also takes the image in."""
+    """One resolution of the discriminator, to half the size (Figure 7).
+
+    The first block takes the image in; with skip blocks each one takes it at its own size.
+    """
 
     resample_filter: Tensor
 
-    def __init__(self, inputs: int, outputs: int, channels: int) -> None:
+    def __init__(self, architecture: Architecture, size: int) -> None:
         super().__init__()
+        inputs, outputs = architecture.maps(size), architecture.maps(size // 2)
+        blocks, clamp = architecture.d_blocks, architecture.clamp
         self.register_buffer("resample_filter", binomial_filter())
-        if channels:
-            self.fromrgb = Conv(channels, inputs, 1)
-        self.first = channels > 0
-        self.conv0 = Conv(inputs, inputs, 3)
-        self.conv1 = Conv(inputs, outputs, 3, down=True)
-        self.skip = Conv(inputs, outputs, 1, down=True, activate=False)
+        self.first = size == architecture.resolution
+        self.is_low = architecture.is_low(size)
+        takes_rgb = blocks == "skip" or self.first
+        self.fromrgb = Conv(architecture.channels, inputs, 1, clamp=clamp) if takes_rgb else None
+        self.conv0 = Conv(inputs, inputs, 3, clamp=clamp)
+        self.conv1 = Conv(inputs, outputs, 3, down=True, clamp=clamp)
+        self.skip = Skip(inputs, outputs, up=False) if blocks == "resnet" else None
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return N x outputs at half the size; the sum of two branches keeps its variance by sqrt(1/2)."""
-        if self.first:
-            x_NCHW = self.fromrgb(x_NCHW)
-        skip: Tensor = self.skip(x_NCHW, gain=math.sqrt(0.5))
-        branch: Tensor = self.conv1(self.conv0(x_NCHW), gain=math.sqrt(0.5))
-        return skip + branch
-
-
-def minibatch_deviation(x_NCHW: Tensor, group: int) -> Tensor:
-    """Return the mean deviation within groups of images as one more feature map, N x 1 x H x W.
-
-    Image i stands in one group with i + N/group, i + 2N/group and so on.
-    """
-    n, _, height, width = x_NCHW.shape
-    group = min(group, n)
-    grouped = x_NCHW.reshape(group, n // group, -1)
-    deviation: Tensor = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=1)
-    return deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width)
+    def forward(self, x_NCHW: Tensor, image: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return N x outputs at half the size, in `dtype`; the first block takes no notice of features."""
+        x_NCHW = x_NCHW.to(dtype)
+        if self.fromrgb is not None:
+            rgb = self.fromrgb(image.to(dtype))
+            x_NCHW = rgb if self.first else x_NCHW + rgb
+        if self.skip is None:
+            features: Tensor = self.conv1(self.conv0(x_NCHW))
+        else:
+            features = self.skip(x_NCHW) + self.conv1(self.conv0(x_NCHW), gain=HALF)
+        return features
 
 
 class DiscriminatorEpilogue(nn.Module):
-    """The last 4x4 features to one logit."""
+    """The last 4x4 features to one output, or to as many as are compared with the labels'."""
 
-    def __init__(self, inputs: int, group: int) -> None:
+    def __init__(self, architecture: Architecture, group: int) -> None:
         super().__init__()
+        maps, clamp = architecture.maps(4), architecture.clamp
         self.group = group  # images whose deviation is measured together
-        self.conv = Conv(inputs + 1, inputs, 3)
-        self.fc = FullyConnected(inputs * 16, inputs, activate=True)
-        self.out = FullyConnected(inputs, 1)
+        takes_rgb = architecture.d_blocks == "skip"
+        self.fromrgb = Conv(architecture.channels, maps, 1) if takes_rgb else None
+        self.conv = Conv(maps + 1, maps, 3, clamp=clamp)
+        self.fc = FullyConnected(maps * 16, maps, active=True)
+        self.out = FullyConnected(maps, maps if architecture.labels else 1)
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return logits, N x 1."""
+    def forward(self, x_NCHW: Tensor, image: Tensor) -> Tensor:
+        """Return the outputs, N x 1 or N x maps."""
+        if self.fromrgb is not None:
+            x_NCHW = x_NCHW + self.fromrgb(image)
         x_NCHW = torch.cat([x_NCHW, minibatch_deviation(x_NCHW, self.group)], dim=1)
-        logits: Tensor = self.out(self.fc(self.conv(x_NCHW).flatten(1)))
-        return logits
+        outputs: Tensor = self.out(self.fc(self.conv(x_NCHW).flatten(1)))
+        return outputs
+
+
+class LabelMapping(nn.Module):
+    """The discriminator's mapping of labels: N x K to N x features."""
+
+    def __init__(self, labels: int, layers: int, features: int) -> None:
+        super().__init__()
+        self.layers = layers
+        self.embed = FullyConnected(labels, features)
+        add_mapping_layers(self, layers, features, features)
+
+    def forward(self, labels_NK: Tensor | None) -> Tensor:
+        """Return N x features."""
+        return apply_mapping_layers(self, self.layers, embedded(self.embed, labels_NK))
 
 
 class Discriminator(nn.Module):
-    """Images to logits."""
+    """Images, and labels where it is conditional, to logits."""
 
     def __init__(
-        self, *, resolution: int, channels: int, channel_base: int, channel_max: int = 512, group: int = 4
+        self, architecture: Architecture, *, group: int = 4, low: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.resolutions = [2**k for k in range(int(math.log2(resolution)), 2, -1)]
-        for size in self.resolutions:
-            inputs, outputs = (channels_at(s, channel_base, channel_max) for s in (size, size // 2))
-            block = DiscriminatorBlock(inputs, outputs, channels if size == resolution else 0)
-            self.add_module(f"b{size}", block)
-        self.b4 = DiscriminatorEpilogue(channels_at(4, channel_base, channel_max), group)
+        self.architecture = architecture
+        self.low = low  # type of the blocks of low precision
+        for size in reversed(architecture.sizes()):
+            self.add_module(f"b{size}", DiscriminatorBlock(architecture, size))
+        labels, features = architecture.labels, architecture.maps(4)
+        self.mapping = LabelMapping(labels, architecture.d_mapping_layers, features) if labels else None
+        self.b4 = DiscriminatorEpilogue(architecture, group)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits, N x 1; high means real."""
-        x_NCHW = images.contiguous(memory_format=torch.channels_last)
-        for size in self.resolutions:
-            x_NCHW = self.get_submodule(f"b{size}")(x_NCHW)
-        logits: Tensor = self.b4(x_NCHW)
-        return logits
+    def blocks(self) -> list[DiscriminatorBlock]:
+        """Return the blocks from the highest resolution on."""
+        sizes = reversed(self.architecture.sizes())
+        return [cast(DiscriminatorBlock, self.get_submodule(f"b{size}")) for size in sizes]
+
+    def forward(self, images_NCHW: Tensor, labels_NK: Tensor | None = None) -> Tensor:
+        """Return logits, N x 1 float32, high means real; labels add a projection (arXiv 1802.05637)."""
+        image = images_NCHW.contiguous(memory_format=torch.channels_last)
+        x_NCHW = image[:, :0]  # no features yet
+        for block in self.blocks():
+            x_NCHW = block(x_NCHW, image, self.low if block.is_low else torch.float32)
+            if self.architecture.d_blocks == "skip":
+                image = downsample(image, block.resample_filter)
+        outputs: Tensor = self.b4(x_NCHW.float(), image)
+        if self.mapping is None:
+            return outputs
+        shares: Tensor = outputs * self.mapping(labels_NK)
+        return shares.sum(dim=1, keepdim=True) / math.sqrt(outputs.shape[1])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """What two runs must share for weights to move from one to the other."""
+def freeze(discriminator: Discriminator, layers: int) -> None:
+    """Make the first `layers` convolutions, from the highest resolution on, constants (Freeze-D, 2002.10964).
 
-    resolution: int
-    channels: int
-    channel_base: int
-    channel_max: int = 512
-    mapping_layers: int = 2
-
-    def generator(self) -> Generator:
-        """Return a new generator."""
-        return Generator(**vars(self))
-
-    def discriminator(self, group: int) -> Discriminator:
-        """Return a new discriminator."""
-        settings = {name: value for name, value in vars(self).items() if name != "mapping_layers"}
-        return Discriminator(**settings, group=group)
+    They turn from parameters into buffers, so that no optimiser finds them; UsageError where there are fewer.
+    """
+    ordered = [(b.fromrgb, b.conv0, b.conv1, b.skip) for b in discriminator.blocks()]
+    found = [layer for block in ordered for layer in block if layer is not None]
+    if not 0 <= layers <= len(found):
+        raise UsageError(f"freeze={layers}: not that many convolutions; valid: 0 to {len(found)}")
+    for convolution in found[:layers]:
+        for name, parameter in list(convolution.named_parameters()):
+            delattr(convolution, name)
+            convolution.register_buffer(name, parameter.detach())

@@ -13,7 +13,7 @@ from stylegan2_ada import loss
 from stylegan2_ada.ada import Controller
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.config import TrainingConfig
-from stylegan2_ada.networks import LATENT, Architecture, Discriminator, Generator
+from stylegan2_ada.networks import LATENT, Architecture, Discriminator, Generator, track_style_mean
 
 ADA_INTERVAL = 4  # steps between two moves of p
 
@@ -21,7 +21,7 @@ ADA_INTERVAL = 4  # steps between two moves of p
 def architecture_of(config: TrainingConfig) -> Architecture:
     """Return the part of the settings that decides the networks."""
     names = Architecture.__dataclass_fields__
-    return Architecture(**{name: getattr(config, name) for name in names})
+    return Architecture(**{name: getattr(config, name) for name in names if hasattr(config, name)})
 
 
 def lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
@@ -144,7 +144,8 @@ class TrainingState:
         """Map latents, and mix two of them from a random layer on in most batches (StyleGAN, Section 3.1)."""
         z_NZ, other_NZ = chance.normal(2, count, LATENT)
         cutoff = chance.cutoff(self.g.styles, self.config.mixing)
-        w_NLD: Tensor = self.g.mapping(z_NZ, track=True)
+        w_NLD: Tensor = self.g.mapping(z_NZ)
+        track_style_mean(self.g.mapping, w_NLD[:, 0].mean(dim=0))
         if cutoff == self.g.styles:
             return w_NLD
         return torch.cat([w_NLD[:, :cutoff], self.g.mapping(other_NZ)[:, cutoff:]], dim=1)

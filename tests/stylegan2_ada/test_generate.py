@@ -5,12 +5,12 @@ import pytest
 import torch
 from PIL import Image
 from stylegan2_ada.generate import generate, latents, save_grid, to_uint8
-from stylegan2_ada.networks import Generator
+from stylegan2_ada.networks import Architecture, Generator
 
 
 def generator(channels: int = 1) -> Generator:
     torch.manual_seed(0)
-    return Generator(resolution=8, channels=channels, channel_base=64).eval()
+    return Architecture(resolution=8, channels=channels, channel_base=64).generator().eval()
 
 
 def test_latents_are_those_of_numpy_per_seed() -> None:
