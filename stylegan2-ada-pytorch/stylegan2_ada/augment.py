@@ -1,21 +1,22 @@
 """The differentiable augmentation pipe of ADA (arXiv 2006.06676, Appendix B).
 
 Every operation is drawn and gated on its own for every image; those on geometry are gathered into one 3x3
-matrix and those on colour into one 4x4 matrix, so that an image is resampled once however many apply.
-Shapes: N images, C channels, H x W pixels; `inverse_N33` maps output points to input points, in pixels from
-the centre.
+matrix and those on colour into one 4x4 matrix, so that an image is resampled once however many apply. Chances
+and matrices are made on the host: nothing here waits for the images' device.
+Shapes: N images, C channels, H x W pixels; M of the images, those that an operation changes.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from stylegan2_ada.resampling import downsample, upsample
+from stylegan2_ada.augment_filters import Array, amplify, at
+from stylegan2_ada.augment_geometry import rotation, scaling, translation, warp
 
 BLIT = ("xflip", "rotate90", "xint")
 GEOM = ("scale", "rotate", "aniso", "xfrac")
@@ -25,53 +26,81 @@ SETS: dict[str, tuple[str, ...]] = {
     "blit": BLIT,
     "geom": GEOM,
     "color": COLOR,
+    "filter": ("imgfilter",),
+    "noise": ("noise",),
+    "cutout": ("cutout",),
     "bg": BLIT + GEOM,
     "bgc": BLIT + GEOM + COLOR,
+    "bgcf": (*BLIT, *GEOM, *COLOR, "imgfilter"),
+    "bgcfn": (*BLIT, *GEOM, *COLOR, "imgfilter", "noise"),
+    "bgcfnc": (*BLIT, *GEOM, *COLOR, "imgfilter", "noise", "cutout"),
 }
 
-# The low-pass of the sym6 wavelet, scaled to a sum of one.
-_SYM6 = (
-    0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633,
-    0.4910559419267466, 0.787641141030194, 0.3379294217276218, -0.07263752278646252,
-    -0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148,
-)  # fmt: skip
-_REACH = len(_SYM6) // 4  # pixels that the filter reaches over the image's border, each side
+_POWER = np.array([10, 1, 1, 1]) / 13  # of natural images in the four octaves of the image filter
+_LUMA_44 = np.pad(np.full((3, 3), 1 / 3), (0, 1))  # projects onto the luma axis
+_CHROMA_44 = np.diag([1.0, 1, 1, 0]) - _LUMA_44
+_LIFT_44 = np.outer([1, 1, 1, 0], [0, 0, 0, 1.0])
+_TURN_44 = np.array([[0, -1, 1, 0], [1, 0, -1, 0], [-1, 1, 0, 0], [0, 0, 0, 0]]) / math.sqrt(3)
 
 
 class Draws(Protocol):
     """Where an augmentation's chances come from."""
 
-    def uniform(self, low: float, high: float) -> Tensor:
+    def uniform(self, low: float, high: float) -> Array:
         """Draw N numbers from [low, high)."""
 
-    def normal(self, deviation: float) -> Tensor:
+    def normal(self, deviation: float) -> Array:
         """Draw N numbers from a normal distribution about zero."""
 
-    def gate(self, probability: float) -> Tensor:
+    def magnitude(self, deviation: float) -> Array:
+        """Draw N absolute values of numbers from a normal distribution about zero."""
+
+    def gate(self, probability: float) -> Array:
         """Draw N booleans."""
+
+    def field(self, chosen_M: Array, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Draw M x shape numbers from N(0, 1) on a device, for the images at the chosen indices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomDraws:
-    """Chances from a random generator, for `count` images."""
+    """Chances from a CPU generator, for `count` images or, of those, the ones at `rows`.
+
+    However a batch is cut into rows, an image gets the same chances.
+    """
 
     count: int
     rng: torch.Generator
+    rows: Tensor | None = None
 
-    def uniform(self, low: float, high: float) -> Tensor:
+    def uniform(self, low: float, high: float) -> Array:
         """Draw N numbers from [low, high)."""
-        return self._rand() * (high - low) + low
+        drawn = torch.rand(self.count, generator=self.rng, dtype=torch.float64)
+        return self._cut(drawn) * (high - low) + low
 
-    def normal(self, deviation: float) -> Tensor:
+    def normal(self, deviation: float) -> Array:
         """Draw N numbers from a normal distribution about zero."""
-        return torch.randn(self.count, generator=self.rng, device=self.rng.device) * deviation
+        drawn = torch.randn(self.count, generator=self.rng, dtype=torch.float64)
+        return self._cut(drawn) * deviation
 
-    def gate(self, probability: float) -> Tensor:
+    def magnitude(self, deviation: float) -> Array:
+        """Draw N absolute values of numbers from a normal distribution about zero."""
+        return np.abs(self.normal(deviation))
+
+    def gate(self, probability: float) -> Array:
         """Draw N booleans."""
-        return self._rand() < probability
+        return self.uniform(0, 1) < probability
 
-    def _rand(self) -> Tensor:
-        return torch.rand(self.count, generator=self.rng, device=self.rng.device)
+    def field(self, chosen_M: Array, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Draw M x shape numbers from N(0, 1) on a device, for the images at the chosen indices."""
+        seeds_N = self._cut(torch.randint(2**62, (self.count,), generator=self.rng))
+        field = torch.empty(len(chosen_M), *shape, device=device)
+        for one, seed in zip(field, seeds_N[chosen_M].tolist(), strict=True):
+            one.normal_(generator=torch.Generator(device).manual_seed(seed))
+        return field
+
+    def _cut(self, drawn: Tensor) -> Array:
+        return (drawn if self.rows is None else drawn[self.rows]).numpy()
 
 
 def augment(images: Tensor, operations: Collection[str], p: float, draws: Draws) -> Tensor:
@@ -79,199 +108,144 @@ def augment(images: Tensor, operations: Collection[str], p: float, draws: Draws)
     if not operations or p == 0:
         return images
     height, width = images.shape[-2:]
-    images = warp(images, geometry_matrix(operations, p, draws, height, width))
-    return recolour(images, colour_matrix(operations, p, draws, images.shape[1]))
+    images = transform(images, geometry_matrix(operations, p, draws, height, width))
+    images = recolour(images, colour_matrix(operations, p, draws, images.shape[1]))
+    if "imgfilter" in operations:
+        images = equalise(images, octave_gains(p, draws))
+    if "noise" in operations:
+        images = add_noise(images, p, draws)
+    if "cutout" in operations:
+        images = cut_out(images, p, draws)
+    return images
 
 
-def geometry_matrix(operations: Collection[str], p: float, draws: Draws, height: int, width: int) -> Tensor:
-    """Draw the inverse of the combined blitting and geometric transformation (Appendix B.2)."""
-    inverse_N33 = torch.eye(3, device=draws.gate(0.0).device)[None]
+def geometry_matrix(operations: Collection[str], p: float, draws: Draws, height: int, width: int) -> Array:
+    """Draw the inverse of the combined blitting and geometric transformation, N x 3 x 3 (Appendix B.2)."""
+    inverse_N33 = np.eye(3)[None]
     if "xflip" in operations:
-        flip = _gated(draws.uniform(0, 2).floor(), draws.gate(p), 0.0)
-        inverse_N33 = inverse_N33 @ _scaling(1 - 2 * flip, torch.ones_like(flip))
+        flip = _gated(np.floor(draws.uniform(0, 2)), draws.gate(p), 0)
+        inverse_N33 = inverse_N33 @ scaling(1 - 2 * flip, np.ones_like(flip))
     if "rotate90" in operations:
-        quarter = _gated(draws.uniform(0, 4).floor(), draws.gate(p), 0.0)
-        inverse_N33 = inverse_N33 @ _rotation(quarter * (math.pi / 2))
+        quarter = _gated(np.floor(draws.uniform(0, 4)), draws.gate(p), 0)
+        inverse_N33 = inverse_N33 @ rotation(quarter * (math.pi / 2))
     if "xint" in operations:
-        x, y = _gated_pair(draws.uniform(-0.125, 0.125), draws.uniform(-0.125, 0.125), draws.gate(p))
-        inverse_N33 = inverse_N33 @ _translation(-(x * width).round(), -(y * height).round())
+        x, y, gate = draws.uniform(-0.125, 0.125), draws.uniform(-0.125, 0.125), draws.gate(p)
+        x, y = np.rint(_gated(x, gate, 0) * width), np.rint(_gated(y, gate, 0) * height)
+        inverse_N33 = inverse_N33 @ translation(-x, -y)
     if "scale" in operations:
-        scale = _gated(draws.normal(0.2).exp2(), draws.gate(p), 1.0)
-        inverse_N33 = inverse_N33 @ _scaling(1 / scale, 1 / scale)
-    # Rotating before and after the stretch, each with this probability, rotates with p in all.
-    p_rotate = 1 - math.sqrt(1 - p)
+        scale = _gated(np.exp2(draws.normal(0.2)), draws.gate(p), 1)
+        inverse_N33 = inverse_N33 @ scaling(1 / scale, 1 / scale)
     if "rotate" in operations:
-        angle = _gated(draws.uniform(-math.pi, math.pi), draws.gate(p_rotate), 0.0)
-        inverse_N33 = inverse_N33 @ _rotation(angle)
+        inverse_N33 = inverse_N33 @ _half_of_the_turns(p, draws)
     if "aniso" in operations:
-        scale = _gated(draws.normal(0.2).exp2(), draws.gate(p), 1.0)
-        inverse_N33 = inverse_N33 @ _scaling(1 / scale, scale)
+        scale = _gated(np.exp2(draws.normal(0.2)), draws.gate(p), 1)
+        inverse_N33 = inverse_N33 @ scaling(1 / scale, scale)
     if "rotate" in operations:
-        angle = _gated(draws.uniform(-math.pi, math.pi), draws.gate(p_rotate), 0.0)
-        inverse_N33 = inverse_N33 @ _rotation(angle)
+        inverse_N33 = inverse_N33 @ _half_of_the_turns(p, draws)
     if "xfrac" in operations:
-        x, y = _gated_pair(draws.normal(0.125), draws.normal(0.125), draws.gate(p))
-        inverse_N33 = inverse_N33 @ _translation(-x * width, -y * height)
+        x, y, gate = draws.normal(0.125), draws.normal(0.125), draws.gate(p)
+        inverse_N33 = inverse_N33 @ translation(-_gated(x, gate, 0) * width, -_gated(y, gate, 0) * height)
     return inverse_N33
 
 
-def colour_matrix(operations: Collection[str], p: float, draws: Draws, channels: int) -> Tensor:
-    """Draw the combined colour transformation of homogeneous RGB, N x 4 x 4 (Appendix B.2)."""
-    device = draws.gate(0.0).device
-    matrix_N44 = torch.eye(4, device=device)[None]
-    grey = torch.tensor([1.0, 1.0, 1.0, 0.0], device=device) / math.sqrt(3)
-    grey_44 = torch.outer(grey, grey)  # projects onto the luma axis
+def _half_of_the_turns(p: float, draws: Draws) -> Array:
+    """Draw a rotation with the probability that, drawn before and after the stretch, gives p in all."""
+    angle = draws.uniform(-math.pi, math.pi)
+    return rotation(_gated(angle, draws.gate(1 - math.sqrt(1 - p)), 0))
+
+
+def colour_matrix(operations: Collection[str], p: float, draws: Draws, channels: int) -> Array:
+    """Draw the combined transformation of homogeneous RGB, N x 4 x 4 (Appendix B.2)."""
+    one_44 = np.eye(4)
+    matrix_N44 = one_44[None]
     if "brightness" in operations:
-        shift = _gated(draws.normal(0.2), draws.gate(p), 0.0)
-        lift_44 = torch.zeros(4, 4, device=device)
-        lift_44[:3, 3] = 1
-        matrix_N44 = (torch.eye(4, device=device) + shift[:, None, None] * lift_44) @ matrix_N44
+        shift = _gated(draws.normal(0.2), draws.gate(p), 0)
+        matrix_N44 = (one_44 + shift[:, None, None] * _LIFT_44) @ matrix_N44
     if "contrast" in operations:
-        scale = _gated(draws.normal(0.5).exp2(), draws.gate(p), 1.0)
-        matrix_N44 = (
-            torch.diag_embed(torch.stack([scale, scale, scale, torch.ones_like(scale)], 1)) @ matrix_N44
-        )
+        scale = _gated(np.exp2(draws.normal(0.5)), draws.gate(p), 1)
+        matrix_N44 = (one_44 + (scale - 1)[:, None, None] * (_LUMA_44 + _CHROMA_44)) @ matrix_N44
     if "lumaflip" in operations:
-        flip = _gated(draws.uniform(0, 2).floor(), draws.gate(p), 0.0)
-        matrix_N44 = (torch.eye(4, device=device) - 2 * flip[:, None, None] * grey_44) @ matrix_N44
+        flip = _gated(np.floor(draws.uniform(0, 2)), draws.gate(p), 0)
+        matrix_N44 = (one_44 - 2 * flip[:, None, None] * _LUMA_44) @ matrix_N44
     if "hue" in operations and channels > 1:
-        angle = _gated(draws.uniform(-math.pi, math.pi), draws.gate(p), 0.0)
-        matrix_N44 = _hue_rotation(angle, grey_44) @ matrix_N44
+        angle = _gated(draws.uniform(-math.pi, math.pi), draws.gate(p), 0)[:, None, None]
+        # Rodrigues' formula, about the luma axis
+        matrix_N44 = (one_44 + (np.cos(angle) - 1) * _CHROMA_44 + np.sin(angle) * _TURN_44) @ matrix_N44
     if "saturation" in operations and channels > 1:
-        scale = _gated(draws.normal(1.0).exp2(), draws.gate(p), 1.0)
-        rest_44 = torch.eye(4, device=device) - grey_44
-        keep_44 = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0], device=device)) - grey_44
-        matrix_N44 = (rest_44 - keep_44 + grey_44 + scale[:, None, None] * keep_44) @ matrix_N44
+        scale = _gated(np.exp2(draws.normal(1)), draws.gate(p), 1)
+        matrix_N44 = (one_44 + (scale - 1)[:, None, None] * _CHROMA_44) @ matrix_N44
     return matrix_N44
 
 
-def warp(images: Tensor, inverse_N33: Tensor) -> Tensor:
-    """Resample the images whose matrix is not the identity (Appendix B.2, Figure 12)."""
-    identity = torch.eye(3, device=images.device)
-    moved = (inverse_N33 != identity).flatten(1).any(dim=1).nonzero()[:, 0]
-    if len(moved) == 0:
-        return images
-    return images.index_copy(0, moved, _resample(images[moved], inverse_N33[moved]))
+def octave_gains(p: float, draws: Draws) -> Array:
+    """Draw the gains of four octaves, N x 4; each draw keeps an image's expected power (Appendix B.2)."""
+    gains_N4 = np.ones((1, 4))
+    for octave in range(4):
+        gain = _gated(np.exp2(draws.normal(1)), draws.gate(p), 1)
+        drawn_N4 = np.ones((len(gain), 4))
+        drawn_N4[:, octave] = gain
+        gains_N4 = gains_N4 * drawn_N4 / np.sqrt(drawn_N4**2 @ _POWER)[:, None]
+    return gains_N4
 
 
-def _resample(images: Tensor, inverse_N33: Tensor) -> Tensor:
-    """Transform at twice the resolution, band-limited before and after, over reflected borders."""
-    height, width = images.shape[-2:]
-    taps = torch.tensor(_SYM6, device=images.device, dtype=images.dtype) / math.sqrt(2)
-    x, y = _margins(inverse_N33, height, width)
-    images = upsample(functional.pad(images, (x, x, y, y), mode="reflect"), taps)
-    wide, tall = (width + 2 * _REACH) * 2, (height + 2 * _REACH) * 2  # the output raster
-    # The upsampling filter has an even length: it shifts the raster by half of a fine pixel.
-    shift = torch.full_like(inverse_N33[:, 0, 0], -0.5)
-    two = torch.full_like(shift, 2.0)
-    inverse_N33 = _scaling(two, two) @ inverse_N33 @ _scaling(1 / two, 1 / two)
-    inverse_N33 = _translation(shift, shift) @ inverse_N33 @ _translation(-shift, -shift)
-    # affine_grid measures in half sizes of input and output.
-    to_input = _scaling(two / images.shape[-1], two / images.shape[-2])
-    from_output = _scaling(wide / two, tall / two)
-    theta_N23 = (to_input @ inverse_N33 @ from_output)[:, :2]
-    grid_NHW2 = functional.affine_grid(
-        theta_N23, [len(images), images.shape[1], tall, wide], align_corners=False
-    )
-    return downsample(grid_sample(images, grid_NHW2), taps, crop=2 * _REACH, flip=True)
+def transform(images: Tensor, inverse_N33: Array) -> Tensor:
+    """Resample the images whose matrix is not the identity."""
+    moved_M = np.flatnonzero((inverse_N33 != np.eye(3)).any(axis=(1, 2)))
+    return _change(images, moved_M, lambda part: warp(part, inverse_N33[moved_M]))
 
 
-def _margins(inverse_N33: Tensor, height: int, width: int) -> tuple[int, int]:
-    """Return how many pixels beyond the border, at the sides and at top and bottom, are read at most."""
-    x, y = (width - 1) / 2, (height - 1) / 2
-    corners_34 = inverse_N33.new_tensor([[-x, x, -x, x], [-y, -y, y, y], [1, 1, 1, 1]])
-    far = (inverse_N33 @ corners_34)[:, :2].abs().amax(dim=(0, 2))
-    beyond = (far - far.new_tensor([x, y]) + 2 * _REACH).ceil()
-    # Reflection has no more than the image to show.
-    return tuple(int(b.clamp(0, n - 1)) for b, n in zip(beyond, (width, height), strict=True))  # type: ignore[return-value]
-
-
-def recolour(images: Tensor, matrix_N44: Tensor) -> Tensor:
+def recolour(images: Tensor, matrix_N44: Array) -> Tensor:
     """Apply colour matrices; a grey image is taken for R = G = B and averaged again."""
-    n, channels, height, width = images.shape
-    if channels == 1:
-        mean_N4 = matrix_N44[:, :3].mean(dim=1)
-        scale, shift = mean_N4[:, :3].sum(dim=1), mean_N4[:, 3]
-        return images * scale[:, None, None, None] + shift[:, None, None, None]
-    flat_NCP = matrix_N44[:, :3, :3] @ images.reshape(n, channels, height * width) + matrix_N44[:, :3, 3:]
-    return flat_NCP.reshape(images.shape)
+    if (matrix_N44 == np.eye(4)).all():
+        return images
+    if images.shape[1] == 1:
+        mean_N4 = matrix_N44[:, :3].mean(axis=1)
+        affine_2N = at(np.stack([mean_N4[:, :3].sum(axis=1), mean_N4[:, 3]]), images)
+        scale_N111, shift_N111 = affine_2N[:, :, None, None, None].unbind()
+        return images * scale_N111 + shift_N111
+    matrix_N34 = at(matrix_N44[:, :3], images)
+    return torch.baddbmm(matrix_N34[:, :, 3:], matrix_N34[:, :, :3], images.flatten(2)).view_as(images)
 
 
-class _GridSample(torch.autograd.Function):
-    """Bilinear sampling, differentiable any number of times in the image; the grid is a constant."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, grid_NHW2: Tensor) -> Tensor:
-        ctx.save_for_backward(grid_NHW2)
-        ctx.shape = images.shape
-        return functional.grid_sample(
-            images, grid_NHW2, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        (grid_NHW2,) = ctx.saved_tensors
-        return _GridSampleAdjoint.apply(grads[0], grid_NHW2, ctx.shape), None
+def equalise(images: Tensor, gains_N4: Array) -> Tensor:
+    """Filter the images whose octaves do not all have gain one."""
+    filtered_M = np.flatnonzero((gains_N4 != 1).any(axis=1))
+    return _change(images, filtered_M, lambda part: amplify(part, gains_N4[filtered_M]))
 
 
-class _GridSampleAdjoint(torch.autograd.Function):
-    """The adjoint of `_GridSample`: spread the gradient of samples over the image."""
-
-    @staticmethod
-    def forward(ctx: Any, grad: Tensor, grid_NHW2: Tensor, shape: torch.Size) -> Tensor:
-        ctx.save_for_backward(grid_NHW2)
-        # The operator reads of its input no more than the shape.
-        blank = grad.new_empty(1).expand(shape)
-        spread: Tensor = torch.ops.aten.grid_sampler_2d_backward(
-            grad, blank, grid_NHW2, 0, 0, False, (True, False)
-        )[0]
-        return spread
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        (grid_NHW2,) = ctx.saved_tensors
-        return _GridSample.apply(grads[0], grid_NHW2), None, None
+def add_noise(images: Tensor, p: float, draws: Draws) -> Tensor:
+    """Add white noise, of a strength drawn for every image (Appendix B.2)."""
+    sigma_N = _gated(draws.magnitude(0.1), draws.gate(p), 0)
+    noisy_M = np.flatnonzero(sigma_N)
+    # Drawn even for no image, so that what is drawn after it does not depend on which images are here.
+    field = draws.field(noisy_M, images.shape[1:], images.device)
+    if len(noisy_M) == 0:
+        return images
+    noise = field.to(images.dtype) * at(sigma_N[noisy_M, None, None, None], images)
+    return images.index_add(0, at(noisy_M, images), noise)
 
 
-def grid_sample(images: Tensor, grid_NHW2: Tensor) -> Tensor:
-    """Sample images at grid points in -1..1, zero outside."""
-    sampled: Tensor = _GridSample.apply(images, grid_NHW2)
-    return sampled
+def cut_out(images: Tensor, p: float, draws: Draws) -> Tensor:
+    """Blank a square of half the image's sides at a random centre (Appendix B.2)."""
+    gate_N1, (height, width) = draws.gate(p)[:, None], images.shape[-2:]
+    x_N1, y_N1 = draws.uniform(0, 1)[:, None], draws.uniform(0, 1)[:, None]
+    if not gate_N1.any():
+        return images
+    inside_NW = np.abs((np.arange(width) + 0.5) / width - x_N1) < 0.25
+    inside_NH = np.abs((np.arange(height) + 0.5) / height - y_N1) < 0.25
+    inside_NH1, inside_N1W = at((inside_NH & gate_N1)[:, :, None], images), at(inside_NW[:, None], images)
+    return images.masked_fill((inside_NH1 & inside_N1W)[:, None], 0)
 
 
-def _gated(value: Tensor, gate: Tensor, neutral: float) -> Tensor:
-    return torch.where(gate, value, torch.full_like(value, neutral))
+def _change(images: Tensor, chosen_M: Array, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change the chosen images alone."""
+    if len(chosen_M) == 0:
+        return images
+    if len(chosen_M) == len(images):
+        return change(images)
+    index_M = at(chosen_M, images)
+    return images.index_copy(0, index_M, change(images.index_select(0, index_M)))
 
 
-def _gated_pair(x: Tensor, y: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-    return _gated(x, gate, 0.0), _gated(y, gate, 0.0)
-
-
-def _matrix(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    return torch.stack([torch.stack(list(row), dim=1) for row in rows], dim=1)
-
-
-def _scaling(x: Tensor, y: Tensor) -> Tensor:
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return _matrix([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
-
-
-def _rotation(angle: Tensor) -> Tensor:
-    """Return the rotation by an angle, x towards y."""
-    zero, one, c, s = torch.zeros_like(angle), torch.ones_like(angle), angle.cos(), angle.sin()
-    return _matrix([[c, -s, zero], [s, c, zero], [zero, zero, one]])
-
-
-def _translation(x: Tensor, y: Tensor) -> Tensor:
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    return _matrix([[one, zero, x], [zero, one, y], [zero, zero, one]])
-
-
-def _hue_rotation(angle: Tensor, grey_44: Tensor) -> Tensor:
-    """Rotate colours about the luma axis (Rodrigues' formula)."""
-    s = 1 / math.sqrt(3)
-    cross_44 = grey_44.new_tensor([[0, -s, s, 0], [s, 0, -s, 0], [-s, s, 0, 0], [0, 0, 0, 0]])
-    keep_44 = torch.diag(grey_44.new_tensor([1.0, 1.0, 1.0, 0.0])) - grey_44
-    fixed_44 = torch.eye(4, device=grey_44.device) - keep_44
-    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    return fixed_44 + cosine * keep_44 + sine * cross_44
+def _gated(value_N: Array, gate_N: Array, neutral: float) -> Array:
+    return np.where(gate_N, value_N, neutral)
