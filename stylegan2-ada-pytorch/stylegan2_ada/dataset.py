@@ -1,21 +1,25 @@
-"""Training images: named members of a zip, as bytes in memory, in an order that only the images seen decide.
+"""Training images: all of them in memory, as bytes.
 
-Shapes: N images, C channels, H = W = resolution.
+Shapes: N images, C channels, H = W = resolution, K numbers a label.
 """
 
 import hashlib
 import json
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.decoding import Fit, headers, pictures
+from stylegan2_ada.image_files import Files, opened
+from stylegan2_ada.labels import label_tensor, read_labels
+from stylegan2_ada.sampler import Indices, subset_of
+
+MEMORY = 8 * 2**30  # bytes of pixels
+FEWEST = 8  # images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,67 +27,107 @@ class Dataset:
     """All images at the training resolution."""
 
     images: Tensor  # uint8, N x C x H x W
-    digest: str  # of names and contents, in order
-    mirror: bool  # every image also stands mirrored in the order
-    seed: int
+    labels: Tensor | None = None  # float, N x K
+    digest: str  # of names, pixels and labels, in order
+    mirror: bool  # every image also stands mirrored: index i + N is image i mirrored
 
-    def batch(self, first: int, count: int, device: torch.device) -> Tensor:
-        """Return training images number first to first + count of the run, float in -1..1."""
-        size = len(self.images) * (2 if self.mirror else 1)
-        order = self._order(first, count, size)
-        images = self.images[order % len(self.images)]
-        mirrored = torch.from_numpy(order >= len(self.images))[:, None, None, None]
+    @property
+    def size(self) -> int:
+        """Number of indices: N, or 2 N with the mirrored ones."""
+        return len(self.images) * (2 if self.mirror else 1)
+
+    def batch(self, indices: Indices, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Return images, float in -1..1, and their labels where there are any."""
+        chosen = torch.from_numpy(indices)
+        rows = chosen % len(self.images)
+        images = self.images[rows]
+        mirrored = (chosen >= len(self.images))[:, None, None, None]
         images = torch.where(mirrored, images.flip(3), images)
-        return images.to(device).float() / 127.5 - 1
-
-    def _order(self, first: int, count: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Return indices first..first + count of a sequence of shuffled epochs, one shuffle an epoch."""
-        epochs = range(first // size, (first + count - 1) // size + 1)
-        shuffled = [np.random.default_rng([self.seed, epoch]).permutation(size) for epoch in epochs]
-        start = first - epochs.start * size
-        chosen: np.ndarray[tuple[int], np.dtype[np.int64]] = np.concatenate(shuffled)[start : start + count]
-        return chosen
+        labels = None if self.labels is None else self.labels[rows].to(device)
+        return images.to(device).float() / 127.5 - 1, labels
 
 
 def load(
-    archive: Path, members: Sequence[str], *, resolution: int, channels: int, mirror: bool, seed: int
+    path: Path,
+    *,
+    resolution: int,
+    channels: int,
+    mirror: bool,
+    members: Sequence[str] | None = None,  # names of the images, in their order; None: all, sorted
+    use_labels: bool = False,
+    subset: int = 0,  # so many of the images, drawn by the seed; 0: all
+    seed: int = 0,
+    fit: Fit = "refuse",  # an image that is not square: refuse it, or crop it to its centre
+    memory: int = MEMORY,
 ) -> Dataset:
-    """Read members of a zip as images of the resolution; area-averaged where they are larger."""
-    if len(members) < 2:
-        raise UsageError(f"{archive}: {len(members)} training image(s) named; valid: at least 2")
-    if not zipfile.is_zipfile(archive):
-        raise UsageError(f"{archive}: not a zip; valid: a zip of square images")
-    with zipfile.ZipFile(archive) as file:
-        digest = _digest(archive, file, members)
-        pictures = [_read(file, name, resolution, channels) for name in members]
-    return Dataset(images=torch.stack(pictures), digest=digest, mirror=mirror, seed=seed)
+    """Read images of a zip or folder; those of another size are resized.
+
+    UsageError where a name, a file or a label cannot be used; all but damaged pixels are found before the
+    first image is decoded.
+    """
+    with opened(path) as files:
+        names = _drawn(files, _chosen(files, members), subset, seed)
+        _check_count(files, len(names))
+        _check_memory(files, len(names), channels * resolution**2, memory)
+        labels = label_tensor(files, read_labels(files), names) if use_labels else None
+        headers(files, names, fit)
+        images = torch.empty(len(names), channels, resolution, resolution, dtype=torch.uint8)
+        for number, pixels in enumerate(pictures(files, names, resolution=resolution, channels=channels)):
+            images.numpy()[number] = pixels
+        _check_count(files, _distinct(images), "different ")
+    return Dataset(images=images, labels=labels, digest=_digest(names, images, labels), mirror=mirror)
 
 
-def image_members(archive: Path) -> list[str]:
-    """Return the names of all images in a zip, sorted."""
-    if not zipfile.is_zipfile(archive):
-        raise UsageError(f"{archive}: not a zip; valid: a zip of square images")
-    with zipfile.ZipFile(archive) as file:
-        return sorted(n for n in file.namelist() if Path(n).suffix.lower() in (".png", ".jpg", ".jpeg"))
+def image_members(path: Path) -> list[str]:
+    """Return the names of all images in a zip or folder, sorted."""
+    with opened(path) as files:
+        return files.images()
 
 
-def _digest(archive: Path, file: zipfile.ZipFile, members: Sequence[str]) -> str:
-    known = {info.filename: info for info in file.infolist()}
-    missing = [name for name in members if name not in known]
-    if missing:
-        raise UsageError(f"{archive}: {missing[0]} is not in it; valid: names of members of the zip")
-    rows = [(name, known[name].CRC, known[name].file_size) for name in members]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+def _chosen(files: Files, members: Sequence[str] | None) -> Sequence[str]:
+    if members is None:
+        return files.images()
+    known, seen = set(files.names), set[str]()
+    for name in members:
+        if name not in known:
+            raise files.fault(f"{name!r} is not in it", "names of its images")
+        if name in seen:
+            raise files.fault(f"{name} is named twice", "every image once")
+        seen.add(name)
+    return members
 
 
-def _read(file: zipfile.ZipFile, name: str, resolution: int, channels: int) -> Tensor:
-    with file.open(name) as stream, Image.open(stream) as opened:
-        if opened.width != opened.height:
-            raise UsageError(f"{name}: {opened.width} x {opened.height} pixels; valid: a square image")
-        picture = opened.convert("L" if channels == 1 else "RGB")
-    if picture.width != resolution:
-        larger = picture.width > resolution
-        method = Image.Resampling.BOX if larger else Image.Resampling.BICUBIC
-        picture = picture.resize((resolution, resolution), method)
-    pixels = np.array(picture)  # a copy: tensors must own writable memory
-    return torch.from_numpy(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1).copy())
+def _drawn(files: Files, names: Sequence[str], subset: int, seed: int) -> Sequence[str]:
+    if not 0 <= subset <= len(names):
+        raise files.fault(f"subset={subset} of {len(names)} images", f"0 for all, or up to {len(names)}")
+    return [names[i] for i in subset_of(len(names), subset, seed).tolist()] if subset else names
+
+
+def _check_count(files: Files, count: int, kind: str = "") -> None:
+    if count < FEWEST:
+        raise files.fault(f"{count} {kind}image(s), too few to train on", f"at least {FEWEST}")
+
+
+def _check_memory(files: Files, count: int, each: int, memory: int) -> None:
+    if count * each > memory:
+        what = f"{count} images take {count * each / 2**30:.1f} GiB, {memory / 2**30:.1f} GiB are allowed"
+        raise files.fault(what, f"subset={memory // each} or less, or a lower resolution")
+
+
+def _distinct(images: Tensor) -> int:
+    """Count images that differ, no further than it takes to have enough."""
+    seen = set[bytes]()
+    for image in images.numpy():
+        seen.add(hashlib.sha256(image.tobytes()).digest())
+        if len(seen) >= FEWEST:
+            break
+    return len(seen)
+
+
+def _digest(names: Iterable[str], images: Tensor, labels: Tensor | None) -> str:
+    shapes = [list(images.shape), None if labels is None else list(labels.shape)]
+    digest = hashlib.sha256(json.dumps([list(names), shapes]).encode())
+    digest.update(np.ascontiguousarray(images.numpy()).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels.numpy()).data)
+    return digest.hexdigest()

@@ -1,103 +1,209 @@
-import zipfile
-from collections import Counter
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from stylegan2_ada import UsageError
 from stylegan2_ada.dataset import Dataset, image_members, load
 
-from tests.stylegan2_ada.archives import png, write_archive
+from tests.stylegan2_ada.archives import (
+    labels_file,
+    png,
+    squares,
+    write_archive,
+    write_folder,
+    write_zip,
+)
 
 CPU = torch.device("cpu")
 
 
-def open_archive(path: Path, names: list[str], **changes: object) -> Dataset:
-    settings = {"resolution": 8, "channels": 1, "mirror": False, "seed": 0} | changes
-    return load(path, names, **settings)  # type: ignore[arg-type]
+def open_archive(path: Path, names: list[str] | None = None, **changes: object) -> Dataset:
+    settings = {"resolution": 8, "channels": 1, "mirror": False} | changes
+    return load(path, members=names, **settings)  # type: ignore[arg-type]
 
 
 def numbered(count: int, mirror: bool) -> Dataset:
     """Images that show their own number, on the left."""
     images = torch.zeros(count, 1, 8, 8, dtype=torch.uint8)
     images[:, 0, :, 0] = torch.arange(1, count + 1, dtype=torch.uint8)[:, None]
-    return Dataset(images=images, digest="", mirror=mirror, seed=3)
+    return Dataset(images=images, digest="", mirror=mirror)
 
 
-def numbers(batch: torch.Tensor) -> list[int]:
-    return ((batch + 1) * 127.5).round().amax(dim=(1, 2, 3)).int().tolist()
+def test_indices_beyond_the_images_show_them_mirrored() -> None:
+    images = numbered(5, mirror=True)
+    batch, labels = images.batch(np.array([0, 4, 5, 9]), CPU)
+    bytes_ = ((batch + 1) * 127.5).round().int()
+    assert images.size == 10 and labels is None
+    assert bytes_[:, 0, 0, 0].tolist() == [1, 5, 0, 0]
+    assert bytes_[:, 0, 0, 7].tolist() == [0, 0, 1, 5]
 
 
-def test_every_epoch_shows_every_image_once_in_another_order() -> None:
-    images = numbered(7, mirror=False)
-    shown = numbers(images.batch(0, 21, CPU))
-    epochs = [shown[k : k + 7] for k in (0, 7, 14)]
-    assert all(sorted(epoch) == list(range(1, 8)) for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
-
-
-def test_the_order_depends_on_the_images_seen_alone() -> None:
-    images = numbered(7, mirror=True)
-    whole = images.batch(0, 40, CPU)
-    for first, count in ((0, 4), (12, 4), (13, 20), (36, 4)):
-        assert torch.equal(images.batch(first, count, CPU), whole[first : first + count])
-
-
-def test_mirroring_shows_every_image_both_ways() -> None:
-    batch = numbered(5, mirror=True).batch(0, 10, CPU)
-    left = [number for number, image in zip(numbers(batch), batch, strict=True) if image[0, 0, 0] > -1]
-    assert Counter(numbers(batch)) == dict.fromkeys(range(1, 6), 2)
-    assert sorted(left) == [1, 2, 3, 4, 5]
+def test_labels_go_with_their_images_mirrored_or_not() -> None:
+    images = replace(numbered(5, mirror=True), labels=torch.eye(5))
+    _, labels = images.batch(np.array([3, 8]), CPU)
+    assert labels is not None and labels.argmax(dim=1).tolist() == [3, 3]
 
 
 def test_only_named_members_are_read_in_their_order(tmp_path: Path) -> None:
     names = write_archive(tmp_path / "a.zip")
-    every, some = open_archive(tmp_path / "a.zip", names), open_archive(tmp_path / "a.zip", names[5:2:-1])
-    assert torch.equal(some.images, every.images[[5, 4, 3]])
+    every, some = open_archive(tmp_path / "a.zip"), open_archive(tmp_path / "a.zip", names[9:1:-1])
+    assert torch.equal(some.images, every.images[torch.arange(9, 1, -1)])
     assert some.digest != every.digest
     assert image_members(tmp_path / "a.zip") == names
 
 
+def test_a_folder_is_as_good_as_a_zip(tmp_path: Path) -> None:
+    files = {"readme.txt": b"no image", "images/._001.png": b"a note of macOS", **squares()}
+    zipped = open_archive(write_zip(tmp_path / "a.zip", files))
+    folder = open_archive(write_folder(tmp_path / "a", files))
+    assert len(folder.images) == 12
+    assert folder.digest == zipped.digest and torch.equal(folder.images, zipped.images)
+
+
+def test_a_subset_is_drawn_by_the_seed(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.zip", count=20)
+    every = open_archive(tmp_path / "a.zip")
+    some = open_archive(tmp_path / "a.zip", subset=8, seed=0)
+    assert torch.equal(some.images, every.images[[1, 6, 8, 10, 13, 17, 18, 19]])
+    assert open_archive(tmp_path / "a.zip", subset=8, seed=1).digest != some.digest
+    with pytest.raises(UsageError, match="subset=21 of 20 images; valid: 0 for all, or up to 20"):
+        open_archive(tmp_path / "a.zip", subset=21)
+
+
 def test_larger_images_are_averaged_over_area_and_values_are_minus_one_to_one(tmp_path: Path) -> None:
     checkers = np.indices((16, 16)).sum(axis=0) % 2 * 200
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a.png", png(checkers))
-        archive.writestr("b.png", png(np.full((16, 16), 255)))
-    images = open_archive(tmp_path / "a.zip", ["a.png", "b.png"])
+    files = {"a.png": png(checkers), "b.png": png(np.full((16, 16), 255)), **squares()}
+    images = open_archive(write_zip(tmp_path / "a.zip", files))
     assert images.images[0].unique().tolist() == [100]
-    batch = images.batch(0, 2, CPU)
+    batch, _ = images.batch(np.array([0, 1]), CPU)
     assert batch.max() == 1 and batch.shape == (2, 1, 8, 8)
 
 
-def test_colour_is_read_as_three_channels(tmp_path: Path) -> None:
+def test_smaller_images_are_enlarged(tmp_path: Path) -> None:
+    files = {"a.png": png(np.full((4, 4), 77)), **squares()}
+    assert open_archive(write_zip(tmp_path / "a.zip", files)).images[0].unique().tolist() == [77]
+
+
+def test_colour_is_read_as_three_channels_and_grey_as_three_equal_ones(tmp_path: Path) -> None:
     image = np.zeros((8, 8, 3))
     image[..., 2] = 255
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a.png", png(image))
-        archive.writestr("b.png", png(image))
-    images = open_archive(tmp_path / "a.zip", ["a.png", "b.png"], channels=3)
+    files = {"a.png": png(image), **squares()}
+    images = open_archive(write_zip(tmp_path / "a.zip", files), channels=3)
     assert images.images[0, :, 0, 0].tolist() == [0, 0, 255]
+    assert (images.images[1, 0] == images.images[1, 2]).all()
 
 
-def test_contents_decide_the_digest(tmp_path: Path) -> None:
-    digests = set()
-    for number, seed in enumerate((0, 0, 1)):
-        path = tmp_path / f"{number}.zip"
-        digests.add(open_archive(path, write_archive(path, seed=seed)).digest)
-    assert len(digests) == 2
+def test_colour_becomes_grey_by_luma(tmp_path: Path) -> None:
+    image = np.zeros((8, 8, 3)) + (200, 100, 50)
+    images = open_archive(write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()}))
+    expected = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+    assert images.images[0].float().sub(expected).abs().max() <= 1
 
 
-def test_bad_archives_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "suffix"), [
+    ("L", "png"), ("LA", "png"), ("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("P", "gif"),
+    ("L", "jpg"), ("RGB", "jpeg"), ("CMYK", "jpg"), ("RGB", "bmp"), ("RGB", "tif"), ("RGB", "webp"), ("L", "pgm"),
+])  # fmt: skip
+def test_eight_bit_images_of_every_kind_are_read(tmp_path: Path, mode: str, suffix: str) -> None:
+    path = write_folder(tmp_path / "a", squares()) / f"a.{suffix}"
+    Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode).save(path)
+    for channels in (1, 3):
+        images = open_archive(tmp_path / "a", channels=channels)
+        assert len(images.images) == 13 and images.images[0].min() > 250
+
+
+def test_what_is_transparent_is_black(tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (8, 8), (255, 255, 255, 0))
+    picture.paste((10, 20, 30, 255), (0, 0, 8, 4))
+    path = write_folder(tmp_path / "a", squares()) / "a.png"
+    picture.save(path)
+    image = open_archive(tmp_path / "a", channels=3).images[0]
+    assert image[:, 0, 0].tolist() == [10, 20, 30] and image[:, 4:].max() == 0
+
+
+def test_other_shapes_are_refused_or_cropped_to_their_centre(tmp_path: Path) -> None:
+    image = np.zeros((8, 12))
+    image[:, 2:10] = 90
+    path = write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()})
+    with pytest.raises(UsageError, match=r"a\.png has 12 x 8 pixels; valid: square images, or fit=crop"):
+        open_archive(path)
+    assert open_archive(path, fit="crop").images[0].unique().tolist() == [90]
+
+
+def test_classes_become_zeros_and_ones(tmp_path: Path) -> None:
+    files = squares()
+    rows = [[name, number % 3 + 1] for number, name in enumerate(files)]
+    path = write_zip(tmp_path / "a.zip", files | labels_file(rows))
+    labels = open_archive(path, list(files)[:9], use_labels=True).labels
+    assert labels is not None and labels.shape == (9, 4) and labels.dtype == torch.float32
+    assert labels.sum(dim=1).eq(1).all()
+    assert labels.argmax(dim=1).tolist() == [1, 2, 3] * 3
+    assert open_archive(path).labels is None
+
+
+def test_vectors_are_labels_as_they_are(tmp_path: Path) -> None:
+    files = squares()
+    rows = [[name, [0.5, -number]] for number, name in enumerate(files)]
+    images = open_archive(write_zip(tmp_path / "a.zip", files | labels_file(rows)), use_labels=True)
+    assert images.labels is not None
+    assert images.labels.tolist() == [[0.5, -number] for number in range(12)]
+
+
+def test_names_pixels_and_labels_decide_the_digest(tmp_path: Path) -> None:
+    files = squares()
+    renamed = {name.replace("images", "pictures"): content for name, content in files.items()}
+    classes = [[[name, number % 2] for number, name in enumerate(files)] for _ in range(2)]
+    classes[1][0][1] = 1
+    sets = [files, files, squares(seed=1), renamed, *(files | labels_file(rows) for rows in classes)]
+    digests = [
+        open_archive(write_zip(tmp_path / f"{number}.zip", each), use_labels="dataset.json" in each).digest
+        for number, each in enumerate(sets)
+    ]
+    assert digests[0] == digests[1] and len(set(digests)) == 5
+
+
+def test_too_many_images_for_the_memory_are_refused_before_one_is_read(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {name: b"no image" for name in squares()})
+    with pytest.raises(UsageError, match=r"12 images take .* GiB are allowed; valid: subset=10 or less"):
+        open_archive(path, memory=10 * 64)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_too_few_images_are_refused(tmp_path: Path, count: int) -> None:
+    path = write_zip(tmp_path / "a.zip", squares(count))
+    with pytest.raises(UsageError, match=rf"{count} image\(s\), too few to train on; valid: at least 8"):
+        open_archive(path)
+    assert len(open_archive(write_zip(path, squares(8))).images) == 8
+
+
+def test_copies_of_one_image_are_one_image(tmp_path: Path) -> None:
+    same = dict.fromkeys(squares(), png(np.full((8, 8), 5)))
+    with pytest.raises(UsageError, match=r"1 different image\(s\), too few"):
+        open_archive(write_zip(tmp_path / "a.zip", same))
+
+
+def test_members_are_names_of_images_once_each(tmp_path: Path) -> None:
     names = write_archive(tmp_path / "a.zip")
-    (tmp_path / "text.zip").write_text("no zip")
-    with zipfile.ZipFile(tmp_path / "wide.zip", "w") as archive:
-        archive.writestr("a.png", png(np.zeros((8, 9))))
-    with pytest.raises(UsageError, match="not a zip"):
-        open_archive(tmp_path / "text.zip", names)
-    with pytest.raises(UsageError, match=r"absent\.png is not in it"):
+    with pytest.raises(UsageError, match=r"'absent\.png' is not in it"):
         open_archive(tmp_path / "a.zip", [*names, "absent.png"])
-    with pytest.raises(UsageError, match="at least 2"):
-        open_archive(tmp_path / "a.zip", names[:1])
-    with pytest.raises(UsageError, match="9 x 8 pixels"):
-        open_archive(tmp_path / "wide.zip", ["a.png", "a.png"])
+    with pytest.raises(UsageError, match=r"images/000\.png is named twice"):
+        open_archive(tmp_path / "a.zip", [*names, names[0]])
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(UsageError, match="not a zip; valid: a zip or a folder of images"):
+        open_archive(tmp_path / "text.zip")
+    with pytest.raises(UsageError, match="not found"):
+        open_archive(tmp_path / "absent.zip")
+
+
+def test_sixteen_bits_are_refused_rather_than_cut(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(buffer, "PNG")
+    with pytest.raises(UsageError, match=r"deep\.png has pixels of type I;16; valid: 8 bits"):
+        open_archive(write_zip(tmp_path / "a.zip", {"deep.png": buffer.getvalue(), **squares()}))
