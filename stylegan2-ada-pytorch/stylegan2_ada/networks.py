@@ -7,11 +7,11 @@ Shapes: N images, C channels (I in, O out), H x W pixels, K labels, Z latent, D 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from torch import Generator as Rng
 from torch import Tensor, nn
 
 from stylegan2_ada.errors import UsageError
@@ -35,6 +35,7 @@ HALF = math.sqrt(0.5)  # gain of the two branches of a residual block
 
 Blocks = Literal["skip", "resnet", "orig"]  # Figure 7: b, c, a
 Noise = Literal["random", "const", "none"]
+Rng = torch.Generator | Callable[[tuple[int, ...]], Tensor]  # where noise comes from: a shape to N(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ class Mapping(nn.Module):
         truncation: float = 1.0,
         cutoff: int | None = None,
     ) -> Tensor:
-        """Return the styles, N x L x D, the first `cutoff` of them truncated; without labels K is ignored."""
+        """Return the styles, N x L x D, the first `cutoff` truncated; labels are for conditional networks."""
         x_NZ = normalise_second_moment(z_NZ)
         if self.embed is not None:
             x_NZ = torch.cat([x_NZ, embedded(self.embed, labels_NK)], dim=1)
@@ -171,8 +172,10 @@ class SynthesisLayer(nn.Module):
             return None
         if noise == "const":
             return self.noise_const
-        n, _, height, width = y_NOHW.shape
-        return torch.randn((n, 1, height, width), generator=rng, device=y_NOHW.device)
+        shape = (y_NOHW.shape[0], 1, *y_NOHW.shape[2:])
+        if rng is None or isinstance(rng, torch.Generator):
+            return torch.randn(shape, generator=rng, device=y_NOHW.device)
+        return rng(shape)
 
 
 class ToRGB(nn.Module):
