@@ -117,14 +117,15 @@ def nearest(real_NF: Tensor, fake_MF: Tensor, *, others: bool = False) -> tuple[
     return torch.cat([cosines for cosines, _ in found]), torch.cat([indices for _, indices in found])
 
 
-def memorised_share(real_NF: Tensor, fake_MF: Tensor, *, quantile: float = 0.99) -> float:
-    """Return the share of fakes nearer to a real than that quantile of reals is to another real, by cosine.
+def memorised_share(real_NF: Tensor, cosines_M: Tensor, *, quantile: float = 0.99) -> float:
+    """Return the share of fakes that are nearer to a real than that quantile of reals is to another real.
 
-    A generator that draws from the reals' distribution has about 1 - quantile; one that copies them, 1.
+    `cosines_M` are those of `nearest`. A generator that draws from the reals' distribution has about
+    1 - quantile; one that copies them has 1, unless more reals than that are doubles of each other.
     """
     among_reals, _ = nearest(real_NF, real_NF, others=True)
-    to_reals, _ = nearest(real_NF, fake_MF)
-    return float((to_reals > np.quantile(among_reals.cpu().numpy(), quantile)).double().mean())
+    limit = np.quantile(among_reals.cpu().numpy(), quantile)
+    return float((cosines_M > limit).double().mean())
 
 
 def _require(holds: bool, name: str, value: object, valid: str) -> None:

@@ -94,14 +94,14 @@ def test_kernel_distance_repeats_and_depends_on_its_seed() -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.3])
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(shift: float) -> None:
     truth = kernel_distance(
-        normal(8000, 8, seed=1), normal(8000, 8, seed=2, shift=shift), subset_size=4000, subsets=8
+        normal(3000, 8, seed=1), normal(3000, 8, seed=2, shift=shift), subset_size=3000
     )  # fmt: skip
     held = 0
-    for k in range(60):
+    for k in range(40):
         real, fake = normal(60, 8, seed=100 + k), normal(120, 8, seed=200 + k, shift=shift)
         low, high = kernel_distance_interval(real, fake, seed=k, draws=200)
         held += low <= truth <= high
-    assert held >= 53  # of 60; 95 % would be 57
+    assert held >= 35  # of 40; 95 % would be 38
 
 
 def test_the_interval_is_about_the_distance_and_narrows_with_more_images() -> None:
@@ -174,8 +174,8 @@ def test_a_copy_is_found_and_told_from_a_new_image() -> None:
     real = normal(200)
     cosines, indices = nearest(real, real[[7, 150, 3]] * 2)
     assert indices.tolist() == [7, 150, 3] and torch.allclose(cosines, torch.ones(3).double())
-    assert memorised_share(real, real[:50] + 1e-3) == 1
-    assert memorised_share(real, normal(400, seed=1)) < 0.06
+    assert memorised_share(real, nearest(real, real[:50] + 1e-3)[0]) == 1
+    assert memorised_share(real, nearest(real, normal(400, seed=1))[0]) < 0.06
 
 
 @pytest.mark.parametrize("others", [False, True])
