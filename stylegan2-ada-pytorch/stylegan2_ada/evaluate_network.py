@@ -6,8 +6,8 @@
 import argparse
 import json
 import sys
-from dataclasses import fields
-from functools import cached_property
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -80,6 +80,7 @@ def evaluate(
     options: MetricOptions,
     labels_NK: Tensor | None = None,
     cache: Path | None = None,
+    classifier: Detector | None = None,  # class probabilities in place of features, for the inception score
 ) -> dict[str, str | float]:
     """Return every figure of a generator, with the detector's name and hash and what to know of them."""
     evaluator = Evaluator(detector, images_NCHW, options=options, labels_NK=labels_NK, cache=cache)
@@ -93,6 +94,7 @@ def evaluate(
         "truncation": options.truncation,
         **evaluator.distances(fake),
         **_further(evaluator.real.features_NF.to(fake.features_NF.device), fake.features_NF, options.seed),
+        **({} if classifier is None else _inception_score(generator, classifier, options, labels_NK)),
         "note": _note(detector.name, evaluator.real.count),
     }
 
@@ -109,6 +111,15 @@ def _further(real_NF: Tensor, fake_MF: Tensor, seed: int) -> dict[str, float]:
         "nearest_cosine_max": float(cosines_M.max()),
         "memorised_share": metrics.memorised_share(real_NF, cosines_M),
     }
+
+
+def _inception_score(
+    generator: Generator, classifier: Detector, options: MetricOptions, labels_NK: Tensor | None
+) -> dict[str, float]:
+    every = replace(options, kept=options.count)
+    probabilities = statistics_of_generator(generator, classifier, every, labels_NK=labels_NK).features_NF
+    score, deviation = metrics.inception_score(probabilities)
+    return {"inception_score": score, "inception_score_deviation": deviation}
 
 
 def _note(detector: str, count: int) -> str:
@@ -128,6 +139,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--detector", type=Path, required=True, help="TorchScript (.pt) or exported (.pt2) file"
     )
     parser.add_argument("--detector-channels", type=int, default=3, help="default %(default)s")
+    parser.add_argument(
+        "--inception-score",
+        action="store_true",
+        help="too; the detector's other output must be class probabilities",
+    )
     parser.add_argument("--cache", type=Path, help="folder for the real images' features")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     for setting in fields(MetricOptions):
@@ -143,7 +159,7 @@ def run(options: argparse.Namespace) -> None:
     device = _device(options.device)
     settings = {f.name: getattr(options, f.name) for f in fields(MetricOptions) if f.name != "noise"}
     metric_options = MetricOptions(**settings)
-    detector = load_detector(options.detector, device=device, channels=options.detector_channels)
+    read = partial(load_detector, options.detector, device=device, channels=options.detector_channels)
     generator, _ = load_generator(options.network, device)
     architecture = generator.architecture
     real = dataset.load(
@@ -151,7 +167,8 @@ def run(options: argparse.Namespace) -> None:
         use_labels=architecture.labels > 0,
     )  # fmt: skip
     figures = evaluate(
-        generator, detector, real.images, options=metric_options, labels_NK=real.labels, cache=options.cache
+        generator, read(), real.images, options=metric_options, labels_NK=real.labels, cache=options.cache,
+        classifier=read(output="probabilities") if options.inception_score else None,
     )  # fmt: skip
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
 

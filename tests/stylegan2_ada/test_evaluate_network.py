@@ -1,6 +1,5 @@
 import argparse
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 from stylegan2_ada import weights
+from stylegan2_ada.detector import load_detector
 from stylegan2_ada.evaluate_network import Evaluator, add_arguments, evaluate, run
 from stylegan2_ada.features import MetricOptions, generated
+from stylegan2_ada.metrics import inception_score
 from stylegan2_ada.networks import Architecture, Generator
 from torch import Tensor
 
 from tests.stylegan2_ada.archives import write_archive
-from tests.stylegan2_ada.detectors import FeaturesOnly, PooledDetector, write_program
+from tests.stylegan2_ada.detectors import FeaturesOnly, Pooled, PooledDetector, write_program, write_script
 
 OPTIONS = MetricOptions(count=60, batch=16)
 ARCHITECTURE = Architecture(resolution=8, channels=1, channel_base=64)
@@ -94,7 +95,25 @@ def test_the_command_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[s
     report = json.loads(capsys.readouterr().out)
     assert (report["real_images"], report["generated_images"]) == (30, 40)
     assert report["detector"] == "pooled.pt2" and len(list((tmp_path / "cache").iterdir())) == 1
-    assert zipfile.is_zipfile(program)
+
+
+def test_the_inception_score_is_that_of_the_detectors_probabilities(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = generator()
+    weights.save(tmp_path / "network", network, ARCHITECTURE.discriminator(4), ARCHITECTURE, {})
+    write_archive(tmp_path / "real.zip", count=30)
+    script = write_script(tmp_path / "pooled.pt", Pooled())
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    paths = ["--network", tmp_path / "network", "--data", tmp_path / "real.zip", "--detector", script]
+    flags = ["--count", "40", "--batch", "16", "--device", "cpu", "--inception-score"]
+    run(parser.parse_args([*map(str, paths), *flags]))
+    report = json.loads(capsys.readouterr().out)
+    images = torch.cat(list(generated(network, replace(OPTIONS, count=40))))
+    expected = inception_score(load_detector(script, output="probabilities")(images))
+    figures = report["inception_score"], report["inception_score_deviation"]
+    assert figures == pytest.approx(expected, rel=1e-3) and figures[0] > 1
 
 
 @pytest.mark.gpu
