@@ -8,11 +8,14 @@ Shapes: N images, I and O feature maps, H x W pixels, K x K taps.
 from torch import Tensor
 from torch.nn import functional
 
+from stylegan2_ada import winograd
 from stylegan2_ada.resampling import downsample, fir
 
 
 def conv(x_NIHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None = None) -> Tensor:
     """Correlate at the input's size, N x O x H x W."""
+    if winograd.suits(x_NIHW, weight_OIKK):
+        return winograd.convolve(x_NIHW, weight_OIKK, bias)
     return functional.conv2d(x_NIHW, weight_OIKK, bias, padding=weight_OIKK.shape[-1] // 2)
 
 

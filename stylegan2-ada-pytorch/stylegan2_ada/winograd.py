@@ -53,10 +53,15 @@ def suits(x_NIHW: Tensor, weight_OIKK: Tensor) -> bool:
     )
 
 
-def convolve(x_NIHW: Tensor, weight_OIKK: Tensor) -> Tensor:
+def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Correlate with zeros beyond the border, as conv2d with padding 1; differentiable to any order."""
-    y_NOHW: Tensor = _Convolution.apply(x_NIHW, weight_OIKK, False)
+    y_NOHW: Tensor = _Convolution.apply(x_NIHW, weight_OIKK, bias_O, False)
     return y_NOHW
+
+
+def arranged(weight_OIKK: Tensor) -> Tensor:
+    """Return the weight in the memory order K x K x O x I, in which it is read and its gradient is made."""
+    return weight_OIKK.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
 
 
 @contextmanager
@@ -73,21 +78,23 @@ class _Convolution(torch.autograd.Function):
     """The convolution, or its adjoint in the image: the kernel turned round and its channels exchanged."""
 
     @staticmethod
-    def forward(ctx: Any, x_NCHW: Tensor, weight_OIKK: Tensor, adjoint: bool) -> Tensor:
+    def forward(ctx: Any, x_NCHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None, adjoint: bool) -> Tensor:
         ctx.save_for_backward(x_NCHW, weight_OIKK)
         ctx.adjoint = adjoint
-        return _convolve(x_NCHW, weight_OIKK, adjoint)
+        return _convolve(x_NCHW, weight_OIKK, bias, adjoint)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x_NCHW, weight_OIKK = ctx.saved_tensors
         (grad,) = grads
-        to_x = to_weight = None
+        to_x = to_weight = to_bias = None
         if ctx.needs_input_grad[0]:
-            to_x = _Convolution.apply(grad, weight_OIKK, not ctx.adjoint)
+            to_x = _Convolution.apply(grad, weight_OIKK, None, not ctx.adjoint)
         if ctx.needs_input_grad[1] and not getattr(_local, "skip", False):
             to_weight = _WeightGradient.apply(*((grad, x_NCHW) if ctx.adjoint else (x_NCHW, grad)))
-        return to_x, to_weight, None
+        if ctx.needs_input_grad[2]:
+            to_bias = grad.sum(dim=(0, 2, 3))
+        return to_x, to_weight, to_bias, None
 
 
 class _WeightGradient(torch.autograd.Function):
@@ -102,12 +109,12 @@ class _WeightGradient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x_NIHW, y_NOHW = ctx.saved_tensors
         weight_OIKK = grads[0]
-        to_x = _Convolution.apply(y_NOHW, weight_OIKK, True) if ctx.needs_input_grad[0] else None
-        to_y = _Convolution.apply(x_NIHW, weight_OIKK, False) if ctx.needs_input_grad[1] else None
+        to_x = _Convolution.apply(y_NOHW, weight_OIKK, None, True) if ctx.needs_input_grad[0] else None
+        to_y = _Convolution.apply(x_NIHW, weight_OIKK, None, False) if ctx.needs_input_grad[1] else None
         return to_x, to_y
 
 
-def _convolve(x_NIHW: Tensor, weight_OIKK: Tensor, adjoint: bool) -> Tensor:
+def _convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None, adjoint: bool) -> Tensor:
     x_NHWI = x_NIHW.permute(0, 2, 3, 1)
     n, height, width, inputs = x_NHWI.shape
     points_PIO = _transform_weight(weight_OIKK, adjoint)
@@ -118,7 +125,8 @@ def _convolve(x_NIHW: Tensor, weight_OIKK: Tensor, adjoint: bool) -> Tensor:
         y_PTO = torch.bmm(x_PTI, points_PIO, out=_scratch("products", 36, x_PTI.shape[1], outputs))
         flat = _scratch("results", 16, x_PTI.shape[1] * outputs)
         torch.mm(_A_T, y_PTO.view(36, -1), out=flat)
-        _tiles(y_NHWO[part]).copy_(flat.view(_tiles(y_NHWO[part]).shape))
+        tiles = _tiles(y_NHWO[part])
+        torch.add(flat.view(tiles.shape), 0 if bias is None else bias, out=tiles)
     return y_NHWO.permute(0, 3, 1, 2)
 
 
@@ -126,13 +134,13 @@ def _correlate(x_NIHW: Tensor, y_NOHW: Tensor) -> Tensor:
     x_NHWI, y_NHWO = x_NIHW.permute(0, 2, 3, 1), y_NOHW.permute(0, 2, 3, 1)
     n, height, width, inputs = x_NHWI.shape
     outputs = y_NHWO.shape[3]
-    sum_POI = _scratch("weights", 36, outputs, inputs).zero_()
+    sum_POI = _scratch("weights", 36, outputs, inputs)
     for part in _parts(n, height * width * max(inputs, outputs)):
         x_PTI, tiles = _transform_image(x_NHWI[part]), _tiles(y_NHWO[part])
         flat = _scratch("results", *tiles.shape).copy_(tiles).view(16, -1)
         y_PTO = _scratch("products", 36, x_PTI.shape[1], outputs)
         torch.mm(_A_T.T, flat, out=y_PTO.view(36, -1))
-        sum_POI.baddbmm_(y_PTO.transpose(1, 2), x_PTI)
+        sum_POI.baddbmm_(y_PTO.transpose(1, 2), x_PTI, beta=float(part.start > 0))
     weight_9 = _G.T @ sum_POI.view(36, -1)
     return weight_9.view(3, 3, outputs, inputs).permute(2, 3, 0, 1)
 
@@ -140,9 +148,9 @@ def _correlate(x_NIHW: Tensor, y_NOHW: Tensor) -> Tensor:
 def _transform_weight(weight_OIKK: Tensor, adjoint: bool) -> Tensor:
     """Return the kernel at the points, P x in x out of the convolution or of its adjoint."""
     outputs, inputs = weight_OIKK.shape[:2]
-    kernel = weight_OIKK.flip((2, 3)) if adjoint else weight_OIKK
-    kernel_9 = _scratch("kernel", 3, 3, outputs, inputs).copy_(kernel.permute(2, 3, 0, 1)).view(9, -1)
-    points = torch.mm(_G, kernel_9, out=_scratch("weights", 36, outputs * inputs))
+    kernel_9 = weight_OIKK.permute(2, 3, 0, 1).reshape(9, -1)  # no copy after `arranged`
+    points = _scratch("weights", 36, outputs * inputs)
+    torch.mm(_G.flip(1) if adjoint else _G, kernel_9, out=points)
     points_POI = points.view(36, outputs, inputs)
     return points_POI if adjoint else points_POI.transpose(1, 2)
 

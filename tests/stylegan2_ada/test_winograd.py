@@ -25,8 +25,9 @@ def distance(a: Tensor, b: Tensor) -> float:
 )
 def test_it_is_the_direct_sum(n: int, inputs: int, outputs: int, size: int) -> None:
     x_NIHW, weight_OIKK = tensors(n, inputs, outputs, size)
-    direct = functional.conv2d(x_NIHW.double(), weight_OIKK.double(), padding=1)
-    assert distance(convolve(x_NIHW, weight_OIKK), direct) < 1e-5
+    bias_O = torch.arange(outputs) / outputs
+    direct = functional.conv2d(x_NIHW.double(), weight_OIKK.double(), bias_O.double(), padding=1)
+    assert distance(convolve(x_NIHW, weight_OIKK, bias_O), direct) < 1e-5
 
 
 def test_first_and_second_derivatives_are_those_of_the_direct_sum() -> None:
