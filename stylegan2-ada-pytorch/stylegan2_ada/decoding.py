@@ -6,8 +6,6 @@ Shapes: C channels, H = W = resolution.
 import os
 import struct
 import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from stylegan2_ada.image_files import Files
+from stylegan2_ada.image_files import UNREADABLE, Files
 
 Fit = Literal["refuse", "crop"]
 Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
@@ -29,10 +27,7 @@ LARGEST_IMAGE = 2**26  # pixels, 8192 x 8192
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA")
 _MODES = (*_GREY, "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel
-_BROKEN = (
-    OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, OverflowError, RuntimeError,
-    struct.error, zlib.error, zipfile.BadZipFile,
-)  # fmt: skip
+_BROKEN = (*UNREADABLE, SyntaxError, TypeError, LookupError, OverflowError, struct.error)
 _AHEAD = 256  # images decoded before they are asked for
 
 

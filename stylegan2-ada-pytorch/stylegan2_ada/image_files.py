@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 LARGEST_FILE = 2**28  # bytes, inflated
 SMALL_FILE = 2**23  # bytes up to which nobody asks how well a file was compressed
 LARGEST_RATIO = 100  # of inflated to compressed bytes
+
+# What reading a file raises where it, or the zip around it, is damaged.
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
 
 _ENCRYPTED = 1  # a bit of a zip entry's flags
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the ones that inflate step by step
@@ -52,7 +56,7 @@ def opened(path: Path) -> Iterator[Files]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except UNREADABLE as error:
         what = "not a zip" if path.exists() else "not found"
         raise UsageError(f"data={path}: {what}; valid: a zip or a folder of images") from error
     with archive:
@@ -71,10 +75,9 @@ def _folder(path: Path) -> Files:
 
 
 def _zip(path: Path, archive: zipfile.ZipFile) -> Files:
-    entries = [info for info in archive.infolist() if not info.is_dir()]
-    names = sorted(info.filename for info in entries)
+    names = sorted(name for name in archive.namelist() if not name.endswith("/"))
     files = Files(path=path, names=names, stream=archive.open)
-    for info in entries:
+    for info in archive.infolist():
         _check_name(files, info.filename)
         _check_entry(files, info)
     for name, other in pairwise(names):

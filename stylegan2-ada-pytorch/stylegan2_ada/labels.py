@@ -4,14 +4,12 @@ Shapes: N images, K numbers a label.
 """
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
 
-from stylegan2_ada.image_files import Files
+from stylegan2_ada.image_files import UNREADABLE, Files
 
 LABELS = "dataset.json"
 MOST_CLASSES = 2**14
@@ -67,7 +65,7 @@ def _rows(files: Files) -> Sequence[object]:
         with files.stream(LABELS) as stream:
             content = json.load(stream)
         rows = content["labels"] or []
-    except (ValueError, RecursionError, KeyError, TypeError, OSError, BadZipFile, zlib.error) as error:
+    except (*UNREADABLE, KeyError, TypeError) as error:
         raise files.fault(f"{LABELS} is no JSON with labels", '{"labels": [[name, label], ...]}') from error
     if not isinstance(rows, list):
         raise files.fault(f"{LABELS} holds no list of labels", '{"labels": [[name, label], ...]}')

@@ -98,7 +98,7 @@ def test_colour_is_read_as_three_channels_and_grey_as_three_equal_ones(tmp_path:
 
 
 def test_colour_becomes_grey_by_luma(tmp_path: Path) -> None:
-    image = np.zeros((8, 8, 3)) + (200, 100, 50)
+    image = np.full((8, 8, 3), (200, 100, 50))
     images = open_archive(write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()}))
     expected = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     assert images.images[0].float().sub(expected).abs().max() <= 1
@@ -106,7 +106,8 @@ def test_colour_becomes_grey_by_luma(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "suffix"), [
     ("L", "png"), ("LA", "png"), ("RGB", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("P", "gif"),
-    ("L", "jpg"), ("RGB", "jpeg"), ("CMYK", "jpg"), ("RGB", "bmp"), ("RGB", "tif"), ("RGB", "webp"), ("L", "pgm"),
+    ("L", "jpg"), ("RGB", "jpeg"), ("CMYK", "jpg"), ("RGB", "bmp"), ("RGB", "tif"), ("RGB", "webp"),
+    ("L", "pgm"),
 ])  # fmt: skip
 def test_eight_bit_images_of_every_kind_are_read(tmp_path: Path, mode: str, suffix: str) -> None:
     path = write_folder(tmp_path / "a", squares()) / f"a.{suffix}"
@@ -167,7 +168,7 @@ def test_names_pixels_and_labels_decide_the_digest(tmp_path: Path) -> None:
 
 
 def test_too_many_images_for_the_memory_are_refused_before_one_is_read(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "a.zip", {name: b"no image" for name in squares()})
+    path = write_zip(tmp_path / "a.zip", dict.fromkeys(squares(), b"no image"))
     with pytest.raises(UsageError, match=r"12 images take .* GiB are allowed; valid: subset=10 or less"):
         open_archive(path, memory=10 * 64)
 
