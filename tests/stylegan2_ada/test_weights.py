@@ -1,12 +1,15 @@
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from stylegan2_ada import UsageError, load_generator
 from stylegan2_ada.generate import latents
-from stylegan2_ada.networks import Architecture
-from stylegan2_ada.weights import GENERATOR, INFO, save, transfer
+from stylegan2_ada.networks import Architecture, Blocks
+from stylegan2_ada.weights import GENERATOR, INFO, RAW, is_whole, read_info, save, transfer, transferred
+from torch import nn
 
 ARCHITECTURE = Architecture(resolution=8, channels=1, channel_base=64, channel_max=512, mapping_layers=2)
 
@@ -15,6 +18,10 @@ ARCHITECTURE = Architecture(resolution=8, channels=1, channel_base=64, channel_m
 def folder(tmp_path: Path) -> Path:
     save(tmp_path, ARCHITECTURE.generator(), ARCHITECTURE.discriminator(4), ARCHITECTURE, {"kimg": 1.0})
     return tmp_path
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
 
 
 def test_a_loaded_generator_makes_the_saved_ones_images(tmp_path: Path) -> None:
@@ -30,7 +37,26 @@ def test_a_transfer_takes_both_networks(folder: Path) -> None:
     g, d = ARCHITECTURE.generator(), ARCHITECTURE.discriminator(2)
     transfer(folder, ARCHITECTURE, g, d)
     source, _ = load_generator(folder)
-    assert all(map(torch.equal, g.state_dict().values(), source.state_dict().values()))
+    assert equal(g, source)
+
+
+def test_a_transfer_takes_the_last_steps_generator_where_there_is_one(tmp_path: Path) -> None:
+    mean, last = ARCHITECTURE.generator(), ARCHITECTURE.generator()
+    save(tmp_path, mean, ARCHITECTURE.discriminator(4), ARCHITECTURE, {}, g=last)
+    g, g_ema = ARCHITECTURE.generator(), ARCHITECTURE.generator()
+    transfer(tmp_path, ARCHITECTURE, g, ARCHITECTURE.discriminator(4), g_ema)
+    assert equal(g, last) and equal(g_ema, mean) and is_whole(tmp_path)
+    (tmp_path / RAW).write_bytes(b"")
+    assert not is_whole(tmp_path)
+    with pytest.raises(UsageError, match="missing or changed"):
+        transfer(tmp_path, ARCHITECTURE, g, ARCHITECTURE.discriminator(4), g_ema)
+
+
+def test_a_folder_that_is_written_again_keeps_no_generator_of_before(folder: Path) -> None:
+    d = ARCHITECTURE.discriminator(4)
+    save(folder, ARCHITECTURE.generator(), d, ARCHITECTURE, {}, g=ARCHITECTURE.generator())
+    save(folder, ARCHITECTURE.generator(), d, ARCHITECTURE, {})
+    assert is_whole(folder) and not (folder / RAW).exists()
 
 
 def test_changed_or_missing_files_are_refused(folder: Path) -> None:
@@ -45,3 +71,71 @@ def test_changed_or_missing_files_are_refused(folder: Path) -> None:
     (folder / INFO).unlink()
     with pytest.raises(UsageError, match="no generator"):
         load_generator(folder)
+
+
+def test_json_that_knows_five_settings_has_the_others_at_their_defaults(folder: Path) -> None:
+    info = json.loads((folder / INFO).read_text())
+    names = ("resolution", "channels", "channel_base", "channel_max", "mapping_layers")
+    info["architecture"] = {name: info["architecture"][name] for name in names}
+    (folder / INFO).write_text(json.dumps(info))
+    assert load_generator(folder)[0].architecture == ARCHITECTURE
+
+
+def test_a_run_follows_the_folder_where_its_settings_are_formulas(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = replace(ARCHITECTURE, mapping_layers=8, channel_base=128, clamp=256.0, low_blocks=4)
+    with caplog.at_level(logging.INFO):
+        found = transferred(wanted, {"channel_max"}, folder)
+    assert found == replace(ARCHITECTURE, clamp=256.0, low_blocks=4)
+    assert "mapping_layers 2, as in" in caplog.text and "not 8" in caplog.text
+    transfer(folder, found, found.generator(), found.discriminator(4), found.generator())
+
+
+def test_every_difference_in_what_the_user_set_is_named(folder: Path) -> None:
+    wanted = replace(ARCHITECTURE, mapping_layers=8, channel_base=128, resolution=16, labels=3)
+    with pytest.raises(UsageError) as caught:
+        transferred(wanted, {"mapping_layers"}, folder)
+    for text in ("resolution 8 there, 16 here", "labels 0 there, 3 here", "mapping_layers 2 there, 8 here"):
+        assert text in str(caught.value)
+    assert "channel_base" not in str(caught.value)
+
+
+def test_a_transfer_skips_no_tensor_of_another_architecture(folder: Path) -> None:
+    other = replace(ARCHITECTURE, mapping_layers=8, g_blocks="resnet")
+    with pytest.raises(UsageError, match="mapping_layers 2 there, 8 here; g_blocks skip there, resnet here"):
+        transfer(folder, other, other.generator(), other.discriminator(4))
+
+
+@pytest.mark.parametrize("blocks", ["skip", "resnet", "orig"])
+def test_colour_networks_judge_and_make_grey_images_as_they_did(tmp_path: Path, blocks: Blocks) -> None:
+    colour = replace(ARCHITECTURE, channels=3, resolution=16, g_blocks=blocks, d_blocks=blocks)
+    g, d = colour.generator(), colour.discriminator(2)
+    with torch.no_grad():
+        for parameter in (*g.parameters(), *d.parameters()):
+            parameter.add_(torch.randn_like(parameter) / 10)  # biases start at zero
+    save(tmp_path, g, d, colour, {})
+    grey = transferred(replace(colour, channels=1), {"channels"}, tmp_path)
+    grey_g, grey_d = grey.generator(), grey.discriminator(2)
+    transfer(tmp_path, grey, grey_g, grey_d)
+    image, z = torch.randn(4, 1, 16, 16), latents(range(2))
+    assert torch.allclose(grey_d(image), d(image.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
+    mean = g(z, noise="none").mean(dim=1, keepdim=True)
+    assert torch.allclose(grey_g(z, noise="none"), mean, atol=1e-4, rtol=1e-4)
+
+
+def test_grey_networks_make_and_judge_equal_channels(tmp_path: Path) -> None:
+    g, d = ARCHITECTURE.generator(), ARCHITECTURE.discriminator(2)
+    save(tmp_path, g, d, ARCHITECTURE, {})
+    colour = transferred(replace(ARCHITECTURE, channels=3), (), tmp_path)
+    colour_g, colour_d = colour.generator(), colour.discriminator(2)
+    transfer(tmp_path, colour, colour_g, colour_d)
+    image, z = torch.randn(4, 1, 8, 8), latents(range(2))
+    assert torch.allclose(colour_d(image.repeat(1, 3, 1, 1)), d(image), atol=1e-4, rtol=1e-4)
+    assert torch.allclose(
+        colour_g(z, noise="none"), g(z, noise="none").repeat(1, 3, 1, 1), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_the_json_of_a_folder_names_its_architecture(folder: Path) -> None:
+    assert Architecture(**read_info(folder)["architecture"]) == ARCHITECTURE
