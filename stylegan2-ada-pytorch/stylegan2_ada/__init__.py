@@ -4,12 +4,13 @@ The public names are those below; the modules hold the parts, each beside its eq
 """
 
 from stylegan2_ada.config import TrainingConfig, derived
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.errors import CollapseError, DivergenceError, UsageError
 from stylegan2_ada.generate import generate
-from stylegan2_ada.training_loop import DivergenceError, TrainingResult, train
+from stylegan2_ada.training_loop import TrainingResult, train
 from stylegan2_ada.weights import load_generator
 
 __all__ = [
+    "CollapseError",
     "DivergenceError",
     "TrainingConfig",
     "TrainingResult",

@@ -1,4 +1,4 @@
-"""Checkpoints of a whole training state: written atomically, bound to one run, the last two kept.
+"""Checkpoints of a whole training state: written atomically, bound to one run, the last few kept.
 
 checkpoint-<run>-<images>.pt    tensors and numbers, read with weights_only
 checkpoint-<run>-<images>.json  size and hash of the former; written after it
@@ -18,11 +18,9 @@ from stylegan2_ada.weights import sha256, write_json
 
 log = logging.getLogger(__name__)
 
-KEPT = 2
 
-
-def write(folder: Path, run: str, images: int, state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint of the run (a digest) after so many images, then drop all but the last two."""
+def write(folder: Path, run: str, images: int, state: Mapping[str, Any], keep: int = 2) -> Path:
+    """Write a checkpoint of the run (a digest) after so many images, then drop all but the last few."""
     path = folder / f"checkpoint-{run[:12]}-{images:011}.pt"
     part = path.with_suffix(f".{uuid.uuid4().hex}.part")  # no other process writes into it
     with part.open("wb") as file:
@@ -32,7 +30,7 @@ def write(folder: Path, run: str, images: int, state: Mapping[str, Any]) -> Path
     digest = sha256(part)
     part.replace(path)
     write_json(path.with_suffix(".json"), {"run": run, "images": images, "sha256": digest})
-    for old in paths(folder, run)[:-KEPT]:
+    for old in paths(folder, run)[:-keep]:
         old.with_suffix(".json").unlink(missing_ok=True)
         old.unlink(missing_ok=True)
     return path
@@ -44,19 +42,27 @@ def remove_all(folder: Path) -> None:
         path.unlink()
 
 
-def paths(folder: Path, run: str) -> list[Path]:
-    """Return the checkpoints of a run, oldest first, whole or not."""
-    return sorted(folder.glob(f"checkpoint-{run[:12]}-*.pt"))
+def paths(folder: Path, run: str = "") -> list[Path]:
+    """Return the checkpoints of a run, oldest first, whole or not; without a run, those of all."""
+    return sorted(folder.glob(f"checkpoint-{run[:12]}*.pt"))
 
 
-def read_latest(folder: Path, run: str, device: torch.device) -> dict[str, Any] | None:
+def newest(folder: Path, run: str) -> Path | None:
     """Return the newest whole checkpoint of the run, or None; a damaged one is skipped with a warning."""
     for path in reversed(paths(folder, run)):
         if _is_whole(path, run):
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-            return state
+            return path
         log.warning("%s: damaged, skipped", path)
     return None
+
+
+def read_latest(folder: Path, run: str, device: torch.device) -> dict[str, Any] | None:
+    """Read the newest whole checkpoint of the run, or return None."""
+    path = newest(folder, run)
+    if path is None:
+        return None
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
 
 
 def _is_whole(path: Path, run: str) -> bool:

@@ -1,56 +1,142 @@
 """Every setting of a training run, and the formulas for those left to it."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 from stylegan2_ada.augment import SETS
 from stylegan2_ada.errors import UsageError
 
+DTYPES = ("auto", "fp32", "bf16", "fp16")
+RESIDUES = ("skip", "resnet", "orig")  # ways to connect the blocks of a network
+CLAMP = 256.0  # largest activation where blocks run in low precision
+LOW_BLOCKS = 4  # resolutions, from the highest down, that then do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What a named configuration of the papers fixes; 0 and None leave it to the formulas for the batch."""
+
+    kimg: float = 25000.0
+    batch: int = 0
+    group: int = 4
+    channel_base: int = 0
+    learning_rate: float = 0.0025
+    gamma: float = 0.0
+    ema_kimg: float = 0.0
+    ema_ramp: float = 0.0
+    mapping_layers: int = 8
+    path_weight: float = 2.0
+    mixing: float = 0.9
+    d_blocks: str = "resnet"
+
+
+BASES: Mapping[str, Base] = MappingProxyType({
+    "auto": Base(learning_rate=0.0, ema_ramp=0.05, mapping_layers=2),
+    "stylegan2": Base(batch=32, channel_base=32768, learning_rate=0.002, gamma=10, ema_kimg=10),
+    "paper256": Base(batch=64, group=8, channel_base=16384, gamma=1, ema_kimg=20),
+    "paper512": Base(batch=64, group=8, channel_base=32768, gamma=0.5, ema_kimg=20),
+    "paper1024": Base(batch=32, channel_base=32768, learning_rate=0.002, gamma=2, ema_kimg=10),
+    "cifar": Base(
+        kimg=100000.0, batch=64, group=32, channel_base=32768, gamma=0.01, ema_kimg=500, ema_ramp=0.05,
+        mapping_layers=2, path_weight=0.0, mixing=0.0, d_blocks="orig",
+    ),
+})  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """What decides a run's result, beside its images; 0 means the formula in `derived`."""
+    """What decides a run's result, beside its images; 0, "" and None mean the formula in `derived`."""
 
+    cfg: str = "auto"  # base of all that is left to formulas: a name of BASES
     resolution: int = 256  # pixels, a power of two, 8..1024
     channels: int = 1  # of the images: 1 grey, 3 RGB
-    kimg: float = 1200.0  # thousands of training images shown
-    batch: int = 0  # images a step
+    cond: bool = False  # condition on the labels of the data
+    subset: int = 0  # train on so many images, drawn by the seed; 0: all
+    kimg: float = 0.0  # thousands of training images shown
+    batch: int = 0  # images a step, over all devices
+    batch_gpu: int = 0  # images that a device works on at once; 0: its share of the batch
     gamma: float = 0.0  # weight of R1
     channel_base: int = 0  # feature maps at resolution r: min(channel_base / r, channel_max)
     channel_max: int = 512
-    mapping_layers: int = 2
+    mapping_layers: int = 0
+    g_blocks: str = "skip"  # skip, resnet or orig
+    d_blocks: str = ""  # likewise; usually resnet
+    dtype: str = "auto"  # of the highest resolutions: fp32, bf16 or fp16; auto: fp16 on CUDA, else fp32
     mirror: bool = True  # show every image mirrored too
+    aug: str = "ada"  # p of the augmentations: ada (adapts), noaug (0) or fixed
+    p: float = 0.0  # of aug=fixed
     augment: str = "bgc"  # a set of augment.SETS
     ada_target: float = 0.6
     ada_kimg: float = 0.0  # over which p can go from 0 to 1
     ada_max: float = 0.8  # largest p
+    freeze_d: int = 0  # convolutions of the discriminator, from the highest resolution, that stay as they are
     learning_rate: float = 0.0
     ema_kimg: float = 0.0  # half-life of the weights' running mean
-    ema_ramp: float = 0.05  # half-life at most this share of the images seen; 0: no ramp
-    mixing: float = 0.9  # probability of mixing two styles in a batch
-    path_weight: float = 2.0  # weight of path length regularisation
+    ema_ramp: float | None = None  # half-life at most this share of the images seen; 0: no ramp
+    mixing: float | None = None  # probability of mixing two styles in a batch
+    path_weight: float | None = None  # weight of path length regularisation; 0: none
     path_interval: int = 4  # steps between two of them
     r1_interval: int = 16
     group: int = 0  # images in minibatch deviation
     tick_kimg: float = 0.0  # between two rows of statistics
     snapshot_kimg: float = 200.0  # between two grids of generated images
+    patience: int = 0  # snapshots without a better KID after which to stop; 0: never
+    collapse_ratio: float = 0.02  # deviation between generated images, of the real ones', that is none
+    keep: int = 2  # checkpoints
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.resolution in {2**k for k in range(3, 11)}, "resolution", self.resolution,
-                 "a power of two, 8 to 1024")  # fmt: skip
-        _require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
-        _require(self.kimg > 0, "kimg", self.kimg, "more than 0")
-        _require(self.batch >= 0, "batch", self.batch, "0 for the formula, or more")
-        _require(self.gamma >= 0, "gamma", self.gamma, "0 for the formula, or more")
+        self._check_data()
+        self._check_networks()
+        self._check_steps()
+
+    def _check_data(self) -> None:
+        self._require(self.cfg in BASES, "cfg", ", ".join(BASES))
+        self._require(self.resolution in {2**k for k in range(3, 11)}, "resolution",
+                      "a power of two, 8 to 1024")  # fmt: skip
+        self._require(self.channels in (1, 3), "channels", "1 or 3")
+        self._require(self.augment in SETS, "augment", ", ".join(SETS))
+        self._require(self.aug in ("ada", "noaug", "fixed"), "aug", "ada, noaug or fixed")
+        self._require(0 <= self.p <= 1, "p", "0 to 1")
+        self._require(self.p == 0 or self.aug == "fixed", "p", "0, or aug=fixed beside it")
+        self._require(0 < self.ada_max <= 1, "ada_max", "above 0, up to 1")
+        for name in ("seed", "subset"):
+            self._require(getattr(self, name) >= 0, name, "0 or more")
+
+    def _check_networks(self) -> None:
         least = 2 * self.resolution
-        _require(self.channel_base == 0 or self.channel_base >= least, "channel_base", self.channel_base,
-                 f"0 for the formula, or at least {least}")  # fmt: skip
-        _require(self.augment in SETS, "augment", self.augment, ", ".join(SETS))
-        _require(0 < self.ada_max <= 1, "ada_max", self.ada_max, "above 0, up to 1")
-        _require(self.snapshot_kimg > 0, "snapshot_kimg", self.snapshot_kimg, "more than 0")
+        self._require(self.channel_base == 0 or self.channel_base >= least, "channel_base",
+                      f"0 for the formula, or at least {least}")  # fmt: skip
+        self._require(self.channel_max >= 1, "channel_max", "1 or more")
+        self._require(self.g_blocks in RESIDUES, "g_blocks", ", ".join(RESIDUES))
+        self._require(self.d_blocks in ("", *RESIDUES), "d_blocks", ", ".join(RESIDUES))
+        self._require(self.dtype in DTYPES, "dtype", ", ".join(DTYPES))
+        self._require(self.mapping_layers >= 0, "mapping_layers", "0 for the formula, or more")
+        self._require(self.freeze_d >= 0, "freeze_d", "0 or more")
+
+    def _check_steps(self) -> None:
+        for name in ("batch", "gamma", "kimg", "ada_kimg", "learning_rate", "ema_kimg", "group", "tick_kimg"):
+            self._require(0 <= getattr(self, name) < math.inf, name, "0 for the formula, or more")
+        for name in ("batch_gpu", "patience", "collapse_ratio", "ema_ramp", "path_weight"):
+            self._require(0 <= (getattr(self, name) or 0) < math.inf, name, "0 or more")
+        for name in ("path_interval", "r1_interval", "keep"):
+            self._require(getattr(self, name) >= 1, name, "1 or more")
+        self._require(0 <= (self.mixing or 0) <= 1, "mixing", "0 to 1")
+        self._require(self.snapshot_kimg > 0, "snapshot_kimg", "more than 0")
         fits = self.group == 0 or self.batch == 0 or self.batch % self.group == 0
-        _require(fits, "group", self.group, f"a divisor of batch {self.batch}")
+        self._require(fits, "group", f"a divisor of batch {self.batch}")
+        fits = self.batch_gpu == 0 or self.batch_gpu >= self.group
+        self._require(
+            fits, "batch_gpu", f"at least the {self.group} images of a group of minibatch deviation"
+        )
+
+    def _require(self, holds: bool, name: str, valid: str) -> None:
+        if not holds:
+            raise UsageError(f"{name}={getattr(self, name)}: not possible; valid: {valid}")
 
     @property
     def images(self) -> int:
@@ -62,27 +148,49 @@ class TrainingConfig:
         return json.dumps(asdict(self), indent=2)
 
 
-def _require(holds: bool, name: str, value: object, valid: str) -> None:
-    if not holds:
-        raise UsageError(f"{name}={value}: not possible; valid: {valid}")
+def derived(
+    config: TrainingConfig, *, transfer: bool = False, ranks: int = 1, cuda: bool = False
+) -> TrainingConfig:
+    """Return the settings with every gap filled: by the base configuration, else by its formula.
 
-
-def derived(config: TrainingConfig, *, transfer: bool = False) -> TrainingConfig:
-    """Return the settings with every 0 replaced by its formula, for the batch that is really used.
-
+    The formulas take the batch that is really used; the authors' code keeps to the one that it would have
+    chosen itself, so that a smaller batch meets a gamma tuned for another.
     A transferred network is past the start that the ramp of the running mean and a slow p are for.
     """
-    size = config.resolution
-    batch = config.batch or max(min(4096 // size, 32), 1)
+    base = BASES[config.cfg]
+    config = replace(config, batch=config.batch or base.batch or _batch(config.resolution, ranks))
+    config = replace(config, group=config.group or _group(config.batch, base.group))
+    kimg = config.kimg or base.kimg
     return replace(
         config,
-        batch=batch,
-        gamma=config.gamma or 0.0002 * size**2 / batch,
-        channel_base=config.channel_base or (32768 if size >= 512 else 16384),
-        learning_rate=config.learning_rate or (0.002 if size >= 1024 else 0.0025),
-        ema_kimg=config.ema_kimg or batch * 10 / 32,
-        ema_ramp=0.0 if transfer else config.ema_ramp,
-        ada_kimg=config.ada_kimg or (100.0 if transfer else 500.0),
-        group=config.group or max(g for g in (1, 2, 3, 4) if batch % g == 0),
-        tick_kimg=config.tick_kimg or min(4.0, config.kimg / 16),
+        kimg=kimg,
+        dtype=("fp16" if cuda else "fp32") if config.dtype == "auto" else config.dtype,
+        mapping_layers=config.mapping_layers or base.mapping_layers,
+        d_blocks=config.d_blocks or base.d_blocks,
+        mixing=base.mixing if config.mixing is None else config.mixing,
+        path_weight=base.path_weight if config.path_weight is None else config.path_weight,
+        tick_kimg=config.tick_kimg or min(4.0, kimg / 16),
+        **_rates(config, base, transfer),
     )
+
+
+def _batch(resolution: int, ranks: int) -> int:
+    """Return the batch that fills as many devices, at most 64."""
+    return max(min(ranks * min(4096 // resolution, 32), 64), ranks)
+
+
+def _group(batch: int, most: int) -> int:
+    return max(size for size in range(1, most + 1) if batch % size == 0)
+
+
+def _rates(config: TrainingConfig, base: Base, transfer: bool) -> dict[str, Any]:
+    size, batch = config.resolution, config.batch
+    ramp = 0.0 if transfer else base.ema_ramp
+    return {
+        "gamma": config.gamma or base.gamma or 0.0002 * size**2 / batch,
+        "channel_base": config.channel_base or base.channel_base or (32768 if size >= 512 else 16384),
+        "learning_rate": config.learning_rate or base.learning_rate or (0.002 if size >= 1024 else 0.0025),
+        "ema_kimg": config.ema_kimg or base.ema_kimg or batch * 10 / 32,
+        "ema_ramp": ramp if config.ema_ramp is None else config.ema_ramp,
+        "ada_kimg": config.ada_kimg or (100.0 if transfer else 500.0),
+    }

@@ -1,5 +1,13 @@
-"""The one error that the person who started the run can mend."""
+"""What stops a run: a setting that its user can mend, or a training that went wrong."""
 
 
 class UsageError(ValueError):
     """Raised when a setting or file cannot be used; one line: its name, its value, what would be valid."""
+
+
+class DivergenceError(FloatingPointError):
+    """Raised when a loss or weight is no longer a number; the last checkpoint is from before."""
+
+
+class CollapseError(RuntimeError):
+    """Raised when the generator has made nearly the same image of every latent for several snapshots."""

@@ -1,7 +1,11 @@
 """Images from seeds, and grids of images."""
 
+import argparse
+import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -9,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from stylegan2_ada.networks import LATENT, Generator
+from stylegan2_ada.errors import UsageError
+from stylegan2_ada.networks import LATENT, Generator, Noise
+from stylegan2_ada.weights import load_generator
 
 
 def latents(seeds: Sequence[int]) -> Tensor:
@@ -29,15 +35,89 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def generate(
-    generator: Generator, seeds: Sequence[int], truncation_psi: float, batch: int
+    generator: Generator,
+    seeds: Sequence[int],
+    truncation_psi: float,
+    batch: int,
+    *,
+    label: Tensor | None = None,  # K, of all images; needed where the generator is conditional
+    noise: Noise = "const",
+    cutoff: int | None = None,  # truncate so many of the first styles; None: all
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield images of the seeds in their order, a batch at a time: N x H x W, or N x H x W x 3."""
+    """Yield images of the seeds in their order, a batch at a time: N x H x W, or N x H x W x 3.
+
+    Random noise depends on the seeds of an image's batch.
+    """
     device = generator.mapping.w_avg.device
     for first in range(0, len(seeds), batch):
-        z_NZ = latents(seeds[first : first + batch]).to(device)
+        some = seeds[first : first + batch]
+        labels_NK = None if label is None else label.to(device).expand(len(some), -1)
+        rng = torch.Generator(device).manual_seed(some[0] % 2**63)
         with torch.inference_mode():
-            images = to_uint8(generator(z_NZ, truncation=truncation_psi, noise="const"))
-        yield _channels_last(images)
+            images = generator(
+                latents(some).to(device), labels_NK, truncation=truncation_psi, cutoff=cutoff,
+                noise=noise, rng=rng,
+            )  # fmt: skip
+        yield _channels_last(to_uint8(images))
+
+
+def label_of(generator: Generator, text: str | None) -> Tensor | None:
+    """Return the label that a user names, K: a class's number, or K numbers between commas."""
+    count = generator.architecture.labels
+    if text is None and count == 0:
+        return None
+    valid = f"0 to {count - 1}, or {count} numbers between commas" if count else "none, it has no labels"
+    try:
+        numbers = [float(number) for number in (text or "").split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == count > 1 and all(map(math.isfinite, numbers)):
+        return torch.tensor(numbers)
+    if len(numbers) != 1 or numbers[0] not in range(count):
+        raise UsageError(f"class={text}: not a label of this network; valid: {valid}")
+    return torch.eye(count)[int(numbers[0])]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `generate` to a parser."""
+    parser.add_argument("--network", type=Path, required=True, help="folder of a trained network")
+    parser.add_argument("--outdir", type=Path, required=True)
+    parser.add_argument("--seeds", required=True, help="such as 0,4,10-19")
+    parser.add_argument("--trunc", type=float, default=1.0, help="truncation psi, default %(default)s")
+    parser.add_argument("--cutoff", type=int, help="truncate so many of the first styles; default: all")
+    parser.add_argument("--class", dest="label", help="number of a class, or a label of numbers: 0,0.5,1")
+    parser.add_argument("--noise", default="const", help="const, random or none; default %(default)s")
+    parser.add_argument("--batch", type=int, default=16, help="default %(default)s")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write seedNNNN.png for every seed."""
+    if options.noise not in get_args(Noise):
+        raise UsageError(f"noise={options.noise}: not possible; valid: {', '.join(get_args(Noise))}")
+    if options.batch < 1:
+        raise UsageError(f"batch={options.batch}: not possible; valid: at least 1")
+    seeds = seeds_of(options.seeds)
+    generator, _ = load_generator(options.network, options.device)
+    images = generate(
+        generator, seeds, options.trunc, options.batch, label=label_of(generator, options.label),
+        noise=options.noise, cutoff=options.cutoff,
+    )  # fmt: skip
+    options.outdir.mkdir(parents=True, exist_ok=True)
+    for seed, image in zip(seeds, chain.from_iterable(images), strict=True):
+        Image.fromarray(image).save(options.outdir / f"seed{seed:04}.png")
+
+
+def seeds_of(text: str) -> list[int]:
+    """Return the seeds that a text such as 0,4,10-19 lists."""
+    try:
+        parts = [part.partition("-") for part in text.split(",")]
+        seeds = [seed for low, _, high in parts for seed in range(int(low), int(high or low) + 1)]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UsageError(f"seeds={text}: no list of seeds; valid: numbers and ranges, such as 0,4,10-19")
+    return seeds
 
 
 def save_grid(images: Tensor, path: Path, columns: int = 8) -> None:

@@ -1,27 +1,45 @@
-"""Everything that a training step changes, and one step."""
+"""Everything that a training step changes, and the phases of a step.
+
+A phase takes its gradients part by part (see distributed.py), adds them up over all processes and moves one
+optimiser. Every value that it reports is a mean over the whole batch.
+"""
 
 import copy
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from stylegan2_ada import loss
 from stylegan2_ada.ada import Controller
 from stylegan2_ada.augment import SETS, RandomDraws, augment
-from stylegan2_ada.config import TrainingConfig
-from stylegan2_ada.networks import LATENT, Architecture, Discriminator, Generator, track_style_mean
+from stylegan2_ada.chance import Chance, Latents, PhaseChance
+from stylegan2_ada.config import CLAMP, LOW_BLOCKS, TrainingConfig
+from stylegan2_ada.distributed import Part, Ranks, cut
+from stylegan2_ada.networks import Architecture, Discriminator, Generator, freeze, track_style_mean
 
 ADA_INTERVAL = 4  # steps between two moves of p
+# Settings that decide which tensors there are.
+ARCHITECTURE = (
+    "resolution", "channels", "channel_base", "channel_max", "mapping_layers", "g_blocks", "d_blocks",
+)  # fmt: skip
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Share = Callable[[Part], tuple[Tensor, dict[str, Tensor]]]  # a part's share of a loss and of what is reported
 
 
-def architecture_of(config: TrainingConfig) -> Architecture:
-    """Return the part of the settings that decides the networks."""
-    names = Architecture.__dataclass_fields__
-    return Architecture(**{name: getattr(config, name) for name in names if hasattr(config, name)})
+def architecture_of(config: TrainingConfig, labels: int = 0) -> Architecture:
+    """Return the part of the settings that decides the networks, for label vectors of a length."""
+    low = config.dtype != "fp32"
+    return Architecture(
+        **{name: getattr(config, name) for name in ARCHITECTURE},
+        labels=labels,
+        clamp=CLAMP if low else None,
+        low_blocks=LOW_BLOCKS if low else 0,
+    )
 
 
 def lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.optim.Adam:
@@ -31,144 +49,245 @@ def lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.
     return torch.optim.Adam(network.parameters(), lr=learning_rate * share, betas=betas, eps=1e-8, fused=True)
 
 
+def descend(optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share) -> dict[str, Tensor]:
+    """Move an optimiser by the gradient of all parts of all processes; return the sums of their reports."""
+    optimiser.zero_grad(set_to_none=True)
+    totals: dict[str, Tensor] = {}
+    for part in parts:
+        value, facts = share(part)
+        value.backward()  # type: ignore[no-untyped-call]
+        for name, fact in facts.items():
+            totals[name] = fact.detach() + totals.get(name, 0.0)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    ranks.add_up([*(p.grad for p in parameters if p.grad is not None), *totals.values()])
+    optimiser.step()
+    return totals
+
+
 @dataclass(kw_only=True)
 class TrainingState:
     """Networks, optimisers, controller and counters of a run."""
 
     config: TrainingConfig  # fully derived
+    ranks: Ranks
     g: Generator
     d: Discriminator
     g_ema: Generator
     g_optimiser: torch.optim.Adam
     d_optimiser: torch.optim.Adam
     controller: Controller
+    labels: Tensor | None  # M x K: those of the data, that the generator's are drawn from
+    parts: list[Part]  # of a batch
+    path_parts: list[Part]  # of the half of it that path length is measured on
     path_mean: Tensor
+    signs: Tensor  # sum of the phases' means of sign(D(real)), since the last move of p
+    sign_phases: int = 0
     images: int = 0  # training images seen
     history: list[dict[str, float]] = field(default_factory=list)  # a row a tick
     sums: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))  # since the last tick
 
     @classmethod
-    def fresh(cls, config: TrainingConfig, device: torch.device) -> "TrainingState":
-        """Return the seeded state before the first step."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            g = architecture_of(config).generator()
-            d = architecture_of(config).discriminator(config.group)
-        for network in (g, d):
-            network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def fresh(
+        cls,
+        config: TrainingConfig,
+        device: torch.device,
+        *,
+        labels: Tensor | None = None,
+        ranks: Ranks = Ranks(),  # noqa: B008 (it is frozen)
+    ) -> "TrainingState":
+        """Return the seeded state before the first step; equal on all processes."""
+        g, d = _networks(config, 0 if labels is None else labels.shape[1], device)
+        half, most = max(config.batch // 2, 1), config.batch_gpu and max(config.batch_gpu // 2, 1)
         return cls(
             config=config,
+            ranks=ranks,
             g=g,
             d=d,
             g_ema=copy.deepcopy(g).eval().requires_grad_(False),
             g_optimiser=lazy_adam(g, config.learning_rate, config.path_interval),
             d_optimiser=lazy_adam(d, config.learning_rate, config.r1_interval),
-            controller=Controller(
-                target=config.ada_target, images=config.ada_kimg * 1000, maximum=config.ada_max
-            ),
+            controller=_controller(config),
+            labels=None if labels is None else labels.to(device),
+            parts=cut(config.batch, config.group, ranks, config.batch_gpu, device),
+            path_parts=cut(half, 1, ranks, most, device),
             path_mean=torch.zeros([], device=device),
+            signs=torch.zeros([], device=device),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs; taken at a tick, when the sums are empty."""
+        networks = ("g", "d", "g_ema", "g_optimiser", "d_optimiser")
+        numbers = ("path_mean", "signs", "sign_phases", "images", "history")
         return {
-            "g": self.g.state_dict(),
-            "d": self.d.state_dict(),
-            "g_ema": self.g_ema.state_dict(),
-            "g_optimiser": self.g_optimiser.state_dict(),
-            "d_optimiser": self.d_optimiser.state_dict(),
+            **{name: getattr(self, name).state_dict() for name in networks},
+            **{name: getattr(self, name) for name in numbers},
             "controller": vars(self.controller),
-            "path_mean": self.path_mean,
-            "images": self.images,
-            "history": self.history,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         for name in ("g", "d", "g_ema", "g_optimiser", "d_optimiser"):
             getattr(self, name).load_state_dict(state[name])
+        for name in ("path_mean", "signs", "sign_phases", "images", "history"):
+            setattr(self, name, state[name])
         self.controller = Controller(**state["controller"])
-        self.path_mean = state["path_mean"]
-        self.images = state["images"]
-        self.history = state["history"]
 
-    def step(self, reals: Tensor) -> None:
-        """Train both networks on one batch, then move the running mean, p and the counter."""
+    def step(self, reals: Tensor, labels: Tensor | None = None) -> None:
+        """Train both networks on one batch, of which this process's images are given, in order.
+
+        The running mean of the weights, p and the counter follow.
+        """
         chance = Chance(self.config.seed, self.images, reals.device)
         index = self.images // self.config.batch
-        self._generator_step(chance)
-        if index % self.config.path_interval == 0:
-            self._path_length_step(chance)
-        self._discriminator_step(reals, chance)
+        self.g_main(chance)
+        if self.config.path_weight and index % self.config.path_interval == 0:
+            self.g_reg(chance)
+        self.d_main(reals, labels, chance)
         if index % self.config.r1_interval == 0:
-            self._r1_step(reals, chance)
-        self._average()
-        if (index + 1) % ADA_INTERVAL == 0:
-            self.controller.update(ADA_INTERVAL * self.config.batch)
+            self.d_reg(reals, labels, chance)
+        self.average()
+        if self.config.aug == "ada" and (index + 1) % ADA_INTERVAL == 0:
+            self._adapt()
         self.images += self.config.batch
 
-    def _generator_step(self, chance: "Chance") -> None:
-        fakes = self.g.synthesis(self._styles(self.config.batch, chance), rng=chance.rng)
+    def g_main(self, chance: Chance) -> None:
+        """Move the generator by its loss."""
+        size, drawn = self.config.batch, chance.phase("Gmain")
+        latents = self._latents(size, drawn)
+
+        def share(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
+            mine = latents.of(part)
+            w_NLD, style_D = self._styles(mine, size)
+            fakes = self.g.synthesis(w_NLD, rng=drawn.noise(size, part))
+            logits = self.d(self._augment(fakes, drawn, 0, part), mine.labels)
+            value = loss.generator_loss(logits) * (len(part.rows) / size)
+            return value, {"g_loss": value, "style": style_D}
+
         with loss.frozen(self.d):
-            value = loss.generator_loss(self.d(self._augment(fakes, chance)))
-        _descend(self.g_optimiser, value)
-        self.sums["g_loss"].append(value.detach())
+            self._note(descend(self.g_optimiser, self.ranks, self.parts, share))
 
-    def _path_length_step(self, chance: "Chance") -> None:
-        w_NLD = self._styles(max(self.config.batch // 2, 1), chance)
-        images = self.g.synthesis(w_NLD, rng=chance.rng)
-        lengths_N = loss.path_lengths(images, w_NLD, chance.normal(*images.shape))
-        penalty, self.path_mean = loss.path_length_penalty(lengths_N, self.path_mean)
-        _descend(self.g_optimiser, penalty * (self.config.path_weight * self.config.path_interval))
-        self.sums["path_length"].append(lengths_N.detach().mean())
+    def g_reg(self, chance: Chance) -> None:
+        """Move the generator by path length regularisation, on half a batch.
 
-    def _discriminator_step(self, reals: Tensor, chance: "Chance") -> None:
-        with torch.no_grad():
-            fakes = self.g.synthesis(self._styles(self.config.batch, chance), rng=chance.rng)
-        fake_logits = self.d(self._augment(fakes, chance))
-        real_logits = self.d(self._augment(reals, chance))
-        value = loss.discriminator_loss(fake_logits, real_logits)
-        _descend(self.d_optimiser, value)
-        sign = real_logits.detach().sign()
-        self.controller.observe(sign.sum().item(), len(sign))
-        self.sums["d_loss"].append(value.detach())
-        self.sums["real_sign"].append(sign.mean())
+        The mean length is that of the whole half; where it is cut, the lengths are measured once before.
+        """
+        size, drawn = max(self.config.batch // 2, 1), chance.phase("Greg")
+        latents = self._latents(size, drawn)
 
-    def _r1_step(self, reals: Tensor, chance: "Chance") -> None:
-        images = reals.detach().requires_grad_(True)
-        penalty = loss.r1_penalty(images, self.d(self._augment(images, chance))).mean()
-        _descend(self.d_optimiser, penalty * (self.config.gamma / 2 * self.config.r1_interval))
-        self.sums["r1"].append(penalty.detach())
+        def lengths(part: Part, *, differentiable: bool = True) -> tuple[Tensor, Tensor]:
+            w_NLD, style_D = self._styles(latents.of(part), size)
+            images = self.g.synthesis(w_NLD, rng=drawn.noise(size, part))
+            direction = drawn.direction(size, part)(images.shape)
+            return loss.path_lengths(images, w_NLD, direction, differentiable=differentiable), style_D
 
-    def _styles(self, count: int, chance: "Chance") -> Tensor:
-        """Map latents, and mix two of them from a random layer on in most batches (StyleGAN, Section 3.1)."""
-        z_NZ, other_NZ = chance.normal(2, count, LATENT)
-        cutoff = chance.cutoff(self.g.styles, self.config.mixing)
-        w_NLD: Tensor = self.g.mapping(z_NZ)
-        track_style_mean(self.g.mapping, w_NLD[:, 0].mean(dim=0))
-        if cutoff == self.g.styles:
-            return w_NLD
-        return torch.cat([w_NLD[:, :cutoff], self.g.mapping(other_NZ)[:, cutoff:]], dim=1)
+        known = lengths(self.path_parts[0]) if len(self.path_parts) == 1 else None
+        measured = [known] if known else [lengths(part, differentiable=False) for part in self.path_parts]
+        mean = torch.stack([lengths_N.detach().sum() for lengths_N, _ in measured]).sum() / size
+        self.ranks.add_up([mean])
 
-    def _augment(self, images: Tensor, chance: "Chance") -> Tensor:
-        draws = RandomDraws(count=len(images), rng=chance.rng)
-        return augment(images, SETS[self.config.augment], self.controller.p, draws)
+        def share(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
+            lengths_N, style_D = known or lengths(part)
+            penalty_N = loss.path_length_penalty(lengths_N, self.path_mean, mean)
+            value = penalty_N.sum() / size * self._path_scale
+            return value, {"style": style_D, "path_length": lengths_N.sum() / size}
+
+        self._note(descend(self.g_optimiser, self.ranks, self.path_parts, share))
+        self.path_mean = loss.moved_path_mean(self.path_mean, mean)
+
+    def d_main(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
+        """Move the discriminator by its loss on this process's real images and as many generated ones."""
+        size, drawn = self.config.batch, chance.phase("Dmain")
+        latents = self._latents(size, drawn)
+
+        def share(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
+            mine = latents.of(part)
+            with torch.no_grad():
+                w_NLD, style_D = self._styles(mine, size)
+                fakes = self.g.synthesis(w_NLD, rng=drawn.noise(size, part))
+            fake_logits = self.d(self._augment(fakes, drawn, 0, part), mine.labels)
+            real_logits = self._judge(part.of_own(reals), labels, drawn, part)
+            value = loss.discriminator_loss(fake_logits, real_logits) * (len(part.rows) / size)
+            return value, {"d_loss": value, "real_sign": real_logits.sign().sum() / size, "style": style_D}
+
+        self._note(descend(self.d_optimiser, self.ranks, self.parts, share))
+
+    def d_reg(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
+        """Move the discriminator by R1 on this process's real images."""
+        size, drawn = self.config.batch, chance.phase("Dreg")
+        weight = self.config.gamma / 2 * self.config.r1_interval
+
+        def share(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
+            images = part.of_own(reals).detach().requires_grad_(True)
+            logits = self._judge(images, labels, drawn, part)
+            penalty = loss.r1_penalty(images, logits).sum() / size
+            return penalty * weight, {"r1": penalty, "real_sign": logits.sign().sum() / size}
+
+        self._note(descend(self.d_optimiser, self.ranks, self.parts, share))
 
     @torch.no_grad()
-    def _average(self) -> None:
+    def average(self) -> None:
         """Move the running mean of the generator's weights; buffers are copied."""
         half_life = self.config.ema_kimg * 1000
         if self.config.ema_ramp:
             half_life = min(half_life, self.images * self.config.ema_ramp)
         weight = 1 - 0.5 ** (self.config.batch / max(half_life, 1e-8))
         torch._foreach_lerp_(list(self.g_ema.parameters()), list(self.g.parameters()), weight)
-        for mean, now in zip(self.g_ema.buffers(), self.g.buffers(), strict=True):
-            mean.copy_(now)
+        torch._foreach_copy_(list(self.g_ema.buffers()), list(self.g.buffers()))
+
+    @property
+    def p(self) -> float:
+        """Probability of each augmentation."""
+        return self.controller.p
+
+    @property
+    def _path_scale(self) -> float:
+        return (self.config.path_weight or 0.0) * self.config.path_interval
+
+    def _latents(self, count: int, drawn: PhaseChance) -> Latents:
+        return drawn.latents(count, self.g.styles, self.config.mixing or 0.0, self.labels)
+
+    def _styles(self, latents: Latents, size: int) -> tuple[Tensor, Tensor]:
+        """Map latents, mixed as drawn (StyleGAN, Section 3.1); also their share of the batch's mean style."""
+        w_NLD = self.g.mapping(latents.z, latents.labels)
+        mean_D = w_NLD[:, 0].detach().sum(dim=0) / size  # of the first latents alone
+        cutoff = latents.cutoff
+        if cutoff < self.g.styles:
+            other_NLD = self.g.mapping(latents.other, latents.labels)
+            w_NLD = torch.cat([w_NLD[:, :cutoff], other_NLD[:, cutoff:]], dim=1)
+        return w_NLD, mean_D
+
+    def _judge(self, images: Tensor, labels: Tensor | None, drawn: PhaseChance, part: Part) -> Tensor:
+        labels_NK = None if labels is None else part.of_own(labels)
+        logits_N1: Tensor = self.d(self._augment(images, drawn, 1, part), labels_NK)
+        return logits_N1
+
+    def _augment(self, images: Tensor, drawn: PhaseChance, stream: int, part: Part) -> Tensor:
+        draws = RandomDraws(
+            count=part.count, rng=drawn.augment_rng(stream), rows=None if part.whole else part.rows_host
+        )
+        return augment(images, SETS[self.config.augment], self.p, draws)
+
+    def _note(self, facts: dict[str, Tensor]) -> None:
+        """Keep what a phase reports for the next row of statistics, and let followers follow."""
+        if "style" in facts:
+            track_style_mean(self.g.mapping, facts.pop("style"))
+        if "real_sign" in facts:
+            self.signs = self.signs + facts["real_sign"]
+            self.sign_phases += 1
+        for name, value in facts.items():
+            self.sums[name].append(value)
+
+    def _adapt(self) -> None:
+        """Move p; the one time in several steps that a number is waited for."""
+        size = self.config.batch
+        self.controller.observe(self.signs.item() * size, self.sign_phases * size)
+        self.controller.update(ADA_INTERVAL * size)
+        self.signs, self.sign_phases = torch.zeros_like(self.signs), 0
 
     def tick(self) -> dict[str, float]:
         """Add the means since the last tick to the history and return them."""
         means = {name: torch.stack(values).mean().item() for name, values in sorted(self.sums.items())}
-        row = {"kimg": self.images / 1000, "augment_p": self.controller.p, **means}
+        row = {"kimg": self.images / 1000, "augment_p": self.p, **means}
         self.sums.clear()
         self.history.append(row)
         return row
@@ -179,24 +298,18 @@ class TrainingState:
         return bool(torch.stack(torch._foreach_norm(parameters)).isfinite().all())
 
 
-class Chance:
-    """The randomness of one step: it depends on the run's seed and the images seen alone."""
-
-    def __init__(self, seed: int, images: int, device: torch.device) -> None:
-        self.host = np.random.default_rng([seed, images])
-        self.rng = torch.Generator(device).manual_seed(int(self.host.integers(2**63)))
-
-    def normal(self, *shape: int) -> Tensor:
-        """Draw from N(0, 1)."""
-        return torch.randn(shape, generator=self.rng, device=self.rng.device)
-
-    def cutoff(self, styles: int, probability: float) -> int:
-        """Draw the layer from which on another latent takes over; the number of layers means none."""
-        cutoff = int(self.host.integers(1, styles))
-        return cutoff if self.host.random() < probability else styles
+def _networks(config: TrainingConfig, labels: int, device: torch.device) -> tuple[Generator, Discriminator]:
+    architecture, low = architecture_of(config, labels), _TYPES[config.dtype]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        g = architecture.generator(low=low)
+        d = architecture.discriminator(config.group, low=low)
+    freeze(d, config.freeze_d)
+    for network in (g, d):
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return g, d
 
 
-def _descend(optimiser: torch.optim.Optimizer, value: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+def _controller(config: TrainingConfig) -> Controller:
+    p = config.p if config.aug == "fixed" else 0.0
+    return Controller(target=config.ada_target, images=config.ada_kimg * 1000, maximum=config.ada_max, p=p)

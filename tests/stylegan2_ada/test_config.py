@@ -46,13 +46,86 @@ def test_a_transfer_needs_no_ramp_and_adapts_faster() -> None:
     config = derived(TrainingConfig(), transfer=True)
     assert (config.ema_ramp, config.ada_kimg) == (0, 100)
 
+    assert derived(TrainingConfig(ema_ramp=0.1), transfer=True).ema_ramp == 0.1
+
+
+@pytest.mark.parametrize(
+    ("cfg", "batch", "group", "base", "rate", "gamma", "ema", "ramp", "layers"),
+    [
+        ("stylegan2", 32, 4, 32768, 0.002, 10, 10, 0, 8),
+        ("paper256", 64, 8, 16384, 0.0025, 1, 20, 0, 8),
+        ("paper512", 64, 8, 32768, 0.0025, 0.5, 20, 0, 8),
+        ("paper1024", 32, 4, 32768, 0.002, 2, 10, 0, 8),
+        ("cifar", 64, 32, 32768, 0.0025, 0.01, 500, 0.05, 2),
+    ],
+)
+def test_named_configurations_are_the_authors(
+    cfg: str,
+    batch: int,
+    group: int,
+    base: int,
+    rate: float,
+    gamma: float,
+    ema: float,
+    ramp: float,
+    layers: int,
+) -> None:
+    config = derived(TrainingConfig(cfg=cfg, resolution=32))
+    assert (config.batch, config.group, config.channel_base, config.mapping_layers) == (
+        batch, group, base, layers,
+    )  # fmt: skip
+    assert (config.learning_rate, config.gamma, config.ema_kimg, config.ema_ramp) == (rate, gamma, ema, ramp)
+    assert config.kimg == (100000 if cfg == "cifar" else 25000)
+
+
+def test_cifar_regularises_no_paths_and_mixes_no_styles() -> None:
+    config = derived(TrainingConfig(cfg="cifar", resolution=32))
+    assert (config.path_weight, config.mixing, config.d_blocks) == (0, 0, "orig")
+    config = derived(TrainingConfig())
+    assert (config.path_weight, config.mixing, config.d_blocks) == (2, 0.9, "resnet")
+
+
+def test_a_given_value_wins_over_the_named_configuration() -> None:
+    given = {
+        "batch": 24,
+        "gamma": 3.0,
+        "ema_kimg": 7.0,
+        "mapping_layers": 4,
+        "mixing": 0.0,
+        "d_blocks": "skip",
+    }
+    config = derived(TrainingConfig(cfg="paper256", **given))  # type: ignore[arg-type]
+    assert {name: getattr(config, name) for name in given} == given
+    assert derived(TrainingConfig(cfg="paper256", batch=6)).group == 6  # 8 does not divide it
+
+
+@pytest.mark.parametrize(("ranks", "batch", "gamma", "ema"), [(2, 32, 0.4096, 10), (8, 64, 0.2048, 20)])
+def test_more_processes_share_a_larger_batch(ranks: int, batch: int, gamma: float, ema: float) -> None:
+    config = derived(TrainingConfig(resolution=256), ranks=ranks)
+    assert (config.batch, config.ema_kimg) == (batch, ema)
+    assert config.gamma == pytest.approx(gamma)
+
+
+def test_the_type_follows_the_device_unless_given() -> None:
+    assert derived(TrainingConfig()).dtype == "fp32"
+    assert derived(TrainingConfig(), cuda=True).dtype == "fp16"
+    assert derived(TrainingConfig(dtype="bf16"), cuda=True).dtype == "bf16"
+
+
+def test_a_group_larger_than_what_fits_a_device_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"batch_gpu=2: .*valid: at least the 4 images"):
+        derived(TrainingConfig(batch=8, batch_gpu=2))
+    assert derived(TrainingConfig(batch=8, batch_gpu=2, group=2)).group == 2
+
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"resolution": 33}, {"resolution": 4}, {"resolution": 2048}, {"channels": 2}, {"kimg": 0},
+        {"resolution": 33}, {"resolution": 4}, {"resolution": 2048}, {"channels": 2}, {"kimg": -1},
         {"batch": -1}, {"gamma": -1}, {"channel_base": 100}, {"augment": "all"}, {"batch": 6, "group": 4},
-        {"ada_max": 0},
+        {"ada_max": 0}, {"cfg": "paper"}, {"dtype": "fp8"}, {"aug": "some"}, {"p": 0.5}, {"mixing": 2},
+        {"g_blocks": "dense"}, {"d_blocks": "dense"}, {"keep": 0}, {"freeze_d": -1}, {"seed": -1},
+        {"snapshot_kimg": 0}, {"path_interval": 0}, {"gamma": float("nan")}, {"kimg": float("inf")},
     ],
 )  # fmt: skip
 def test_impossible_settings_are_refused_by_name(change: dict[str, object]) -> None:

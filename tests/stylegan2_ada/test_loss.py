@@ -25,10 +25,25 @@ def test_path_length_of_a_linear_generator_equals_its_closed_form() -> None:
     assert torch.allclose(loss.path_lengths(images, w, direction), expected, rtol=1e-5)
 
 
-def test_path_penalty_is_of_the_moved_mean() -> None:
-    penalty, mean = loss.path_length_penalty(torch.tensor([1.0, 3.0]), torch.tensor(0.0), decay=0.5)
-    assert mean.item() == 1.0
-    assert penalty.item() == 2.0
+def test_path_penalty_and_its_gradient_are_those_of_the_moved_mean() -> None:
+    lengths = torch.tensor([1.0, 3.0, 7.0], requires_grad=True)
+    mean = torch.tensor(0.5)
+    moved = mean.lerp(lengths.mean(), loss.PATH_DECAY)
+    expected = (lengths - moved).square().mean()
+    penalty = loss.path_length_penalty(lengths, mean, lengths.detach().mean()).mean()
+    assert torch.allclose(penalty, expected)
+    assert torch.allclose(loss.moved_path_mean(mean, lengths.mean()), moved)
+    assert torch.allclose(*(torch.autograd.grad(value, lengths)[0] for value in (penalty, expected)))
+
+
+def test_path_lengths_without_a_second_derivative_are_the_same() -> None:
+    w = torch.randn(3, 2, 5, requires_grad=True)
+    images = w.square().sum(dim=1)[:, None, None]
+    direction = torch.randn(images.shape)
+    assert torch.equal(
+        loss.path_lengths(images, w, direction),
+        loss.path_lengths(images * 1, w, direction, differentiable=False),
+    )
 
 
 def test_losses_of_an_undecided_discriminator() -> None:
@@ -50,3 +65,11 @@ def test_a_frozen_network_gets_no_gradients_but_passes_them() -> None:
         network(x).sum().backward()
     assert network.weight.grad is None and x.grad is not None
     assert network.weight.requires_grad
+
+
+def test_what_was_frozen_before_stays_frozen() -> None:
+    network = nn.Linear(2, 1)
+    network.bias.requires_grad_(False)
+    with loss.frozen(network):
+        assert not network.weight.requires_grad
+    assert network.weight.requires_grad and not network.bias.requires_grad

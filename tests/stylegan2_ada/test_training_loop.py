@@ -129,9 +129,9 @@ def test_a_transfer_starts_from_the_other_networks(tmp_path: Path, monkeypatch: 
     starts: list[dict[str, Tensor]] = []
     step = TrainingState.step
 
-    def watched(state: TrainingState, reals: Tensor) -> None:
+    def watched(state: TrainingState, reals: Tensor, labels: Tensor | None) -> None:
         starts.append({name: value.clone() for name, value in state.g.state_dict().items()})
-        step(state, reals)
+        step(state, reals, labels)
 
     monkeypatch.setattr(TrainingState, "step", watched)
     train(config, tmp_path / "a.zip", members, tmp_path / "second", resume=tmp_path / "first")
@@ -148,4 +148,4 @@ def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     members = write_archive(tmp_path / "a.zip")
     with caplog.at_level(logging.INFO, "stylegan2_ada"):
         train(replace(TINY, kimg=0.012), tmp_path / "a.zip", members, tmp_path / "run")
-    assert "sec/kimg" in caplog.text
+    assert "s/kimg | ETA" in caplog.text
