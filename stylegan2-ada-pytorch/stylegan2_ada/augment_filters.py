@@ -6,6 +6,7 @@ and the adjoint is a band again, hence one autograd Function serves every order 
 Shapes: N images, C channels, H x W pixels, K taps; G is one kernel for all images or one for each.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,6 @@ _SYM6 = (
 )  # fmt: skip
 _SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
 REACH = len(_SYM6) // 4  # pixels that sym6 at twice the resolution reaches over the border, each side
-_BLOCK = 16  # positions of the coarser side: more waste products with zeros, fewer waste registers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,10 @@ class Band:
     def length(self) -> int:
         """Positions of the result."""
         return self.coarse if self.adjoint else self.fine
+
+    def step(self, outputs: int) -> int:
+        """Return how many inputs further the next so many outputs look."""
+        return outputs * self.factor if self.adjoint else outputs // self.factor
 
 
 def at(array: Array, images: Tensor) -> Tensor:
@@ -138,28 +142,63 @@ class _Filtered(torch.autograd.Function):
 def _in_blocks(images: Tensor, taps_GK: Tensor, band: Band, axis: int) -> Tensor:
     """Multiply every block of the axis, with what its results see around it, by the matrix of the band."""
     index_OI, first = _index(taps_GK.shape[1], band.factor, band.shift, band.adjoint, images.device)
+    (outputs, inputs), step = index_OI.shape, band.step(len(index_OI))
     matrix_GOI = functional.pad(taps_GK, (0, 1))[:, index_OI]
-    (outputs, inputs), step = index_OI.shape, _BLOCK * (band.factor if band.adjoint else 1)
-    blocks = -(-band.length // outputs)
-    after = first + (blocks - 1) * step + inputs - images.shape[axis]
-    padded = functional.pad(images, (-first, after) if axis == 3 else (0, 0, -first, after))
-    windows = padded.unfold(axis, inputs, step)
-    if axis == 3:
-        rows = windows.reshape(len(matrix_GOI), -1, inputs) @ matrix_GOI.mT
-        return rows.reshape(*images.shape[:3], -1)[..., : band.length]
-    columns = matrix_GOI[:, None, None] @ windows.mT
-    return columns.flatten(2, 3)[:, :, : band.length]
+    blocks = -(-(-(-band.length * step // outputs) + inputs - step) // step)
+    flat = _laid_out(images, axis, -first, blocks * step, inputs - step)
+    product = _across_rows if axis == 2 else _along_rows
+    return product(flat, matrix_GOI, images.shape, blocks, step).narrow(axis, 0, band.length)
+
+
+def _laid_out(images: Tensor, axis: int, before: int, length: int, rest: int) -> Tensor:
+    """Return the images' memory after padding or cropping an axis to a length, and `rest` zeros beyond.
+
+    Padding by hand, so that the last block may reach over its image's end without a copy of any block.
+    """
+    shape = list(images.shape)
+    size, shape[axis] = shape[axis], length
+    stride = shape[3] if axis == 2 else 1
+    count = math.prod(shape)
+    flat = images.new_empty(count + rest * stride)
+    flat[count:] = 0
+    padded, start = flat[:count].view(shape), max(before, 0)
+    kept = min(size + min(before, 0), length - start)
+    padded.narrow(axis, start, kept).copy_(images.narrow(axis, max(-before, 0), kept))
+    padded.narrow(axis, 0, start).zero_()
+    padded.narrow(axis, start + kept, length - start - kept).zero_()
+    return flat
+
+
+def _across_rows(flat: Tensor, matrix_GOI: Tensor, shape: torch.Size, blocks: int, step: int) -> Tensor:
+    n, c, _, w = shape
+    outputs, inputs = matrix_GOI.shape[1:]
+    windows = flat.as_strided((n * c * blocks, inputs, w), (step * w, w, 1))
+    each = matrix_GOI[:, None].expand(n, c * blocks, outputs, inputs).reshape(-1, outputs, inputs)
+    return torch.bmm(each, windows).view(n, c, blocks * outputs, w)
+
+
+def _along_rows(flat: Tensor, matrix_GOI: Tensor, shape: torch.Size, blocks: int, step: int) -> Tensor:
+    n, c, h, _ = shape
+    g, outputs, inputs = matrix_GOI.shape
+    count = n * c * h * blocks // g
+    # Rows of a matrix may not overlap, so the inputs that a block shares with the next are a second product.
+    own = flat.as_strided((g, count, step), (count * step, step, 1))
+    shared = flat.as_strided((g, count, inputs - step), (count * step, step, 1), step)
+    matrix_GIO = matrix_GOI.mT
+    rows = torch.bmm(own, matrix_GIO[:, :step]).baddbmm_(shared, matrix_GIO[:, step:])
+    return rows.view(n, c, h, blocks * outputs)
 
 
 @lru_cache
 def _index(taps: int, factor: int, shift: int, adjoint: bool, device: torch.device) -> tuple[Tensor, int]:
     """Return which tap joins each input of a block to each output, `taps` for none; and the first input."""
+    outputs = -(-taps // 16) * 16  # no fewer than taps: a block shares inputs with the next one alone
     if adjoint:
-        first, last = -shift, taps - 1 - shift + factor * (_BLOCK - 1)
-        coarse, fine = np.ogrid[:_BLOCK, first : last + 1]
+        first, last = -shift, taps - 1 - shift + factor * (outputs - 1)
+        coarse, fine = np.ogrid[:outputs, first : last + 1]
     else:
-        first, last = -((taps - 1 - shift) // factor), (factor * _BLOCK - 1 + shift) // factor
-        fine, coarse = np.ogrid[: factor * _BLOCK, first : last + 1]
+        first, last = -((taps - 1 - shift) // factor), (outputs - 1 + shift) // factor
+        fine, coarse = np.ogrid[:outputs, first : last + 1]
     tap = fine + shift - factor * coarse
     inside = (tap >= 0) & (tap < taps)
     return torch.from_numpy(np.where(inside, tap, taps)).to(device), first
