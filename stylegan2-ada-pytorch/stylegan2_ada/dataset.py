@@ -78,12 +78,6 @@ def load(
     return Dataset(images=images, labels=labels, digest=_digest(names, images, labels), mirror=mirror)
 
 
-def image_members(path: Path) -> list[str]:
-    """Return the names of all images in a zip or folder, sorted."""
-    with opened(path) as files:
-        return files.images()
-
-
 def _chosen(files: Files, members: Sequence[str] | None) -> Sequence[str]:
     if members is None:
         return files.images()

@@ -6,8 +6,9 @@ Shapes: C channels, H = W = resolution.
 import os
 import struct
 import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA")
 _MODES = (*_GREY, "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel
 _BROKEN = (*UNREADABLE, SyntaxError, TypeError, LookupError, OverflowError, struct.error)
-_AHEAD = 256  # images decoded before they are asked for
+_AHEAD = 32  # images decoded before they are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +76,14 @@ def pictures(files: Files, names: Sequence[str], *, resolution: int, channels: i
     transparent becomes black.
     """
     decode = partial(_decode, files, resolution, "L" if channels == 1 else "RGB")
+    pending: deque[Future[Pixels]] = deque()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for first in range(0, len(names), _AHEAD):
-            yield from pool.map(decode, names[first : first + _AHEAD])
+        for name in names:
+            pending.append(pool.submit(decode, name))
+            if len(pending) > _AHEAD:
+                yield pending.popleft().result()
+        for future in pending:
+            yield future.result()
 
 
 def _decode(files: Files, resolution: int, mode: str, name: str) -> Pixels:

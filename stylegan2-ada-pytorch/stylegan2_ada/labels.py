@@ -44,9 +44,7 @@ def label_tensor(files: Files, labels: Mapping[str, Label], names: Sequence[str]
     """
     if not labels:
         raise files.fault(f"no labels in {LABELS}", f"a {LABELS} of labels, or training without")
-    for name in names:
-        if name not in labels:
-            raise files.fault(f"{name} has no label in {LABELS}", "a label for every image")
+    check_labelled(files, labels, names)
     chosen = [labels[name] for name in names]
     classes = [label for label in labels.values() if isinstance(label, int)]
     if not classes:
@@ -56,6 +54,13 @@ def label_tensor(files: Files, labels: Mapping[str, Label], names: Sequence[str]
     table_NK = torch.zeros(len(names), max(classes) + 1)
     table_NK[torch.arange(len(names)), torch.tensor(chosen)] = 1
     return table_NK
+
+
+def check_labelled(files: Files, labels: Mapping[str, Label], names: Sequence[str]) -> None:
+    """Raise UsageError where one of the images has no label."""
+    for name in names:
+        if name not in labels:
+            raise files.fault(f"{name} has no label in {LABELS}", "a label for every image")
 
 
 def _rows(files: Files) -> Sequence[object]:
