@@ -7,7 +7,7 @@ does not. The names of tensors are the same everywhere.
 import argparse
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from stylegan2_ada import weights
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import LATENT, Architecture, Discriminator, Generator
 from stylegan2_ada.official_pickle import Snapshot, read_pickle
+from stylegan2_ada.pickle_machine import shown
 
 LICENCE = "weights keep the licence of their source"
 # Settings that are fields of Architecture, or the group of minibatch deviation; with the value where unset.
@@ -41,21 +42,21 @@ _DISCRIMINATORS: Mapping[str, tuple[str, Any]] = MappingProxyType({
 })  # fmt: skip
 # Where stylegan3 leaves its generators unset; it also builds their discriminators so, which cannot be told.
 _UNNESTED: Mapping[str, Any] = MappingProxyType({"low_blocks": 4, "clamp": 256})
-# Settings that ours know at this value alone.
-_FIXED: Mapping[str, Any] = MappingProxyType({
-    "z_dim": LATENT,
-    "w_dim": LATENT,
-    "cmap_dim": None,
-    "mapping_kwargs.embed_features": None,
-    "mapping_kwargs.layer_features": None,
-    "mapping_kwargs.activation": "lrelu",
-    "mapping_kwargs.lr_multiplier": 0.01,
-    "activation": "lrelu",
-    "kernel_size": 3,
-    "use_noise": True,
-    "resample_filter": [1, 3, 3, 1],
-    "epilogue_kwargs.mbstd_num_channels": 1,
-    "epilogue_kwargs.activation": "lrelu",
+# Settings that ours know at these values alone; the first is the one where unset.
+_FIXED: Mapping[str, tuple[Any, ...]] = MappingProxyType({
+    "z_dim": (LATENT,),
+    "w_dim": (LATENT,),
+    "cmap_dim": (None, 512),
+    "mapping_kwargs.embed_features": (None, 512),
+    "mapping_kwargs.layer_features": (None, 512),
+    "mapping_kwargs.activation": ("lrelu",),
+    "mapping_kwargs.lr_multiplier": (0.01,),
+    "activation": ("lrelu",),
+    "kernel_size": (3,),
+    "use_noise": (True,),
+    "resample_filter": ([1, 3, 3, 1],),
+    "epilogue_kwargs.mbstd_num_channels": (1,),
+    "epilogue_kwargs.activation": ("lrelu",),
 })  # fmt: skip
 # Settings of speed or of training, which change no tensor and no image.
 _FREE = frozenset({
@@ -111,18 +112,30 @@ def discriminator_from(init_kwargs: Mapping[str, Any], state_dict: Mapping[str, 
 
 def _fields(init_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields of Architecture, and the group of a discriminator."""
-    known = _GENERATORS if "z_dim" in init_kwargs else _DISCRIMINATORS
+    is_generator = "z_dim" in init_kwargs
+    known = _GENERATORS if is_generator else _DISCRIMINATORS
     fields = dict(known.values())
-    if known is _GENERATORS and "synthesis_kwargs" not in init_kwargs:
+    if is_generator and "synthesis_kwargs" not in init_kwargs:
         fields |= _UNNESTED
+    without_mapping = not is_generator and not init_kwargs.get("c_dim")
     for name, value in _settings(init_kwargs):
         if name in known:
             fields[known[name][0]] = value
-        elif name not in _FREE and (name not in _FIXED or value != _FIXED[name]):
-            valid = f"{_FIXED[name]}" if name in _FIXED else f"no setting but {', '.join(known)}"
-            raise UsageError(f"{name}={value!r}: not possible for published networks here; valid: {valid}")
+        elif not (without_mapping and name.startswith(("mapping_kwargs.", "cmap_dim"))):
+            _check_setting(name, value, known)
+    if without_mapping:  # whatever is said of it
+        fields["d_mapping_layers"] = known[_LAYERS][1]
     _check_fields(fields)
     return fields
+
+
+def _check_setting(name: str, value: Any, known: Collection[str]) -> None:
+    """Refuse a setting that is no field of ours, at a value that ours cannot take."""
+    if name in _FREE or value in _FIXED.get(name, ()):
+        return
+    values = _FIXED.get(name, (f"no setting but {', '.join(known)}",))
+    valid = " or ".join(map(str, values))
+    raise UsageError(f"{shown(name)[1:-1]}={shown(value)}: not possible here; valid: {valid}")
 
 
 def _settings(init_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -131,7 +144,7 @@ def _settings(init_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if name not in _SECTIONS:
             yield name, value
         elif not isinstance(value, Mapping):
-            raise UsageError(f"{name}={value!r}: no settings; valid: names and values")
+            raise UsageError(f"{name}={shown(value)}: no settings; valid: names and values")
         else:
             yield from ((_SECTIONS[name] + key, inner) for key, inner in _settings(value))
 
@@ -140,19 +153,19 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
     for name, (least, most) in _LEAST_MOST.items():
         value = fields.get(name, least)
         if type(value) is not int or not least <= value <= most:
-            raise UsageError(f"{name}={value!r}: not possible; valid: a whole number, {least} to {most}")
+            raise UsageError(f"{name}={shown(value)}: not possible; valid: a whole number, {least} to {most}")
     size, clamp = fields["resolution"], fields["clamp"]
     if size.bit_count() != 1 or fields["channel_base"] < size:
         raise UsageError(f"resolution={size}: not possible; valid: a power of two, at most channel_base")
     if clamp is not None and (isinstance(clamp, bool) or not isinstance(clamp, int | float) or not clamp > 0):
-        raise UsageError(f"conv_clamp={clamp!r}: not possible; valid: None or a number above 0")
+        raise UsageError(f"conv_clamp={shown(clamp)}: not possible; valid: None or a number above 0")
     for name in ("g_blocks", "d_blocks"):
         if fields.get(name, "skip") not in ("skip", "resnet", "orig"):
-            raise UsageError(f"architecture={fields[name]!r}: not possible; valid: skip, resnet, orig")
+            raise UsageError(f"architecture={shown(fields[name])}: not possible; valid: skip, resnet, orig")
 
 
 def _check_tensors(kind: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes; a difference is named, with the number of others."""
+    """Raise UsageError with every tensor that is missing, unknown, or of another shape or type."""
     wanted = network.state_dict()
     wrong = [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
     wrong += [f"{name!a} is unknown" for name in tensors.keys() - wanted.keys()]

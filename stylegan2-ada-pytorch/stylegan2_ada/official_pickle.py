@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from stylegan2_ada.errors import UsageError
-from stylegan2_ada.pickle_machine import Call, Machine, Name, Refused
+from stylegan2_ada.pickle_machine import Call, Machine, Name, RefusedError, shown
 
 _MODULE = "torch_utils.persistence._reconstruct_persistent_obj"
 _DICTIONARIES = ("dnnlib.util.EasyDict", "collections.OrderedDict")
@@ -80,7 +80,7 @@ def read_pickle(path: Path) -> Snapshot:
             g_ema=_network(top, "G_ema", "Generator", len(content)),
             augment_p=None if pipe is None else _probability(pipe),
         )
-    except Refused as error:
+    except RefusedError as error:
         valid = _VALID
         if _TENSORFLOW in str(error):
             valid = "the .pkl that legacy.py of stylegan2-ada-pytorch makes of one from TensorFlow"
@@ -101,16 +101,16 @@ def _content(path: Path) -> bytes:
 
 def _network(top: Mapping[str, Any], name: str, kind: str, most_bytes: int) -> Network:
     if name not in top:
-        raise Refused(f"has no {name}")
+        raise RefusedError(f"has no {name}")
     state = _state(top[name], kind)
     if state.get("_init_args"):
-        raise Refused(f"built {name} with arguments that have no name")
+        raise RefusedError(f"built {name} with arguments that have no name")
     tensors: dict[str, Tensor] = {}
     for key, call in _tensor_calls(top[name]):
         tensors[key], read_bytes = _tensor(key, call)
         # Many tensors may share one storage, so that a small file could ask for much memory.
         if (most_bytes := most_bytes - read_bytes) < 0:
-            raise Refused(f"has more elements in the tensors of {name} than its bytes can hold")
+            raise RefusedError(f"has more elements in the tensors of {name} than its bytes can hold")
     return Network(init_kwargs=_plain(state["_init_kwargs"], 0), tensors=tensors)
 
 
@@ -119,10 +119,10 @@ def _state(module: Any, kind: str | None = None) -> Mapping[str, Any]:
     arguments = _arguments(module, (_MODULE,), 1)
     envelope = _dictionary(arguments[0])
     if envelope.get("type") != "class" or envelope.get("version") != _PERSISTENCE:
-        raise Refused(f"has modules of version {ascii(envelope.get('version'))[:20]}, not {_PERSISTENCE}")
+        raise RefusedError(f"has modules of version {shown(envelope.get('version'))}, not {_PERSISTENCE}")
     name = envelope.get("class_name")
-    if name not in _CLASSES or kind not in (None, name):
-        raise Refused(f"holds a {ascii(name)[:40]} where {kind or 'a layer'} belongs")
+    if not isinstance(name, str) or name not in _CLASSES or kind not in (None, name):
+        raise RefusedError(f"holds {shown(name)} where {kind or 'a layer'} belongs")
     state = _dictionary(envelope.get("state"))
     for part in ("_parameters", "_buffers", "_modules", "_init_kwargs"):
         _dictionary(state.get(part))
@@ -136,7 +136,7 @@ def _tensor_calls(network: Any) -> Iterator[tuple[str, Any]]:
         prefix, module = waiting.pop()
         state, seen = _state(module), seen + 1
         if seen > _MOST_MODULES:
-            raise Refused(f"has more than {_MOST_MODULES} modules")
+            raise RefusedError(f"has more than {_MOST_MODULES} modules")
         for part in ("_parameters", "_buffers"):
             for key, call in _dictionary(state[part]).items():
                 if call is not None:
@@ -153,20 +153,20 @@ def _tensor(key: str, call: Any) -> tuple[Tensor, int]:
         storage, offset, size, stride = _arguments(call, (_TENSOR,), 6)[:4]
         stream = _bytes(_arguments(storage, (_STORAGE,), 1)[0])
         return _strided(_elements(io.BytesIO(stream)), offset, size, stride), len(stream)
-    except Refused as error:
-        raise Refused(f"has {ascii(key)[:80]}, which {error}") from error
+    except RefusedError as error:
+        raise RefusedError(f"has {shown(key)}, which {error}") from error
 
 
 def _strided(storage: Tensor, offset: Any, size: Any, stride: Any) -> Tensor:
     """Return a copy of elements of a storage, where it has as many and all lie within it."""
     shape = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= 8
     if not shape or not all(type(n) is int and 0 <= n < 2**40 for n in (offset, *size, *stride)):
-        raise Refused("has no shape of a tensor")
+        raise RefusedError("has no shape of a tensor")
     if math.prod(size) == 0:
         return storage.new_empty(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) > len(storage) or last >= len(storage):
-        raise Refused(f"declares {math.prod(size)} elements up to the {last + 1}. of {len(storage)}")
+        raise RefusedError(f"declares {math.prod(size)} elements up to the {last + 1}. of {len(storage)}")
     return storage.as_strided(size, stride, offset).clone()
 
 
@@ -174,13 +174,13 @@ def _elements(stream: io.BytesIO) -> Tensor:
     """Return the elements of a nested stream, one-dimensional."""
     magic, version, system = (Machine(()).read(stream, _MOST_PARTS) for _ in range(3))
     if magic != _MAGIC or version != _STREAM or _dictionary(system).get("little_endian") is not True:
-        raise Refused("is no little-endian stream of version 1001")
+        raise RefusedError("is no little-endian stream of version 1001")
     dtype, key, count = _declared(Machine(_ELEMENTS, references=True).read(stream, _MOST_PARTS))
     if Machine(()).read(stream, _MOST_PARTS) != [key] or stream.read(8) != count.to_bytes(8, "little"):
-        raise Refused("has a storage of another name or size than it says")
+        raise RefusedError("has a storage of another name or size than it says")
     raw = bytearray(stream.read())
     if len(raw) != count * dtype.itemsize:
-        raise Refused(f"declares {count} elements of {dtype.itemsize} bytes and has {len(raw)} bytes")
+        raise RefusedError(f"declares {count} elements of {dtype.itemsize} bytes and has {len(raw)} bytes")
     return torch.frombuffer(raw, dtype=dtype) if count else torch.empty(0, dtype=dtype)
 
 
@@ -190,23 +190,23 @@ def _declared(reference: Any) -> tuple[torch.dtype, str, int]:
         case Call("", (("storage", Name(kind), str() as key, str(), int() as count, None),)):
             if 0 <= count < 2**40:
                 return _ELEMENTS[kind], key, count
-    raise Refused("has no storage of a tensor")
+    raise RefusedError("has no storage of a tensor")
 
 
 def _arguments(value: Any, names: tuple[str, ...], least: int) -> tuple[Any, ...]:
     """Return the arguments of a call of one of these names."""
     if not isinstance(value, Call) or value.name not in names or len(value.arguments) < least:
         found = value.name if isinstance(value, Call) else type(value).__name__
-        raise Refused(f"holds a {found} where {names[0]} belongs")
+        raise RefusedError(f"holds a {found} where {names[0]} belongs")
     return value.arguments
 
 
 def _dictionary(value: Any) -> Mapping[str, Any]:
     items = value.items if isinstance(value, Call) and value.name in _DICTIONARIES else value
     if not isinstance(items, dict) or not all(isinstance(key, str) for key in items):
-        raise Refused(f"holds a {type(value).__name__} where a dictionary of names belongs")
+        raise RefusedError(f"holds a {type(value).__name__} where a dictionary of names belongs")
     if len(items) > _MOST_ITEMS:
-        raise Refused(f"holds a dictionary of more than {_MOST_ITEMS} items")
+        raise RefusedError(f"holds a dictionary of more than {_MOST_ITEMS} items")
     return items
 
 
@@ -217,7 +217,7 @@ def _bytes(value: Any) -> bytes:
             return value
         case Call("_codecs.encode", (str() as text, "latin1")) if max(text, default="") < "\u0100":
             return text.encode("latin1")
-    raise Refused(f"holds a {type(value).__name__} where bytes belong")
+    raise RefusedError(f"holds a {type(value).__name__} where bytes belong")
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -228,7 +228,7 @@ def _plain(value: Any, depth: int) -> Any:
         return _scalar(value)
     items = value if isinstance(value, list | tuple) else _dictionary(value)
     if depth > _MOST_DEPTH or len(items) > _MOST_SETTINGS:
-        raise Refused("has settings that are too deep or too many")
+        raise RefusedError("has settings that are too deep or too many")
     if isinstance(items, list | tuple):
         return [_plain(item, depth + 1) for item in items]
     return {key: _plain(item, depth + 1) for key, item in items.items()}
@@ -239,12 +239,12 @@ def _scalar(call: Call) -> bool | int | float:
     kind, raw = _arguments(call, _SCALARS, 2)
     code = _arguments(kind, (_DTYPE,), 1)[0]
     order = kind.state[1] if isinstance(kind.state, tuple) and len(kind.state) > 1 else "<"
-    if code not in {f"{letter}{size}" for letter in "fiub" for size in (1, 2, 4, 8)} - {"f1"}:
-        raise Refused(f"holds a number of type {ascii(code)[:20]}")
+    if code not in [f"{letter}{size}" for letter in "fiu" for size in (2, 4, 8)] + ["i1", "u1", "b1"]:
+        raise RefusedError(f"holds a number of type {shown(code)}")
     content = _bytes(raw)
     dtype = np.dtype(code).newbyteorder(">" if order == ">" else "<")
     if len(content) != dtype.itemsize:
-        raise Refused(f"holds a number of {len(content)} bytes where {dtype.itemsize} belong")
+        raise RefusedError(f"holds a number of {len(content)} bytes where {dtype.itemsize} belong")
     number: bool | int | float = np.frombuffer(content, dtype)[0].item()
     return number
 
@@ -253,5 +253,5 @@ def _probability(pipe: Any) -> float:
     buffers = _dictionary(_state(pipe, "AugmentPipe")["_buffers"])
     p, _ = _tensor("p", buffers.get("p"))
     if p.numel() != 1 or not p.isfinite().all():
-        raise Refused("has an augment_pipe without a p")
+        raise RefusedError("has an augment_pipe without a p")
     return float(p)

@@ -22,8 +22,14 @@ _EMPTY: MappingProxyType[str, Callable[[], Any]] = MappingProxyType({
 })  # fmt: skip
 
 
-class Refused(ValueError):  # noqa: N818
+class RefusedError(ValueError):
     """Raised where a file holds what no network needs; the message says what, without the file's name."""
+
+
+def shown(value: Any) -> str:
+    """Return a value of a file for a message: on one line and short, whatever it is."""
+    plain = isinstance(value, str | float | None) or (isinstance(value, int) and abs(value) < 2**64)
+    return ascii(value)[:80] if plain else f"<{type(value).__name__}>"
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,14 @@ class Machine:
         try:
             for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
                 if count >= most:
-                    raise Refused(f"has more than {most} parts")
+                    raise RefusedError(f"has more than {most} parts")
                 self._step(opcode.name, argument)
             return self._stack.pop()
-        except Refused:
+        except RefusedError:
             raise
         except (ValueError, IndexError, KeyError, TypeError, DeprecationWarning) as error:
             # The warning, where warnings are errors, is of a backslash in a name.
-            raise Refused(f"is no whole pickle ({ascii(str(error))[:80]})") from error
+            raise RefusedError(f"is no whole pickle ({shown(str(error))})") from error
 
     def _step(self, opcode: str, argument: Any) -> None:
         if opcode in _LITERALS:
@@ -77,7 +83,7 @@ class Machine:
         elif opcode in _STEPS:
             _STEPS[opcode](self, argument)
         elif opcode not in ("PROTO", "FRAME", "STOP"):
-            raise Refused(f"uses the opcode {opcode}")
+            raise RefusedError(f"uses the opcode {opcode}")
 
     def _push(self, value: Any) -> None:
         self._stack.append(value)
@@ -117,28 +123,30 @@ class Machine:
 
     def _name(self, text: str) -> None:
         if text not in self._names:
-            raise Refused(f"names {ascii(text)[:80]}")
+            raise RefusedError(f"names {shown(text)}")
         self._push(Name(text))
 
     def _stack_name(self, _: Any) -> None:
         name, module = self._stack.pop(), self._stack.pop()
+        if not isinstance(name, str) or not isinstance(module, str):  # writing a deep tuple overflows
+            raise TypeError("a name that is no text")
         self._name(f"{module}.{name}")
 
     def _call(self, _: Any) -> None:
         arguments, name = self._stack.pop(), self._stack.pop()
         if not isinstance(name, Name) or not isinstance(arguments, tuple):
-            raise Refused("calls what is no name")
+            raise RefusedError("calls what is no name")
         self._push(Call(name.text, arguments))
 
     def _build(self, _: Any) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         if not isinstance(target, Call):
-            raise Refused(f"puts a state into a {type(target).__name__}")
+            raise RefusedError(f"puts a state into a {type(target).__name__}")
         target.state = state
 
     def _reference(self, _: Any) -> None:
         if not self._references:
-            raise Refused("refers to what lies outside of it (a persistent id)")
+            raise RefusedError("refers to what lies outside of it (a persistent id)")
         self._push(Call("", (self._stack.pop(),)))
 
 

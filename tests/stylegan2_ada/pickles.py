@@ -3,6 +3,7 @@
 The modules that such a file names are made for the moment of writing; they hold names and nothing else.
 """
 
+import copyreg
 import pickle
 import sys
 from collections import OrderedDict
@@ -21,7 +22,10 @@ SOURCE = "raise RuntimeError('the source of a network was run')"
 
 
 class EasyDict(dict):  # type: ignore[type-arg]
-    """A dictionary under the name that published files use."""
+    """A dictionary under the name that published files use, with a state as older interpreters write it."""
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (EasyDict,), {}, None, iter(self.items())  # type: ignore[attr-defined]
 
 
 def _reconstruct_persistent_obj(meta: Any) -> Any:
@@ -37,7 +41,7 @@ class Module:
 
     def __reduce__(self) -> tuple[Any, ...]:
         meta = {"type": "class", "version": 6, "module_src": SOURCE, "class_name": self.class_name}
-        return _reconstruct_persistent_obj, (EasyDict(**meta, state=self.state),)
+        return _reconstruct_persistent_obj, ({**meta, "state": self.state},)
 
 
 class Calls:

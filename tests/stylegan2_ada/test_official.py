@@ -197,6 +197,14 @@ def test_settings_that_ours_do_not_have_are_named(change: dict[str, Any], messag
     assert str(caught.value).startswith(message + ":")
 
 
+def test_settings_of_a_mapping_that_is_not_there_do_not_matter() -> None:
+    d = discriminator_kwargs(replace(SMALL, labels=0), 4)
+    d |= {"mapping_kwargs": {"num_layers": 0, "lr_multiplier": 0.1}, "cmap_dim": 16}
+    assert architecture_of(d).d_mapping_layers == 8
+    with pytest.raises(UsageError, match=r"lr_multiplier=0\.1: "):
+        architecture_of(d | {"c_dim": 3})
+
+
 def test_tensors_that_do_not_fit_are_all_named() -> None:
     tensors = SMALL.generator().state_dict()
     del tensors["mapping.fc2.weight"]
@@ -380,6 +388,35 @@ def test_what_is_no_pickle_of_networks_is_refused(tmp_path: Path, raw: bytes, me
     assert message in refusal(path)
 
 
+DEEP = b")" + b"\x85" * 100_000  # a tuple in a tuple in a tuple ...; whatever recurses into it overflows
+
+
+@pytest.mark.parametrize("place", [b"version", b"class_name", b"type", b"state", b"module_src"])
+def test_deep_values_are_refused(tmp_path: Path, place: bytes) -> None:
+    values = {b"type": b"X\x05\x00\x00\x00class", b"version": b"K\x06", b"class_name": b"X\x01\x00\x00\x00G"}
+    items = [
+        b"X" + struct.pack("<i", len(key)) + key + value for key, value in (values | {place: DEEP}).items()
+    ]
+    module = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n}(" + b"".join(items) + b"u\x85R"
+    (tmp_path / "n.pkl").write_bytes(b"\x80\x02}X\x01\x00\x00\x00G" + module + b"s.")
+    assert "has modules" in refusal(tmp_path / "n.pkl") or "where Generator belongs" in refusal(
+        tmp_path / "n.pkl"
+    )
+
+
+@pytest.mark.parametrize("raw", [DEEP + DEEP + b"\x93.", b"}" + DEEP + b"Ns.", DEEP + b"R.", DEEP + b"b."])
+def test_deep_names_and_keys_are_refused(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "n.pkl").write_bytes(b"\x80\x04" + raw)
+    refusal(tmp_path / "n.pkl")
+
+
+def test_long_numbers_are_refused(content: Content, tmp_path: Path) -> None:
+    g = pickles.module("Generator", SMALL.generator().state_dict(), {"z_dim": 10**6000})
+    path = pickles.write(tmp_path / "n.pkl", content | {"G": g, "G_ema": g})
+    with pytest.raises(UsageError, match="z_dim=<int>: "):
+        import_network(path, tmp_path / "net")
+
+
 @pytest.mark.parametrize("name", ["G", "D", "G_ema"])
 def test_a_file_without_a_network_is_refused(content: Content, tmp_path: Path, name: str) -> None:
     rest = {key: value for key, value in content.items() if key != name}
@@ -390,7 +427,7 @@ def test_a_file_without_a_network_is_refused(content: Content, tmp_path: Path, n
 def test_modules_of_other_classes_are_refused(content: Content, tmp_path: Path) -> None:
     for kind in ("Discriminator", "SynthesisInput", "os.system"):
         changed = content | {"G": pickles.module(kind, {})}
-        assert f"holds a '{kind}'" in refusal(pickles.write(tmp_path / "n.pkl", changed))
+        assert f"holds '{kind}'" in refusal(pickles.write(tmp_path / "n.pkl", changed))
 
 
 def test_a_file_cut_anywhere_is_refused(short: Path, tmp_path: Path) -> None:
