@@ -175,8 +175,8 @@ def same_numbers(ours: Bench, plain: Bench) -> dict[str, float]:
 def gradient_difference(ours: Bench, plain: Bench, name: str) -> float:
     """Return the smallest relative difference of a phase's gradients on up to three draws.
 
-    Rounding now and then turns a sign before a leaky ReLU of the last layers, which moves all gradients of that
-    draw by a thousandth or two; another formula would move those of every draw.
+    Rounding now and then turns a sign before a leaky ReLU of the last layers, which moves all gradients of
+    that draw by a thousandth or two; another formula would move those of every draw.
     """
     errors = []
     while not errors or (len(errors) < 3 and min(errors) >= GRADIENT_ERROR):
