@@ -106,6 +106,10 @@ def input_errors(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[No
         raise InputError(
             f"gan_gamma: the GAN's training diverged, {reason}; valid: a larger gan_gamma"
         ) from error
+    except stylegan2_ada.CollapseError as error:
+        raise InputError(
+            f"gan_gamma: the GAN's images became alike, {error}; valid: a larger gan_gamma or more planes"
+        ) from error
 
 
 def _settings(config: Config) -> stylegan2_ada.TrainingConfig:

@@ -1,4 +1,4 @@
-"""`python -m stylegan2_ada train|generate|metrics`; every setting is a flag."""
+"""`python -m stylegan2_ada train|generate|dataset|import|export|metrics`; every setting is a flag."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import torch
 
-from stylegan2_ada import checkpoint, evaluate_network, weights
+from stylegan2_ada import checkpoint, dataset_tool, evaluate_network, official, weights
 from stylegan2_ada.config import TrainingConfig
 from stylegan2_ada.detector import load_detector
 from stylegan2_ada.distributed import own_device
@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add("train", "train, or go on with the same command's run", _declare_train, run=_train)
     add("generate", "write one PNG a seed", declare_generate, run=run_generate)
+    add("dataset", "write a zip to train on", dataset_tool.add_arguments, run=dataset_tool.run)
+    add("import", "read a published network", official.add_import_arguments)
+    add("export", "write a network for the authors' code", official.add_export_arguments)
     add("metrics", "measure a network", evaluate_network.add_arguments, run=evaluate_network.run)
     return parser
 

@@ -1,4 +1,4 @@
-"""What a run says of itself: a line for who watches, rows of JSON, TensorBoard's events where it is installed."""
+"""What a run says of itself: a line for who watches, rows of JSON, TensorBoard's events where it can."""
 
 import json
 import logging

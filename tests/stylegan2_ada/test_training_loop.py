@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stylegan2_ada import DivergenceError, TrainingConfig, UsageError, checkpoint, load_generator, train
+from stylegan2_ada import (
+    CollapseError,
+    DivergenceError,
+    TrainingConfig,
+    TrainingResult,
+    UsageError,
+    checkpoint,
+    derived,
+    load_generator,
+    train,
+)
+from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
@@ -149,3 +161,117 @@ def test_progress_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO, "stylegan2_ada"):
         train(replace(TINY, kimg=0.012), tmp_path / "a.zip", members, tmp_path / "run")
     assert "s/kimg | ETA" in caplog.text
+
+
+def test_a_longer_run_goes_on_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.024)
+    train(config, tmp_path / "a.zip", members, tmp_path / "run")
+    longer = train(replace(config, kimg=0.048), tmp_path / "a.zip", members, tmp_path / "run")
+    at_once = train(replace(config, kimg=0.048), tmp_path / "a.zip", members, tmp_path / "other")
+    assert longer.history == [*at_once.history[:1], *longer.history[1:2], *at_once.history[2:]]
+    assert files(tmp_path / "run")["samples.png"] == files(tmp_path / "other")["samples.png"]
+    with pytest.raises(UsageError, match=r"kimg=0.024: this run is at 0.048 already; valid: "):
+        train(config, tmp_path / "a.zip", members, tmp_path / "run")
+
+
+def test_a_diverged_run_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    train(replace(TINY, kimg=0.012), tmp_path / "a.zip", members, tmp_path)
+    (kept,) = tmp_path.glob("checkpoint-*.pt")
+    state = torch.load(kept, weights_only=True)
+    for tensor in (state["g"]["synthesis.b4.const"], state["d"]["b4.out.bias"]):
+        tensor.mul_(1e37)  # finite, as a diverging run's last checkpoint can be
+    run = kept.name.split("-")[1]
+    full = json.loads(kept.with_suffix(".json").read_text())["run"]
+    assert full.startswith(run)
+    checkpoint.write(tmp_path, full, 12, state)
+    with pytest.raises(DivergenceError, match=rf"last good checkpoint: .*checkpoint-{run}-00000000012.pt"):
+        train(replace(TINY, kimg=0.2), tmp_path / "a.zip", members, tmp_path, checkpoint_seconds=1e9)
+
+
+class Brightness:
+    """A detector of two features of real images: the mean and the deviation of their pixels."""
+
+    name, digest = "brightness", "0" * 64
+
+    def __call__(self, images_NCHW: Tensor) -> Tensor:
+        values_NP = images_NCHW.float().flatten(1) / 255
+        return torch.stack([values_NP.mean(dim=1), values_NP.std(dim=1)], dim=1)
+
+
+FEW = MetricOptions(count=16, kept=16)
+
+
+def judged(folder: Path, run: str, **changes: float) -> TrainingResult:
+    members = write_archive(folder / "a.zip")
+    config = replace(TINY, kimg=0.2, snapshot_kimg=0.012, learning_rate=1e-9, ema_ramp=0.0, **changes)  # type: ignore[arg-type]
+    return train(
+        config, folder / "a.zip", members, folder / run, detector=Brightness(), metric_options=FEW,
+        checkpoint_seconds=0,
+    )  # fmt: skip
+
+
+def test_without_improvement_a_run_stops_and_the_best_network_is_kept(tmp_path: Path) -> None:
+    result = judged(tmp_path, "run", patience=3, ema_kimg=1000)
+    scores = [row["kid"] for row in result.history]
+    best = scores.index(min(scores))
+    assert len(scores) == best + 1 + 3 and result.kimg < 0.2
+    network, info = load_generator(tmp_path / "run" / "best")
+    assert info["kid"] == min(scores) and info["kimg"] == result.history[best]["kimg"]
+    assert network.resolution == 8 and load_generator(tmp_path / "run")[1]["kimg"] == result.kimg
+    assert judged(tmp_path, "run", patience=3, ema_kimg=1000) == result  # finished, though not at its length
+
+
+def test_a_collapsed_generator_stops_the_run_at_its_third_snapshot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.2, snapshot_kimg=0.012, learning_rate=1e-9)
+    train(replace(config, kimg=0.012), tmp_path / "a.zip", members, tmp_path / "run")
+    (kept,) = (tmp_path / "run").glob("checkpoint-*.pt")
+    state = torch.load(kept, weights_only=True)
+    for name, tensor in [*state["g"].items(), *state["g_ema"].items()]:
+        if name.startswith("mapping.fc") and name.endswith("weight"):
+            tensor.zero_()  # every latent has the same style now
+    run = json.loads(kept.with_suffix(".json").read_text())["run"]
+    checkpoint.write(tmp_path / "run", run, 12, state)
+    with pytest.raises(
+        CollapseError, match=r"differ .* times as much as real ones after 0.048 kimg, the 3rd"
+    ):
+        train(config, tmp_path / "a.zip", members, tmp_path / "run")
+    assert caplog.text.count("may have collapsed") == 2
+    rows = [json.loads(row) for row in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
+    assert [row["kimg"] for row in rows] == [0.012, 0.024, 0.036]
+    assert rows[-1]["deviation"] < 0.02 < rows[0]["deviation"]
+
+
+def test_a_conditional_run_learns_from_labels(tmp_path: Path) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    labels = json.dumps({"labels": [[name, number % 3] for number, name in enumerate(members)]})
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr("dataset.json", labels)
+    config = replace(TINY, kimg=0.012, cond=True)
+    train(config, tmp_path / "a.zip", None, tmp_path / "run")
+    network, info = load_generator(tmp_path / "run")
+    assert info["architecture"]["labels"] == network.architecture.labels == 3
+    before = TrainingState.fresh(derived(config), torch.device("cpu"), labels=torch.eye(3)).g
+    assert not torch.equal(before.mapping.embed.weight, network.mapping.embed.weight)
+
+
+def test_a_start_decides_what_is_left_open_about_the_networks(tmp_path: Path) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.012)
+    train(replace(config, mapping_layers=3), tmp_path / "a.zip", members, tmp_path / "first")
+    second = train(config, tmp_path / "a.zip", members, tmp_path / "second", resume=tmp_path / "first")
+    assert second.config.mapping_layers == 3 and second.config.ada_kimg == 100
+    with pytest.raises(UsageError, match="mapping_layers 3 there, 2 here"):
+        train(
+            replace(config, mapping_layers=2), tmp_path / "a.zip", members, tmp_path / "third",
+            resume=tmp_path / "first",
+        )  # fmt: skip
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"device=abacus: .*valid: "):
+        train(TINY, tmp_path / "a.zip", None, tmp_path / "run", device="abacus")

@@ -1,0 +1,76 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stylegan2_ada import UsageError
+from stylegan2_ada.__main__ import main
+from stylegan2_ada.distributed import Ranks, join, own_rows
+
+from tests.stylegan2_ada.archives import write_archive
+
+FLAGS = [
+    "--resolution=8", "--batch=8", "--group=2", "--channel-base=64", "--kimg=0.064", "--tick-kimg=0.032",
+    "--device=cpu", "--aug=fixed", "--p=0.5", "--r1-interval=4", "--learning-rate=0.0001",
+]  # fmt: skip
+
+
+def flags(folder: Path, run: str, *more: str) -> list[str]:
+    return ["train", f"--data={folder / 'a.zip'}", f"--outdir={folder / run}", *FLAGS, *more]
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    return [json.loads(row) for row in (run / "stats.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_train_as_one_and_either_goes_on(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, "one")) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
+               "--", "stylegan2_ada", *flags(tmp_path, "two", "--batch-gpu=2")]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    times = {"seconds", "seconds_per_kimg", "memory_gb"}
+    for alone, shared in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert alone.keys() == shared.keys()
+        for name in alone.keys() - times:
+            assert shared[name] == pytest.approx(alone[name], rel=2e-3, abs=1e-4), name
+    assert main(flags(tmp_path, "two", "--kimg=0.096")) == 0
+    assert [row["kimg"] for row in rows(tmp_path / "two")] == [0.032, 0.064, 0.096]
+
+
+def test_processes_that_do_not_come_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29781"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(UsageError, match=r"^MASTER_ADDR=127.0.0.1:29781: .*did not meet within 1 s.*valid: "),
+        join(torch.device("cpu"), meet_s=1.0),
+    ):
+        pass
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    with join(torch.device("cpu")) as (ranks, device):
+        assert (ranks.first, ranks.count, device.type) == (True, 1, "cpu")
+        value = torch.ones(3)
+        ranks.add_up([value])
+        assert value.tolist() == [1, 1, 1] and ranks.agree(5, device)
+
+
+def test_a_batch_too_small_for_all_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"batch=8: 2 group\(s\) of 4 images for 3 processes; valid: at least 12"
+    ):
+        own_rows(8, 4, Ranks(rank=0, count=3))
+
+
+def test_any_number_of_processes_shares_a_batch() -> None:
+    shares = [own_rows(20, 2, Ranks(rank=rank, count=3)) for rank in range(3)]
+    assert sorted(np.concatenate(shares)) == list(range(20))
+    assert max(map(len, shares)) - min(map(len, shares)) == 2  # one group
