@@ -88,7 +88,7 @@ def _train(options: argparse.Namespace) -> None:
     )
     train(
         config, options.data, members and [name for name in members if name], options.outdir,
-        resume=resume, device=options.device, detector=detector,
+        resume=resume, afresh=options.resume != "latest", device=options.device, detector=detector,
         metric_options=MetricOptions(count=options.detector_count, kept=options.detector_count),
     )  # fmt: skip
 

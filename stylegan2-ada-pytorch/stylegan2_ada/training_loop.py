@@ -95,6 +95,7 @@ def train(
     run_dir: Path,
     *,
     resume: Path | None = None,  # a folder of `weights` to start from
+    afresh: bool = True,  # may begin; False: a checkpoint of this very run is needed
     device: str = "auto",  # auto: the GPU where there is one
     detector: Detector | None = None,  # judges snapshots by their features
     metric_options: MetricOptions = MetricOptions(count=5000, kept=5000),  # noqa: B008 (it is frozen)
@@ -129,7 +130,7 @@ def train(
             state=TrainingState.fresh(config, where, labels=images.labels, ranks=ranks),
             sampler=Sampler(images.size, config.seed), watch=Watch(),
         )  # fmt: skip
-        _go_on(run, resume)
+        _go_on(run, resume, afresh=afresh)
         if detector is not None:
             run.evaluate = Evaluator(
                 detector, images.images, options=metric_options, labels_NK=images.labels, cache=run_dir
@@ -145,8 +146,6 @@ def settled(
     What the user left open about the networks follows those to start from.
     """
     done = derived(config, transfer=resume is not None, ranks=ranks, cuda=cuda)
-    if resume is None:
-        return done
     if resume is None:
         return done
     given = {field.name for field in fields(config) if getattr(config, field.name) != field.default}
@@ -182,18 +181,40 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def _go_on(run: Run, resume: Path | None) -> None:
+def _go_on(run: Run, resume: Path | None, *, afresh: bool) -> None:
     """Bring a new run to its newest checkpoint, else to the networks to start from."""
     g, d, g_ema = run.state.g, run.state.d, run.state.g_ema
     saved = checkpoint.read_latest(run.folder, run.digest, run.device)
     if saved is not None:
         _restore(run, saved)
-    elif resume is not None:
+    else:
+        _tell_of_others(run, refuse=not afresh)
+    if saved is None and resume is not None:
         weights.transfer(resume, g.architecture, g, d, g_ema)
     _check_start(run)
     if run.state.ranks.first:
         settings = {"resume": None if resume is None else str(resume), "config": asdict(run.config)}
         weights.write_json(run.folder / OPTIONS, settings)
+
+
+def _tell_of_others(run: Run, *, refuse: bool) -> None:
+    """Say that the folder's checkpoints are of another run, and which settings differ."""
+    count = len(checkpoint.paths(run.folder))
+    if not count and not refuse:
+        return
+    path = run.folder / OPTIONS
+    there = json.loads(path.read_text())["config"] if path.is_file() else {}
+    here = {name: value for name, value in asdict(run.config).items() if name not in _COURSE}
+    different = [
+        f"{name} {there.get(name)}, now {here[name]}" for name in here if there.get(name) != here[name]
+    ]
+    reason = "; ".join(different[:8]) or "other images, start or version"
+    if refuse:
+        raise UsageError(
+            f"resume=latest: {count} checkpoint(s) in {run.folder}, none of this run ({reason});"
+            " valid: the settings of the stopped run"
+        )
+    log.warning("starting afresh: %d checkpoint(s) in %s are of another run (%s)", count, run.folder, reason)
 
 
 def _restore(run: Run, saved: dict[str, Any]) -> None:

@@ -1,8 +1,12 @@
 import json
+import logging
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from stylegan2_ada import TrainingConfig
 from stylegan2_ada.__main__ import main
 
@@ -11,26 +15,131 @@ from tests.stylegan2_ada.archives import write_archive
 FLAGS = ["--resolution=8", "--batch=4", "--channel-base=64", "--kimg=0.008", "--no-mirror", "--device=cpu"]
 
 
+def flags(folder: Path, *more: str) -> list[str]:
+    return ["train", f"--data={folder / 'a.zip'}", f"--outdir={folder / 'run'}", *FLAGS, *more]
+
+
 def test_train_then_generate(tmp_path: Path) -> None:
     write_archive(tmp_path / "a.zip")
-    run = str(tmp_path / "run")
-    assert main(["train", f"--data={tmp_path / 'a.zip'}", f"--outdir={run}", *FLAGS]) == 0
-    assert main(["generate", f"--network={run}", f"--outdir={tmp_path / 'out'}", "--seeds=0,5-6"]) == 0
+    assert main(flags(tmp_path)) == 0
+    network = f"--network={tmp_path / 'run'}"
+    assert main(["generate", network, f"--outdir={tmp_path / 'out'}", "--seeds=0,5-6"]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         f"seed{seed:04}.png" for seed in (0, 5, 6)
     ]
     assert json.loads((tmp_path / "run" / "generator.json").read_text())["config"]["mirror"] is False
 
 
-def test_a_dry_run_does_nothing(tmp_path: Path) -> None:
+def test_classes_make_different_images(tmp_path: Path) -> None:
+    names = write_archive(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr(
+            "dataset.json", json.dumps({"labels": [[name, i % 2] for i, name in enumerate(names)]})
+        )
+    assert main(flags(tmp_path, "--cond")) == 0
+    images = []
+    for label in ("0", "1", "0,1"):
+        out = tmp_path / label
+        made = [
+            "generate",
+            f"--network={tmp_path / 'run'}",
+            f"--outdir={out}",
+            "--seeds=3",
+            f"--class={label}",
+        ]
+        assert main([*made, "--noise=none", "--cutoff=2", "--trunc=0.7"]) == 0
+        images.append(np.asarray(Image.open(out / "seed0003.png")))
+    assert not np.array_equal(images[0], images[1])
+    assert np.array_equal(images[1], images[2])
+    assert main(["metrics", f"--network={tmp_path / 'run'}", "--data=absent", "--detector=absent"]) == 2
+
+
+def test_a_folder_is_data_too(tmp_path: Path) -> None:
+    write_archive(tmp_path / "images.zip")
+    with zipfile.ZipFile(tmp_path / "images.zip") as archive:
+        archive.extractall(tmp_path / "a.zip")
+    assert main(flags(tmp_path)) == 0
+
+
+def test_a_data_set_a_network_and_back(tmp_path: Path) -> None:
+    write_archive(tmp_path / "images.zip", side=12)
+    assert main(["dataset", str(tmp_path / "images.zip"), str(tmp_path / "a.zip"), "--resolution=8"]) == 0
+    assert main(flags(tmp_path)) == 0
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "network.pt")]) == 0
+    assert (
+        main(["import", str(tmp_path / "network.pt"), str(tmp_path / "again")]) == 2
+    )  # none of the authors'
+
+
+def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data=absent.zip", f"--outdir={tmp_path / 'run'}", "--dry-run", *FLAGS]) == 0
     assert not (tmp_path / "run").exists()
+    settings, _, counts = capsys.readouterr().out.rpartition("\n}\n")
+    assert json.loads(settings + "}")["gamma"] == pytest.approx(0.0002 * 64 / 4)
+    assert counts.startswith("parameters: generator 5")
 
 
-@pytest.mark.parametrize("flag", ["--resolution=33", "--augment=all"])
+@pytest.mark.parametrize(
+    ("resolution", "layers", "g", "d"),
+    [
+        (64, 2, 22.24, 23.41), (128, 2, 22.95, 23.88), (256, 2, 23.19, 24.00), (256, 8, 24.77, 24.00),
+        (512, 2, 28.70, 28.98), (1024, 8, 30.37, 29.01),
+    ],
+)  # fmt: skip
+def test_networks_are_as_large_as_the_authors(
+    resolution: int, layers: int, g: float, d: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data=-", "--outdir=-", "--dry-run", f"--resolution={resolution}", "--channels=3"]
+    assert main([*command, f"--mapping-layers={layers}"]) == 0
+    words = capsys.readouterr().out.rpartition("generator ")[2].replace(",", "").split()
+    assert (round(int(words[0]) / 1e6, 2), round(int(words[2]) / 1e6, 2)) == (g, d)
+
+
+@pytest.mark.parametrize("flag", ["--resolution=33", "--augment=all", "--resume=latest", "--device=abacus"])
 def test_bad_values_end_with_one_line(tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data=absent.zip", f"--outdir={tmp_path}", flag]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("flag", ["--seeds=a", "--seeds=5-3", "--class=0", "--noise=some", "--batch=0"])
+def test_bad_wishes_for_images_end_with_one_line(
+    tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str], network: Path
+) -> None:
+    assert main(["generate", f"--network={network}", f"--outdir={tmp_path}", "--seeds=0", flag]) == 2
+    assert capsys.readouterr().err.startswith(flag[2:].replace("--", ""))
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("network")
+    write_archive(folder / "a.zip")
+    assert main(flags(folder)) == 0
+    return folder / "run"
+
+
+def test_latest_goes_on_with_the_stopped_run_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], network: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "stylegan2_ada")
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, f"--resume={network}")) == 0
+    assert main(flags(tmp_path, "--resume=latest", "--kimg=0.016")) == 0
+    assert "continuing at 0.008 kimg" in caplog.text
+    assert (
+        json.loads((tmp_path / "run" / "generator.json").read_text())["config"]["ada_kimg"] == 100
+    )  # a transfer
+    assert main(flags(tmp_path, "--resume=latest", "--gamma=3")) == 2
+    assert "gamma 0.0032, now 3.0" in capsys.readouterr().err
+    assert main(flags(tmp_path, "--gamma=3")) == 0
+    assert "starting afresh" in caplog.text
+
+
+def test_a_run_that_diverges_ends_with_its_own_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, "--learning-rate=1e30", "--kimg=0.1")) == 1
+    assert capsys.readouterr().err.startswith("not a number after")
 
 
 def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
