@@ -3,8 +3,8 @@
 python benchmarks/gan_training.py --res 64 --batch 8 --pipe bgc --p 0.3 --dtype fp32 --versus plain
 
 It first asserts that both compute the same numbers from the same weights, then times them phase by phase in
-turn, so that what else the machine does meets both. The real training code runs: TrainingState's phases, on
-images of noise. `make` hands the phases to another script.
+turn, so that what else the machine does meets both. The peer always runs in float32. The real training code
+runs: TrainingState's phases, on images of noise. `make` hands the phases to another script.
 """
 
 import argparse
@@ -77,7 +77,7 @@ class Bench:
         self.z_NZ = torch.randn(max(config.batch, DRAWN), LATENT, device=device)
 
     def peer(self) -> "Bench":
-        """Return the same phases of the plain peer: same weights, same images."""
+        """Return the same phases of the plain peer, in float32: same weights, same images."""
         from plain_training import Plain, augmented
 
         peer = copy.copy(self)

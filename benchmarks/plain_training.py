@@ -91,8 +91,8 @@ class Plain:
     def __init__(self, ours: TrainingState) -> None:
         shape, config, device = ours.g.architecture, ours.config, ours.path_mean.device
         self.config, self.device, self.p = config, device, ours.p
-        self.g = Generator(shape, ours.g.low).to(device)
-        self.d = Discriminator(shape, config.group, ours.d.low).to(device)
+        self.g = Generator(shape, torch.float32).to(device)
+        self.d = Discriminator(shape, config.group, torch.float32).to(device)
         self.g_ema = copy.deepcopy(self.g).requires_grad_(False)
         self.load(ours)
         self.g_optimiser = plain_adam(self.g, config.learning_rate, config.path_interval)

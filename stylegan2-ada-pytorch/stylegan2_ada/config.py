@@ -12,7 +12,7 @@ from stylegan2_ada.errors import UsageError
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 RESIDUES = ("skip", "resnet", "orig")  # ways to connect the blocks of a network
-CLAMP = 256.0  # largest activation where blocks run in low precision
+CLAMP = 256.0  # largest activation where blocks run in float16
 LOW_BLOCKS = 4  # resolutions, from the highest down, that then do
 
 

@@ -157,7 +157,7 @@ class SynthesisLayer(nn.Module):
         """Return N x O features times gain, at twice the size where the layer upsamples."""
         style_NI: Tensor = self.affine(w_ND)
         weight: Tensor = self.weight
-        if x_NIHW.dtype != torch.float32:
+        if x_NIHW.dtype == torch.float16:
             weight, style_NI = bounded(weight, style_NI)
         y_NOHW = modulated_conv(x_NIHW, weight, style_NI, self.resample_filter if self.up else None)
         total = GAIN * gain

@@ -37,7 +37,7 @@ def architecture_of(config: TrainingConfig, labels: int = 0) -> Architecture:
     return Architecture(
         **{name: getattr(config, name) for name in ARCHITECTURE},
         labels=labels,
-        clamp=CLAMP if low else None,
+        clamp=CLAMP if config.dtype == "fp16" else None,  # bfloat16 has the range of float32
         low_blocks=LOW_BLOCKS if low else 0,
     )
 

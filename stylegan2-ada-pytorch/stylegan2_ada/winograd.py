@@ -59,11 +59,6 @@ def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias_O: Tensor | None = None) 
     return y_NOHW
 
 
-def arranged(weight_OIKK: Tensor) -> Tensor:
-    """Return the weight in the memory order K x K x O x I, in which it is read and its gradient is made."""
-    return weight_OIKK.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
-
-
 @contextmanager
 def no_weight_gradients() -> Iterator[None]:
     """Skip gradients of weights where they are not asked for, which a Python function cannot tell."""
@@ -148,7 +143,7 @@ def _correlate(x_NIHW: Tensor, y_NOHW: Tensor) -> Tensor:
 def _transform_weight(weight_OIKK: Tensor, adjoint: bool) -> Tensor:
     """Return the kernel at the points, P x in x out of the convolution or of its adjoint."""
     outputs, inputs = weight_OIKK.shape[:2]
-    kernel_9 = weight_OIKK.permute(2, 3, 0, 1).reshape(9, -1)  # no copy after `arranged`
+    kernel_9 = weight_OIKK.permute(2, 3, 0, 1).reshape(9, -1)
     points = _scratch("weights", 36, outputs * inputs)
     torch.mm(_G.flip(1) if adjoint else _G, kernel_9, out=points)
     points_POI = points.view(36, outputs, inputs)
