@@ -7,14 +7,18 @@ checkpoint-<run>-<images>.json  size and hash of the former; written after it
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stylegan2_ada.weights import sha256, write_json
+
+_LEFTOVER_S = 3600.0  # age of a half-written file that nobody writes any more
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +37,16 @@ def write(folder: Path, run: str, images: int, state: Mapping[str, Any], keep: i
     for old in paths(folder, run)[:-keep]:
         old.with_suffix(".json").unlink(missing_ok=True)
         old.unlink(missing_ok=True)
+    _remove_leftovers(folder)
     return path
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed long ago had half written."""
+    for part in folder.glob("checkpoint-*.part"):
+        with suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > _LEFTOVER_S:
+                part.unlink()
 
 
 def remove_all(folder: Path) -> None:

@@ -1,9 +1,12 @@
+import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from stylegan2_ada import checkpoint
+from stylegan2_ada.weights import sha256
 
 RUN, OTHER = "a" * 64, "b" * 64
 CPU = torch.device("cpu")
@@ -79,3 +82,58 @@ def test_processes_write_into_files_of_their_own(tmp_path: Path, monkeypatch: py
     write(tmp_path, 8)
     write(tmp_path, 8)
     assert len(parts) == len(set(parts)) == 4
+
+
+@pytest.mark.parametrize("percent", range(0, 100, 10))
+def test_a_truncated_one_is_never_taken(tmp_path: Path, percent: int) -> None:
+    path = write(tmp_path, 16)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * percent // 100])
+    assert checkpoint.read_latest(tmp_path, RUN, CPU) is None
+
+
+def test_one_whose_end_is_zeros_is_not_taken(tmp_path: Path) -> None:
+    path = write(tmp_path, 16)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[: size // 2] + bytes(size - size // 2))  # as after a power cut
+    assert checkpoint.read_latest(tmp_path, RUN, CPU) is None
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_are_kept_as_asked(tmp_path: Path, keep: int) -> None:
+    for images in range(5):
+        checkpoint.write(tmp_path, RUN, images, {"images": images}, keep=keep)
+    assert [path.name[-4] for path in checkpoint.paths(tmp_path, RUN)] == list("01234")[-keep:]
+    assert len(list(tmp_path.iterdir())) == 2 * keep
+
+
+def test_the_newest_whole_one_is_named(tmp_path: Path) -> None:
+    first, second = write(tmp_path, 8), write(tmp_path, 16)
+    assert checkpoint.newest(tmp_path, RUN) == second
+    second.write_bytes(b"")
+    assert checkpoint.newest(tmp_path, RUN) == first
+    assert checkpoint.newest(tmp_path, OTHER) is None
+
+
+def test_no_checkpoint_is_unpickled(tmp_path: Path) -> None:
+    """A file that would run code when read as a pickle is refused by torch itself."""
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = write(tmp_path, 8)
+    torch.save({"images": Payload()}, path)
+    about = json.loads(path.with_suffix(".json").read_text()) | {"sha256": sha256(path)}
+    path.with_suffix(".json").write_text(json.dumps(about))
+    with pytest.raises(Exception, match="Weights only load failed"):
+        checkpoint.read_latest(tmp_path, RUN, CPU)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_was_half_written_long_ago_goes(tmp_path: Path) -> None:
+    old, new = tmp_path / "checkpoint-a-1.x.part", tmp_path / "checkpoint-a-2.y.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    write(tmp_path, 8)
+    assert not old.exists() and new.exists()

@@ -48,15 +48,18 @@ train(TrainingConfig(**settings), Path(archive), members, Path(run_dir), on_chec
 
 def files(folder: Path) -> dict[str, bytes]:
     """Return the results: what holds times, and checkpoints (zip archives of states), left out."""
+    timed = ("stats.jsonl", "events")
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "stats.jsonl" and not path.name.startswith("checkpoint-")
+        if path.is_file() and not path.name.startswith(("checkpoint-", *timed))
     }
 
 
-def start(archive: Path, members: list[str], run_dir: Path) -> subprocess.Popen[str]:
-    settings = {name: getattr(TINY, name) for name in TINY.__dataclass_fields__}
+def start(
+    archive: Path, members: list[str], run_dir: Path, config: TrainingConfig = TINY
+) -> subprocess.Popen[str]:
+    settings = {name: getattr(config, name) for name in config.__dataclass_fields__}
     arguments = json.dumps([settings, str(archive), str(run_dir), members])
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -84,6 +87,41 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
     rows = [(tmp_path / name / "stats.jsonl").read_text().splitlines() for name in ("broken", "unbroken")]
     assert [json.loads(row)["kimg"] for row in rows[0]] == [json.loads(row)["kimg"] for row in rows[1]]
+
+
+def wait_for_a_write(run_dir: Path, process: subprocess.Popen[str]) -> None:
+    """Return while a checkpoint is half written."""
+    known = set(run_dir.glob("checkpoint-*.part"))  # of those killed before
+    while process.poll() is None:
+        if set(run_dir.glob("checkpoint-*.part")) - known:
+            return
+        time.sleep(0.0005)
+
+
+@pytest.mark.slow
+def test_a_run_killed_twenty_times_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    members = write_archive(tmp_path / "a.zip")
+    config, rng = replace(TINY, kimg=0.72), np.random.default_rng(0)
+    with start(tmp_path / "a.zip", members, tmp_path / "unbroken", config) as process:
+        process.communicate(timeout=300)
+    kills = 0
+    for number in range(20):
+        with start(tmp_path / "a.zip", members, tmp_path / "broken", config) as process:
+            assert process.stdout is not None
+            if number:  # the first one is killed wherever it is: as it starts, perhaps
+                assert process.stdout.readline() == "checkpoint\n"
+            if number % 4 == 3:
+                wait_for_a_write(tmp_path / "broken", process)
+            else:
+                time.sleep(rng.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=300)
+            kills += process.returncode == -signal.SIGKILL
+    assert kills == 20
+    assert list((tmp_path / "broken").glob("checkpoint-*.part"))  # at least one died as it wrote
+    with start(tmp_path / "a.zip", members, tmp_path / "broken", config) as process:
+        process.communicate(timeout=300)
+    assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
 
 def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
