@@ -15,13 +15,14 @@ import torch
 from stylegan2_ada import checkpoint, dataset_tool, evaluate_network, official, weights
 from stylegan2_ada.config import TrainingConfig
 from stylegan2_ada.detector import load_detector
-from stylegan2_ada.distributed import own_device
+from stylegan2_ada.distributed import device_of, own_device
 from stylegan2_ada.errors import CollapseError, DivergenceError, UsageError
 from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.generate import add_arguments as declare_generate
 from stylegan2_ada.generate import run as run_generate
 from stylegan2_ada.networks import Architecture
-from stylegan2_ada.training_loop import OPTIONS, device_of, settled, train
+from stylegan2_ada.run import OPTIONS, settled
+from stylegan2_ada.training_loop import train
 from stylegan2_ada.training_state import architecture_of
 
 

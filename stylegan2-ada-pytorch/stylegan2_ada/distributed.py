@@ -71,6 +71,19 @@ def join(device: torch.device, meet_s: float = _MEET_S) -> Iterator[tuple[Ranks,
         distributed.destroy_process_group()
 
 
+def device_of(name: str) -> torch.device:
+    """Return a device by its name; auto: the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device={name}: no such device; valid: auto, cpu, cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device={name}: no GPU that this PyTorch can use; valid: auto, cpu")
+    return device
+
+
 def own_device(device: torch.device) -> torch.device:
     """Return the process's own GPU."""
     if device.type != "cuda":

@@ -1,14 +1,11 @@
 """Training by images seen: resume by calling again with the same arguments."""
 
-import hashlib
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,22 +14,20 @@ from stylegan2_ada import checkpoint, dataset, progress, weights
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
 from stylegan2_ada.detector import Detector
-from stylegan2_ada.distributed import join, own_rows
-from stylegan2_ada.errors import DivergenceError, UsageError
+from stylegan2_ada.distributed import device_of, join, own_rows
+from stylegan2_ada.errors import DivergenceError
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.generate import latents, save_grid, to_uint8
+from stylegan2_ada.run import Run, go_on, run_digest, settled
 from stylegan2_ada.sampler import Sampler
-from stylegan2_ada.snapshots import Watch, deviation
-from stylegan2_ada.training_state import ARCHITECTURE, TrainingState, architecture_of
+from stylegan2_ada.snapshots import deviation
+from stylegan2_ada.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 
 BEST = "best"  # folder of the network of the best KID
-OPTIONS = "training_options.json"
 _GRID = 64  # images in a grid
-# Settings that say how far a run goes and how it is worked on, not what it is.
-_COURSE = ("kimg", "tick_kimg", "batch_gpu", "keep")
 
 
 def _ignore(*_: object) -> None:
@@ -55,37 +50,6 @@ class Listeners:
     progress: Callable[[int, int], None] = _ignore  # training images shown, of how many
     checkpoint: Callable[[Path], None] = _ignore
     checkpoint_seconds: float = 60.0  # at least, between two checkpoints
-
-
-@dataclass(kw_only=True)
-class Run:
-    """A run at work."""
-
-    folder: Path
-    digest: str
-    state: TrainingState
-    images: Dataset
-    device: torch.device
-    sampler: Sampler
-    watch: Watch
-    evaluate: Evaluator | None = None  # None: snapshots are not judged
-    seconds: float = 0.0  # of training, all processes that worked on it after another together
-
-    @property
-    def config(self) -> TrainingConfig:
-        """All settings."""
-        return self.state.config
-
-    @property
-    def done(self) -> bool:
-        """Tell whether all images are shown, or no better network is to be expected."""
-        patience = self.config.patience
-        return self.state.images >= self.config.images or 0 < patience <= self.watch.stale
-
-    def state_dict(self) -> dict[str, object]:
-        """Return all that a run goes on from."""
-        more = {"sampler": self.sampler.state(), "watch": vars(self.watch), "seconds": self.seconds}
-        return {**self.state.state_dict(), **more}
 
 
 def train(
@@ -113,6 +77,7 @@ def train(
         progress=on_progress, checkpoint=on_checkpoint, checkpoint_seconds=checkpoint_seconds
     )
     with join(device_of(device)) as (ranks, where):
+        derived(config, ranks=ranks.count)  # settings that cannot be are refused before the images are read
         images = dataset.load(
             archive, members=members, resolution=config.resolution, channels=config.channels,
             mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed,
@@ -128,115 +93,13 @@ def train(
         run = Run(
             folder=run_dir, digest=digest, images=images, device=where,
             state=TrainingState.fresh(config, where, labels=images.labels, ranks=ranks),
-            sampler=Sampler(images.size, config.seed), watch=Watch(),
-        )  # fmt: skip
-        _go_on(run, resume, afresh=afresh)
-        if detector is not None:
-            run.evaluate = Evaluator(
+            sampler=Sampler(images.size, config.seed),
+            evaluate=None if detector is None else Evaluator(
                 detector, images.images, options=metric_options, labels_NK=images.labels, cache=run_dir
-            )
+            ),
+        )  # fmt: skip
+        go_on(run, resume, afresh=afresh)
         return _work(run, listeners if ranks.first else Listeners())
-
-
-def settled(
-    config: TrainingConfig, resume: Path | None, labels: int, *, ranks: int = 1, cuda: bool = False
-) -> TrainingConfig:
-    """Return the derived settings for label vectors of a length.
-
-    What the user left open about the networks follows those to start from.
-    """
-    done = derived(config, transfer=resume is not None, ranks=ranks, cuda=cuda)
-    if resume is None:
-        return done
-    given = {field.name for field in fields(config) if getattr(config, field.name) != field.default}
-    there = weights.transferred(architecture_of(done, labels), given, resume)
-    return replace(done, **{name: getattr(there, name) for name in ARCHITECTURE})
-
-
-def run_digest(
-    config: TrainingConfig, images: Dataset, resume: Path | None, judge: Sequence[object] = ()
-) -> str:
-    """Return the hash that two runs of equal length share when they would end equal.
-
-    It is of settings, images, start and sources, and of what judges snapshots.
-    """
-    info = weights.read_info(resume) if resume is not None else {}
-    start = [info.get("digest"), info.get("discriminator_digest")]
-    sources = [weights.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    settings = {name: value for name, value in asdict(config).items() if name not in _COURSE}
-    facts = [settings, images.digest, start, sources, judge]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def device_of(name: str) -> torch.device:
-    """Return a device by its name; auto: the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device={name}: no such device; valid: auto, cpu, cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device={name}: no GPU that this PyTorch can use; valid: auto, cpu")
-    return device
-
-
-def _go_on(run: Run, resume: Path | None, *, afresh: bool) -> None:
-    """Bring a new run to its newest checkpoint, else to the networks to start from."""
-    g, d, g_ema = run.state.g, run.state.d, run.state.g_ema
-    saved = checkpoint.read_latest(run.folder, run.digest, run.device)
-    if saved is not None:
-        _restore(run, saved)
-    else:
-        _tell_of_others(run, refuse=not afresh)
-    if saved is None and resume is not None:
-        weights.transfer(resume, g.architecture, g, d, g_ema)
-    _check_start(run)
-    if run.state.ranks.first:
-        settings = {"resume": None if resume is None else str(resume), "config": asdict(run.config)}
-        weights.write_json(run.folder / OPTIONS, settings)
-
-
-def _tell_of_others(run: Run, *, refuse: bool) -> None:
-    """Say that the folder's checkpoints are of another run, and which settings differ."""
-    count = len(checkpoint.paths(run.folder))
-    if not count and not refuse:
-        return
-    path = run.folder / OPTIONS
-    there = json.loads(path.read_text())["config"] if path.is_file() else {}
-    here = {name: value for name, value in asdict(run.config).items() if name not in _COURSE}
-    different = [
-        f"{name} {there.get(name)}, now {here[name]}" for name in here if there.get(name) != here[name]
-    ]
-    reason = "; ".join(different[:8]) or "other images, start or version"
-    if refuse:
-        raise UsageError(
-            f"resume=latest: {count} checkpoint(s) in {run.folder}, none of this run ({reason});"
-            " valid: the settings of the stopped run"
-        )
-    log.warning("starting afresh: %d checkpoint(s) in %s are of another run (%s)", count, run.folder, reason)
-
-
-def _restore(run: Run, saved: dict[str, Any]) -> None:
-    run.state.load_state_dict(saved)
-    run.sampler.restore(saved["sampler"])
-    run.watch = Watch(**saved["watch"])
-    run.seconds = saved["seconds"]
-    log.info("continuing at %.3f kimg", run.state.images / 1000)
-
-
-def _check_start(run: Run) -> None:
-    """Refuse a run that is further than asked, or at another place on another machine."""
-    state, config = run.state, run.config
-    if state.images >= config.images + config.batch:
-        raise UsageError(
-            f"kimg={config.kimg:g}: this run is at {state.images / 1000:g} already;"
-            " valid: more, or another outdir"
-        )
-    if not state.ranks.agree(state.images, run.device):
-        raise UsageError(
-            f"outdir={run.folder}: the processes see different checkpoints in it; valid: a folder they share"
-        )
 
 
 def _work(run: Run, listeners: Listeners) -> TrainingResult:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stylegan2_ada.generate import generate, latents, save_grid, to_uint8
+from stylegan2_ada import UsageError
+from stylegan2_ada.generate import generate, label_of, latents, save_grid, seeds_of, to_uint8
 from stylegan2_ada.networks import Architecture, Generator
 
 
@@ -47,3 +48,42 @@ def test_a_grid_holds_whole_rows(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(tmp_path / "grid.png"))
     assert picture.shape == (4, 8)
     assert picture[2, 2] == 5
+
+
+def test_random_noise_is_that_of_the_seeds() -> None:
+    network = generator()
+    for block in (network.synthesis.b4, network.synthesis.get_submodule("b8")):
+        block.conv1.noise_strength.data.fill_(5.0)
+    first, again = (next(generate(network, range(4), 1.0, 4, noise="random")) for _ in range(2))
+    torch.manual_seed(99)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, next(generate(network, range(4), 1.0, 4, noise="none")))
+
+
+def test_a_cutoff_truncates_the_first_styles_alone() -> None:
+    network = generator()
+    network.mapping.w_avg.normal_(generator=torch.Generator().manual_seed(0))
+    images = [next(generate(network, [1], 0.2, 1, cutoff=cutoff)) for cutoff in (0, 1, None)]
+    whole = next(generate(network, [1], 1.0, 1))
+    assert np.array_equal(images[0], whole)
+    assert not np.array_equal(images[1], whole) and not np.array_equal(images[1], images[2])
+
+
+@pytest.mark.parametrize(("text", "label"), [("2", [0, 0, 1]), ("0,0.5,1", [0, 0.5, 1])])
+def test_labels_are_classes_or_vectors(text: str, label: list[float]) -> None:
+    found = label_of(conditional(3), text)
+    assert found is not None and found.tolist() == label
+
+
+@pytest.mark.parametrize("text", [None, "3", "-1", "x", "1,2", "0,0,nan", "1.5", ""])
+def test_other_labels_are_refused(text: str | None) -> None:
+    with pytest.raises(UsageError, match=r"class=.*valid: 0 to 2, or 3 numbers"):
+        label_of(conditional(3), text)
+
+
+def test_seeds_are_numbers_and_ranges() -> None:
+    assert seeds_of("0,4,10-12") == [0, 4, 10, 11, 12]
+
+
+def conditional(labels: int) -> Generator:
+    return Architecture(resolution=8, channels=1, channel_base=64, labels=labels).generator()

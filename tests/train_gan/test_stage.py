@@ -3,13 +3,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stylegan2_ada import load_generator, training_loop
+from stylegan2_ada import CollapseError, load_generator, training_loop
 from stylegan2_ada.training_state import TrainingState
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSet
-from components.train_gan.stage import Config, train_gan, training_rows
+from components.train_gan.stage import Config, input_errors, train_gan, training_rows
 from tests.drawn_planes import SPLITS, splits_of, write_planes
 from tests.shared.fake_gcs import fake_gcs
 
@@ -156,6 +156,12 @@ def test_a_training_that_diverges_is_an_input_error(planes: PlaneSet, tmp_path: 
     with pytest.raises(InputError, match=r"^gan_gamma: .*diverged.*; valid: a larger gan_gamma$") as refusal:
         train_gan(replace(TINY, gamma=1e38), planes, SPLITS, tmp_path)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_generator_that_collapses_is_an_input_error() -> None:
+    text = r"^gan_gamma: .*became alike, too alike; valid: a larger gan_gamma or more planes$"
+    with pytest.raises(InputError, match=text), input_errors():
+        raise CollapseError("too alike")
 
 
 def test_a_start_that_is_none_is_refused(planes: PlaneSet, tmp_path: Path) -> None:
