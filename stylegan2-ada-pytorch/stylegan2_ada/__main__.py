@@ -74,6 +74,7 @@ def _declare_train(command: argparse.ArgumentParser) -> None:
             command.add_argument(name, action=argparse.BooleanOptionalAction, default=setting.default)
             continue
         kind: Any = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
+        kind = kind if isinstance(kind, type) else str
         command.add_argument(name, type=kind, default=setting.default, help="default %(default)s")
 
 

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from stylegan2_ada.augment import SETS
+from stylegan2_ada.decoding import Fit
 from stylegan2_ada.errors import UsageError
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
@@ -54,6 +55,7 @@ class TrainingConfig:
     cfg: str = "auto"  # base of all that is left to formulas: a name of BASES
     resolution: int = 256  # pixels, a power of two, 8..1024
     channels: int = 1  # of the images: 1 grey, 3 RGB
+    fit: Fit = "refuse"  # what becomes of an image that is not square: refuse it, or crop it to its centre
     cond: bool = False  # condition on the labels of the data
     subset: int = 0  # train on so many images, drawn by the seed; 0: all
     kimg: float = 0.0  # thousands of training images shown
@@ -99,6 +101,7 @@ class TrainingConfig:
         self._require(self.resolution in {2**k for k in range(3, 11)}, "resolution",
                       "a power of two, 8 to 1024")  # fmt: skip
         self._require(self.channels in (1, 3), "channels", "1 or 3")
+        self._require(self.fit in get_args(Fit), "fit", ", ".join(get_args(Fit)))
         self._require(self.augment in SETS, "augment", ", ".join(SETS))
         self._require(self.aug in ("ada", "noaug", "fixed"), "aug", "ada, noaug or fixed")
         self._require(0 <= self.p <= 1, "p", "0 to 1")

@@ -81,6 +81,7 @@ def train(
         images = dataset.load(
             archive, members=members, resolution=config.resolution, channels=config.channels,
             mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed,
+            fit=config.fit,
         )  # fmt: skip
         labels = 0 if images.labels is None else images.labels.shape[1]
         config = settled(config, resume, labels, ranks=ranks.count, cuda=where.type == "cuda")

@@ -313,3 +313,13 @@ def test_a_start_decides_what_is_left_open_about_the_networks(tmp_path: Path) ->
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"device=abacus: .*valid: "):
         train(TINY, tmp_path / "a.zip", None, tmp_path / "run", device="abacus")
+
+
+def test_images_that_are_not_square_are_refused_or_cropped_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for i in range(8):
+        Image.new("L", (12, 10), 20 * i).save(tmp_path / "data" / f"{i}.png")
+    with pytest.raises(UsageError, match="12 x 10"):
+        train(replace(TINY, kimg=0.004), tmp_path / "data", None, tmp_path / "run")
+    result = train(replace(TINY, kimg=0.004, fit="crop"), tmp_path / "data", None, tmp_path / "run")
+    assert result.kimg > 0
