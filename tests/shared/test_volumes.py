@@ -1,57 +1,70 @@
 import bz2
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from components.shared.faults import InputError
-from components.shared.volumes import MAX_HEADER, Volume, read_header, read_volume, write_volume
+from components.shared.volumes import MAX_HEADER, Volume, data_files, read_head, read_volume, write_volume
+from tests.shared.nrrd_files import COUNTING, DIRECTIONS, LPS, make
 
-ZOO = Path(__file__).parents[3] / "shared" / "data" / "nrrd_zoo"
-COUNTING = np.arange(60, dtype=np.uint8)
-FIELDS = {
-    "type": "uint8",
-    "dimension": "3",
-    "sizes": "5 4 3",
-    "space": "left-posterior-superior",
-    "space directions": "(0.5,0,0) (0,0.6,0) (0,0,0.7)",
-    "space origin": "(1,2,3)",
-    "encoding": "raw",
+LIST_FIRST = {"dimension": 4, "sizes": "2 5 4 3", "space directions": f"none {DIRECTIONS}"}
+LIST_LAST = {"dimension": 4, "sizes": "5 4 3 2", "space directions": f"{DIRECTIONS} none"}
+TIME = {
+    "dimension": 4,
+    "sizes": "5 4 3 1",
+    "space": "LPST",
+    "space directions": "(0.5,0,0,0) (0,0.6,0,0) (0,0,0.7,0) (0,0,0,1)",
+    "space origin": "(1,2,3,0)",
 }
-LPS = [[-0.5, 0, 0, -1], [0, -0.6, 0, -2], [0, 0, 0.7, 3]]
-
-
-def make(path, changes=(), payload=None, end="\n"):
-    """A small NRRD file with some fields changed; None drops a field."""
-    fields = {name: value for name, value in (FIELDS | dict(changes)).items() if value is not None}
-    head = end.join(["NRRD0005", *(f"{name}: {value}" for name, value in fields.items()), "", ""])
-    path.write_bytes(head.encode() + (COUNTING.tobytes() if payload is None else payload))
-    return path
-
-
 READABLE = {
     "raw": ({}, None),
-    "gzip": ({"encoding": "gzip"}, gzip.compress(COUNTING.tobytes())),
+    "gzip": ({"encoding": "gz"}, gzip.compress(COUNTING.tobytes())),
+    "two gzip members": (
+        {"encoding": "gzip"},
+        gzip.compress(COUNTING[:7].tobytes()) + gzip.compress(COUNTING[7:].tobytes()),
+    ),
     "bzip2": ({"encoding": "bzip2"}, bz2.compress(COUNTING.tobytes())),
-    "ascii": ({"encoding": "ascii"}, " ".join(map(str, COUNTING)).encode()),
-    "hex": ({"encoding": "hex"}, COUNTING.tobytes().hex(" ").encode()),
+    "ascii": ({"encoding": "text"}, " ".join(map(str, COUNTING)).encode()),
+    "ascii with commas": ({"encoding": "ASCII"}, ",\n".join(map(str, COUNTING)).encode() + b"\n"),
+    "hex": ({"encoding": "hex"}, COUNTING.tobytes().hex(" ").upper().encode()),
     "big endian": ({"type": "short", "endian": "big"}, COUNTING.astype(">i2").tobytes()),
     "float": ({"type": "float", "endian": "little"}, COUNTING.astype("<f4").tobytes()),
+    "long": ({"type": "signed long long int", "endian": "big"}, COUNTING.astype(">i8").tobytes()),
     "byte skip": ({"byte skip": 7}, bytes(7) + COUNTING.tobytes()),
+    "byte skip within gzip": (
+        {"byteskip": 7, "encoding": "gzip"},
+        gzip.compress(bytes(7) + COUNTING.tobytes()),
+    ),
     "from the end": ({"byte skip": -1}, bytes(7) + COUNTING.tobytes()),
     "line skip": ({"line skip": 2}, b"a\nb\n" + COUNTING.tobytes()),
+    "lines, then bytes": ({"lineskip": 1, "byte skip": 3}, b"a\nxyz" + COUNTING.tobytes()),
     "abbreviation": ({"space": "LPS"}, None),
-    "component first": (
-        {"dimension": 4, "sizes": "2 5 4 3", "space directions": "none " + FIELDS["space directions"]},
-        np.repeat(COUNTING, 2).tobytes(),
+    "signs and blanks": (
+        {
+            "sizes": "  +5\t+4 +3 ",
+            "space directions": "( 0.5, 0 ,-0 )(+0,+0.6,0) ( 0,0, +7e-1)",
+            "space origin": "( +1, 2 ,3)",
+        },
+        None,
     ),
-    "component last": (
-        {"dimension": 4, "sizes": "5 4 3 2", "space directions": FIELDS["space directions"] + " none"},
+    "names in capitals": (
+        {"sizes": None, "SIZES ": "5 4 3", "encoding": None, "Encoding": "RAW", "type": "UInt8"},
+        None,
+    ),
+    "said twice": ({"Space": "left-posterior-superior"}, None),
+    "what says nothing of scalars": (
+        {"centerings": "cell node ???", "measurement frame": "(1,0,0) (0,1,0)", "labels": '"x" "y" "'},
+        None,
+    ),
+    "units": ({"space units": '"mm" "mm" "mm"', "units": '"mm" "" "mm"'}, None),
+    "component first": (LIST_FIRST, np.repeat(COUNTING, 2).tobytes()),
+    "component last": (LIST_LAST, COUNTING.tobytes() * 2),
+    "list by its kind": (
+        LIST_LAST | {"kinds": "domain domain domain list", "space directions": f"{DIRECTIONS} (0,0,1)"},
         COUNTING.tobytes() * 2,
     ),
+    "time": (TIME, None),
 }
 
 
@@ -62,6 +75,7 @@ def test_every_kind_of_file_gives_the_same_voxels_and_geometry(name, tmp_path):
     assert volume.data_XYZ.dtype.isnative
     assert np.array_equal(volume.data_XYZ.ravel(order="F"), COUNTING)
     assert np.allclose(volume.affine[:3], LPS, atol=1e-5)
+    assert volume.orientation == "header"
 
 
 def test_lines_may_end_as_on_windows(tmp_path):
@@ -83,49 +97,148 @@ def test_directions_are_columns_of_the_affine(tmp_path):
     assert np.allclose(read_volume(path).affine[:3, :3], [[0, 0.1, 0.7], [0.5, 0, 0], [0, 0.6, 0]])
 
 
-def test_what_is_not_finite_takes_the_minimum(tmp_path):
-    values = COUNTING.astype("<f4") + 1
+@pytest.mark.parametrize("kind", ["float", "double"])
+def test_what_is_not_finite_takes_the_minimum(kind, tmp_path):
+    values = COUNTING.astype("<f4" if kind == "float" else "<f8") + 1
     values[[3, 7]] = np.nan, np.inf
-    volume = read_volume(make(tmp_path / "a.nrrd", {"type": "float", "endian": "little"}, values.tobytes()))
-    assert volume.replaced == 2
-    assert volume.data_XYZ.ravel("F")[3] == volume.data_XYZ.ravel("F")[7] == 1
+    lost = {3, 7}
+    if kind == "double":
+        values[9] = -1e300  # would be infinite where planes are computed
+        lost.add(9)
+    volume = read_volume(make(tmp_path / "a.nrrd", {"type": kind, "endian": "little"}, values.tobytes()))
+    assert volume.replaced == len(lost)
+    assert [f"{len(lost)} voxels" in note for note in volume.notes] == [True]
+    assert set(np.flatnonzero(volume.data_XYZ.ravel("F") == 1)) == lost | {0}
+
+
+def colours(kind, axis, number):
+    """Fields and voxels of a small colour volume whose colours lie on one of four axes."""
+    sizes, directions = [5, 4, 3], DIRECTIONS.split()
+    sizes.insert(axis, number)
+    directions.insert(axis, "none")
+    kinds = ["domain"] * 3
+    kinds.insert(axis, kind)
+    fields = {
+        "dimension": 4,
+        "sizes": " ".join(map(str, sizes)),
+        "space directions": " ".join(directions),
+        "kinds": " ".join(kinds),
+    }
+    return fields, np.random.default_rng(axis).integers(0, 256, sizes, np.uint8)
+
+
+@pytest.mark.parametrize(("kind", "number"), [("RGB-color", 3), ("RGBA-color", 4), ("3-color", 3)])
+@pytest.mark.parametrize("axis", range(4))
+def test_colours_give_luminance(kind, number, axis, tmp_path):
+    fields, stored = colours(kind, axis, number)
+    volume = read_volume(make(tmp_path / "a.nrrd", fields, stored.tobytes(order="F")))
+    red, green, blue = np.moveaxis(stored, axis, 0)[:3]
+    assert volume.data_XYZ.dtype == np.uint8
+    assert np.array_equal(volume.data_XYZ, np.rint(0.299 * red + 0.587 * green + 0.114 * blue))
+    assert any("luminance" in note for note in volume.notes)
+
+
+NOTES = {
+    "component": (*READABLE["component first"], "component 0 of 2"),
+    "more bytes": ({}, COUNTING.tobytes() + b"\0" * 12, "12 bytes after the data"),
+    "more in gzip": ({"encoding": "gzip"}, gzip.compress(COUNTING.tobytes() + bytes(9)), "9 bytes after"),
+    "after gzip": ({"encoding": "gzip"}, gzip.compress(COUNTING.tobytes()) + bytes(512), "512 bytes after"),
+    "after bzip2": ({"encoding": "bzip2"}, bz2.compress(COUNTING.tobytes()) + b"xy", "2 bytes after"),
+    "two spacings": ({"spacings": "1 1 1"}, None, "spacings 1 1 1 contradict space directions"),
+    "twice": (*READABLE["said twice"], "space is given twice"),
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_what_a_reader_should_know_is_noted(name, tmp_path):
+    *file, words = NOTES[name]
+    volume = read_volume(make(tmp_path / "a.nrrd", *file))
+    assert np.array_equal(volume.data_XYZ.ravel("F"), COUNTING)
+    assert [words in note for note in volume.notes] == [True]
+
+
+def test_an_ordinary_file_needs_no_note(tmp_path):
+    assert read_volume(make(tmp_path / "a.nrrd")).notes == ()
 
 
 REFUSED = {
-    "no space": ({"space": None}, None, "space: absent"),
     "no directions": ({"space directions": None}, None, "space directions: absent"),
-    "scanner space": ({"space": "scanner-xyz"}, None, "space: scanner-xyz"),
+    "unknown space": ({"space": "left-right"}, None, "space: left-right"),
     "zero spacing": ({"space directions": "(0,0,0) (0,0.6,0) (0,0,0.7)"}, None, "space directions: spacing"),
     "nan spacing": ({"space directions": "(nan,0,0) (0,0.6,0) (0,0,0.7)"}, None, "space directions: spacing"),
+    "endless": ({"space directions": "(1e308,1e308,0) (0,0.6,0) (0,0,0.7)"}, None, "spacing inf"),
+    "metres by value": ({"space directions": "(5e-4,0,0) (0,6e-4,0) (0,0,7e-4)"}, None, "spacing 0.0005"),
     "flat": ({"space directions": "(1,0,0) (1,0,0) (0,0,0.7)"}, None, "that span a volume"),
+    "four numbers": ({"space directions": "(1,0,0,0) (0,1,0,0) (0,0,1,0)"}, None, "vectors of 4 numbers"),
+    "time and space": (TIME | {"space directions": "(1,0,0,2) (0,1,0,0) (0,0,1,0) (0,0,0,1)"}, None, "time"),
+    "origin nowhere": ({"space origin": "(nan,0,0)"}, None, "space origin: .*nan"),
     "metres": ({"space units": '"m" "m" "m"'}, None, "space units: m m m"),
-    "two dimensions": ({"dimension": 2, "sizes": "5 4"}, None, "sizes: dimension 2"),
-    "huge": ({"sizes": "100000 100000 100"}, None, "at most"),
-    "truncated": ({}, bytes(59), "data: 59 bytes"),
-    "too long": ({}, bytes(61), "data: 61 bytes"),
-    "truncated gzip": ({"encoding": "gzip"}, gzip.compress(COUNTING.tobytes())[:-12], "data:"),
+    "metres an axis": ({"units": '"mm" "cm" "mm"'}, None, "units: mm cm mm"),
+    "two dimensions": ({"dimension": 2, "sizes": "5 4"}, None, "sizes: 5 4 .dimension 2"),
+    "another dimension": ({"dimension": 4}, None, "sizes: 5 4 3 .dimension 4"),
+    "no dimension": ({"dimension": None}, None, "dimension absent"),
+    "huge": ({"sizes": "100000 100000 100"}, None, "at most 536870912 voxels"),
+    "negative": ({"sizes": "-5 -4 3"}, None, "sizes: -5 -4 3"),
+    "sizes with a fraction": ({"sizes": "5.5 4 3"}, None, "sizes: 5.5 4 3; valid: whole numbers"),
+    "two values": ({"Space": "RAS"}, None, "space: Duplicate"),
+    "no field": ({"sizes": "5 4 3\nhello"}, None, "header: line 5 is no field"),
+    "newer format": ({}, None, "first bytes"),
+    "truncated": ({}, bytes(59), "data: 59 bytes of raw"),
+    "a slice too many": ({}, bytes(80), "data: at least 80 bytes"),
+    "a slice too many in gzip": ({"encoding": "gzip"}, gzip.compress(bytes(80)), "data: at least 80 bytes"),
+    "truncated gzip": ({"encoding": "gzip"}, gzip.compress(COUNTING.tobytes())[:-12], "data: truncated gzip"),
+    "gzip without its end": ({"encoding": "gzip"}, gzip.compress(COUNTING.tobytes())[:-4], "truncated gzip"),
+    "altered gzip": (
+        {"encoding": "gzip"},
+        gzip.compress(COUNTING.tobytes())[:-8] + bytes(8),
+        "broken gzip",
+    ),
+    "too little in gzip": ({"encoding": "gzip"}, gzip.compress(bytes(50)), "data: truncated, 50 of 60"),
+    "truncated bzip2": ({"encoding": "bz2"}, bz2.compress(COUNTING.tobytes())[:-9], "data: truncated bzip2"),
     "not gzip": ({"encoding": "gzip"}, bytes(60), "broken gzip"),
     "not bzip2": ({"encoding": "bzip2"}, bytes(60), "broken bzip2"),
-    "not numbers": ({"encoding": "ascii"}, b"one two", "data:"),
+    "not numbers": ({"encoding": "ascii"}, b"one two " * 30, "broken ascii"),
+    "one long number": ({"encoding": "ascii"}, b"1" * 400, "broken ascii"),
+    "numbers too large": ({"encoding": "ascii"}, b"300 " * 60, "broken ascii"),
+    "fractions of a whole": ({"encoding": "ascii"}, b"1.5 " * 60, "broken ascii"),
+    "not a number of a whole": ({"encoding": "ascii"}, b"nan " * 60, "broken ascii"),
+    "half a byte": ({"encoding": "hex"}, b"00" * 60 + b"0", "broken hex"),
     "no endian": ({"type": "short"}, None, "endian: absent"),
     "block": ({"type": "block"}, None, "type: block"),
-    "outside": ({"data file": "../../../etc/passwd"}, None, "data file: .*in the folder of its header"),
-    "absolute": ({"data file": "/etc/passwd"}, None, "data file: .*in the folder of its header"),
-    "missing file": ({"data file": "nope.raw"}, None, "data file: nope.raw"),
-    "LIST": ({"data file": "LIST"}, None, "data file: LIST"),
-    "odd pattern": ({"data file": "%s.raw 1 2 1"}, None, "data file"),
+    "odd encoding": ({"encoding": "zrl"}, None, "encoding: zrl"),
+    "from the end of gzip": ({"encoding": "gzip", "byte skip": -1}, None, "byte skip: -1"),
+    "endless skip": ({"byte skip": 10**12}, None, "byte skip: 1000000000000"),
+    "endless lines": ({"line skip": 10**12}, None, "line skip: 1000000000000"),
+    "complex": (LIST_FIRST | {"kinds": "complex domain domain domain"}, bytes(120), "kinds: complex"),
+    "hue": (colours("HSV-color", 0, 3)[0], bytes(180), "kinds: hsv-color"),
+    "a matrix": (colours("2D-symmetric-matrix", 3, 3)[0], bytes(180), "kinds: 2d-symmetric-matrix"),
+    "two colours": (colours("RGB-color", 0, 2)[0], bytes(120), "kinds: rgb-color .2"),
+    "colours too wide": (
+        colours("RGB-color", 0, 3)[0] | {"type": "int64", "endian": "big"},
+        bytes(1440),
+        "kinds: rgb-color .3 of int64",
+    ),
+    "no type": (LIST_FIRST | {"kinds": "complex domain domain domain", "type": None}, None, "type: absent"),
+    "two axes of space": ({"kinds": "domain domain list"}, None, "2 of 3 axes are spatial"),
+    "all nan": ({"type": "float", "endian": "little"}, b"\xff" * 240, "no finite voxel"),
+    "text in numbers": ({"byte skip": "many"}, None, "byte skip: many"),
+    "no bracket": ({"space origin": "1,2,3"}, None, "space origin: 1,2,3"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_read_is_refused_in_one_line(name, tmp_path):
     changes, payload, words = REFUSED[name]
+    path = make(tmp_path / "a.nrrd", changes, payload)
+    if name == "newer format":
+        path.write_bytes(path.read_bytes().replace(b"NRRD0005", b"NRRD0006"))
     with pytest.raises(InputError, match=words) as caught:
-        read_volume(make(tmp_path / "a.nrrd", changes, payload))
+        read_volume(path)
     message = str(caught.value)
     assert message.startswith("a.nrrd: ")
     assert "valid: " in message
-    assert "\n" not in message
+    assert message.isprintable()
+    assert str(tmp_path) not in message
 
 
 @pytest.mark.parametrize("data", [b"", b"plain text\n", b"NRRD0005\n" + b"# long\n" * MAX_HEADER])
@@ -135,28 +248,23 @@ def test_what_is_not_a_volume_is_refused(data, tmp_path):
         read_volume(tmp_path / "a.nrrd")
 
 
-def test_a_gzip_bomb_is_inflated_no_further_than_its_volume(tmp_path):
-    bomb = gzip.compress(bytes(50_000_000))
-    with pytest.raises(InputError, match="data: 61 bytes"):
-        read_volume(make(tmp_path / "a.nrrd", {"encoding": "gzip"}, bomb))
+def test_what_cannot_be_opened_is_refused_by_its_name_alone(tmp_path):
+    with pytest.raises(InputError, match=r"^gone\.nrrd: file: No such file"):
+        read_volume(tmp_path / "gone.nrrd")
+    with pytest.raises(InputError, match=f"^{tmp_path.name}: file: Is a directory"):
+        read_volume(tmp_path)
 
 
-def test_detached_files_are_read_and_links_out_of_the_folder_are_not(tmp_path):
-    inside, outside = tmp_path / "in", tmp_path / "out.raw"
-    inside.mkdir()
-    outside.write_bytes(COUNTING.tobytes())
-    for number in range(3):
-        (inside / f"s{number}.raw").write_bytes(COUNTING[20 * number : 20 * number + 20].tobytes())
-    several = make(inside / "a.nhdr", {"data file": "s%d.raw 0 2 1 2"}, b"")
-    assert np.array_equal(read_volume(several).data_XYZ.ravel("F"), COUNTING)
-    (inside / "link.raw").symlink_to(outside)
-    with pytest.raises(InputError, match="in the folder of its header"):
-        read_volume(make(inside / "b.nhdr", {"data file": "link.raw"}, b""))
-
-
-def test_a_name_in_the_header_reaches_nothing(tmp_path):
-    path = make(tmp_path / "a.nrrd", {"PatientName:": "= Perez"})
-    assert "Perez" not in repr(read_header(path))
+def test_a_head_is_judged_without_its_file(tmp_path):
+    whole = make(tmp_path / "a.nrrd", {"encoding": "gzip"}, bytes(10_000)).read_bytes()
+    header = read_head(tmp_path / "elsewhere" / "a.nrrd", whole[:300])
+    assert header.sizes == (5, 4, 3)
+    assert np.allclose(header.affine[:3], LPS)
+    detached = whole.replace(b"encoding", b"data file: s%03d.raw 1 3 1\nencoding")
+    assert read_head(tmp_path / "b.nhdr", detached).data_names == ("s001.raw", "s002.raw", "s003.raw")
+    assert data_files(tmp_path / "b.nhdr", detached) == ("s001.raw", "s002.raw", "s003.raw")
+    with pytest.raises(InputError, match="endian: absent"):
+        read_head(tmp_path / "a.nrrd", whole.replace(b"uint8", b"short"))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
@@ -168,57 +276,6 @@ def test_a_written_volume_is_read_back(dtype, tmp_path):
     assert np.array_equal(again.data_XYZ, data)
     assert again.data_XYZ.dtype == dtype
     assert np.allclose(again.affine, affine)
-
-
-names = st.sampled_from([*FIELDS, "data file", "byte skip", "line skip", "kinds", "endian", "spacings"])
-values = st.one_of(
-    st.text(max_size=30),
-    st.sampled_from(
-        ["none", "(1,0,0)", "(1,0,0) none (0,1,0) (0,0,1)", "5 4 3 1", "1e400", "-1", "gzip", "nan"]
-    ),
-)
-
-
-@settings(max_examples=300, deadline=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(names, values, max_size=4), st.binary(max_size=80))
-def test_no_header_makes_anything_but_a_volume_or_a_refusal(tmp_path, changes, payload):
-    try:
-        read_volume(make(tmp_path / "a.nrrd", changes, payload))
-    except InputError as error:
-        assert "\n" not in str(error)
-
-
-REFUSED_IN_ZOO = {
-    **dict.fromkeys(
-        ["05_nospace_spacings", "06_nogeometry", "07_spacedim_only", "37_nan_spacing"], "space: absent"
-    ),
-    "13_i2_no_endian": "endian: absent",
-    "25_truncated": "data: 53 bytes",
-    "26_extra_bytes": "data: 61 bytes",
-    "27_dup_field": "Duplicate header field",
-    "28_trunc_gzip": "data: 57 bytes",
-    "29_2d": "sizes: dimension 2",
-    "31_huge_sizes": "at most",
-    "33_detached_missing": "data file: nope.raw",
-    "36_zero_spacing": "spacing",
-    "38_nifti_named_nrrd": "first bytes",
-    "39_empty": "first bytes",
-}
-
-
-@pytest.mark.skipif(not ZOO.is_dir(), reason="the zoo of NRRD files is not here")
-@pytest.mark.parametrize("path", sorted(ZOO.glob("*.n*")), ids=lambda path: path.stem)
-def test_the_zoo(path):
-    if path.stem in REFUSED_IN_ZOO:
-        with pytest.raises(InputError, match=REFUSED_IN_ZOO[path.stem]):
-            read_volume(path)
-        return
-    volume = read_volume(path)
-    assert volume.data_XYZ.shape == (5, 4, 3)
-    assert volume.data_XYZ.dtype.isnative
-    if path.stem != "21_float_nan":
-        assert np.array_equal(volume.data_XYZ.ravel("F")[:4], [0, 1, 2, 3])
-    assert np.allclose(np.linalg.norm(volume.affine[:3, :3], axis=0)[2], 0.7, atol=1e-5)
 
 
 def test_equal_volumes_give_equal_files_at_any_time(tmp_path):

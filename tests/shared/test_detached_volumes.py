@@ -1,0 +1,91 @@
+import os
+import traceback
+
+import numpy as np
+import pytest
+
+from components.shared.faults import InputError
+from components.shared.volumes import read_volume
+from tests.shared.nrrd_files import COUNTING, LITTLE, make, memory
+
+
+def several(folder, changes=(), count=3):
+    """A detached header whose voxels lie in files of one slice each."""
+    for number in range(count):
+        (folder / f"s{number}.raw").write_bytes(COUNTING[20 * number : 20 * number + 20].tobytes())
+    return make(folder / "a.nhdr", {"data file": "s%d.raw 0 2 1"} | dict(changes), b"")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "s%d.raw 0 2 1",
+        "s%d.raw 0 2 1 2",
+        "s%01d.raw +0 +2 +1 3",
+        "LIST\ns0.raw\n./s1.raw\ns2.raw",
+        "LIST 2\ns0.raw\n s1.raw\ns2.raw ",
+        "whole.raw",
+    ],
+)
+def test_detached_data_are_read(value, tmp_path):
+    (tmp_path / "whole.raw").write_bytes(COUNTING.tobytes())
+    path = several(tmp_path, {"data file": value})
+    assert np.array_equal(read_volume(path).data_XYZ.ravel("F"), COUNTING)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "../out.raw",
+            "../../../etc/passwd",
+            "/etc/passwd",
+            "in/../../out.raw",
+            "..\\out.raw",
+            "C:\\out.raw",
+        ),
+        *(
+            "link.raw",
+            "linked/out.raw",
+            "s%d.raw 0 2 1 2\x00",
+            "nope.raw",
+            "",
+            ".",
+            "pipe",
+            "circle",
+            "x" * 5000,
+        ),
+        *("LIST", "LIST\n../out.raw", "LIST\nlink.raw\ns1.raw\ns2.raw", "LIST 9\ns0.raw\ns1.raw\ns2.raw"),
+        *("s%d.raw 0 1 1", "s%d.raw 0 2 1 1", "s%d.raw 0 2 0", "s%d.raw 0 999999999 1", "s%d.raw 2 0 1"),
+        *("%s.raw 1 2 1", "%999999999d.raw 0 2 1", "s%d%d.raw 0 2 1", "s%d.raw a b c", "LIST x\ns0.raw"),
+    ],
+)
+def test_detached_data_elsewhere_or_of_another_number_are_refused(value, tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out.raw"
+    inside.mkdir()
+    outside.write_bytes(COUNTING.tobytes())
+    (inside / "link.raw").symlink_to(outside)
+    (inside / "linked").symlink_to(tmp_path)
+    (inside / "circle").symlink_to(inside / "circle")
+    os.mkfifo(inside / "pipe")
+    with memory() as peak:
+        with pytest.raises(InputError, match=r"^a\.nhdr: data file: .*; valid: ") as caught:
+            read_volume(several(inside, {"data file": value}))
+        assert peak() < LITTLE
+    assert "etc" not in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_link_to_a_volume_within_its_folder_is_read(tmp_path):
+    (tmp_path / "s.raw").write_bytes(COUNTING.tobytes())
+    (tmp_path / "link.raw").symlink_to("s.raw")
+    path = make(tmp_path / "a.nhdr", {"data file": "link.raw"}, b"")
+    assert np.array_equal(read_volume(path).data_XYZ.ravel("F"), COUNTING)
+
+
+def test_a_refusal_quotes_no_data(tmp_path):
+    """A header may name any file beside it as its numbers: the table of patients, say."""
+    (tmp_path / "volumes.csv").write_text("file,patient\nPerez.nrrd,Perez\n" * 20)
+    with pytest.raises(InputError, match="broken ascii") as caught:
+        read_volume(make(tmp_path / "a.nhdr", {"data file": "volumes.csv", "encoding": "ascii"}, b""))
+    assert "Perez" not in "".join(traceback.format_exception(caught.value))
