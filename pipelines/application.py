@@ -6,9 +6,8 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.apply_classifiers.component import apply_classifiers, validate_application
-from components.extract_planes.component import extract_planes
-from components.snapshot_volumes.component import snapshot_volumes
-from pipelines.tasks import lasting, on_gpu, uncached
+from pipelines.planes import cut_planes
+from pipelines.tasks import knowing_names, on_gpu, uncached
 
 
 class Findings(NamedTuple):
@@ -25,9 +24,17 @@ def apply(
     classifiers_uri: str,
     state_uri: str,
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
+    pseudonym_key_uri: str = "",
+    missing_geometry: str = "refuse",
     plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
     plane_spacing_mm: float = 1.0,
+    field_of_view: str = "sphere",
     field_of_view_mm: float = 120.0,
+    noise_rule: str = "content",
+    noise_max_content: float = 0.02,
+    anatomy_min_content: float = 0.10,
+    noise_index_planes: int = 20,
+    extract_shards: int = 1,
     gpu_count: str = "1",
     gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
     gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
@@ -40,9 +47,17 @@ def apply(
         classifiers_uri: The folder `published` of a finished run, or one classifier's folder.
         state_uri: Folder or gs://bucket/prefix for what outlives a run.
         patient_pattern: Regular expression on the file name with a group `patient`.
+        pseudonym_key_uri: File with the secret key that the classifiers' patients were named under.
+        missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
         plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
+        field_of_view: sphere or full, as the classifiers learnt.
         field_of_view_mm: Side of the square window of every plane.
+        noise_rule: content (share of tissue) or index (the notebook's outermost planes).
+        noise_max_content: Share of the disc that is tissue, up to which a plane is noise.
+        anatomy_min_content: And from which it is anatomy; between them it is kept aside.
+        noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
+        extract_shards: Pods that share the volumes.
         gpu_count: GPUs of a GPU task, as text.
         gpu_node_selector: Labels of the GPU nodes.
         gpu_tolerations: Tolerations for the GPU nodes.
@@ -50,19 +65,8 @@ def apply(
 
     """
     p = SimpleNamespace(**locals())
-    source = {"volumes_uri": volumes_uri, "state_uri": state_uri}
-    checked = uncached(validate_application(**vars(p)))
-    snapshot = uncached(
-        snapshot_volumes(patient_pattern=patient_pattern, minimum_patients=1, **source).after(checked)
-    )
-    extracted = extract_planes(
-        snapshot_digest=snapshot.output,
-        plane_angles_deg=plane_angles_deg,
-        plane_spacing_mm=plane_spacing_mm,
-        field_of_view_mm=field_of_view_mm,
-        **source,
-    )
-    planes = lasting(extracted).outputs["planes"]
+    checked = uncached(knowing_names(validate_application(**vars(p))))
+    _, planes = cut_planes(p, checked, minimum_patients=1)
     applied = apply_classifiers(planes=planes, classifiers_uri=classifiers_uri, seed=seed)
     found = on_gpu(applied, p).set_caching_options(enable_caching=False).outputs  # no key sees the models
     return Findings(page=found["page"], result=found["result"], predictions=found["predictions"])

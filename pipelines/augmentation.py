@@ -1,8 +1,10 @@
 """The pipeline `augmentation`: do GAN-made, pseudo-labelled images improve a classifier of brain planes?
 
-    validate - snapshot - split - extract -+- train_classifier (all labels) --------------+
-                                           +- train_gan - generate_images -+              |
-                                           +- label fraction --------------+- rounds 0..N +- evaluate - report
+    validate - snapshot - extract - audit - split -+
+        +------------------------------------------+
+        +- train_classifier (all labels) --------------+
+        +- train_gan - generate_images -+              |
+        +- label fraction --------------+- rounds 0..N +- evaluate - report
 
 The same graph runs on a laptop (kfp.local) and on Kubernetes. v2 has no while loop: the rounds are a
 ParallelFor of parallelism 1 over 0..max_rounds whose gate reads the ledger; a round that is sealed or not
@@ -17,18 +19,17 @@ from kfp import dsl
 from components.classify_images.component import classify_images
 from components.close_rounds.component import close_rounds
 from components.evaluate.component import evaluate
-from components.extract_planes.component import extract_planes
 from components.generate_images.component import generate_images
 from components.open_ledger.component import open_ledger
 from components.open_round.component import list_rounds, open_round
 from components.relabel_images.component import relabel_images
 from components.report.component import report
-from components.snapshot_volumes.component import snapshot_volumes
 from components.split_patients.component import split_patients
 from components.train_classifier.component import train_classifier, train_round
 from components.train_gan.component import train_gan
 from components.validate_parameters.component import validate_parameters
-from pipelines.tasks import GPU, Channel, lasting, on_gpu, uncached
+from pipelines.planes import cut_planes
+from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, uncached
 
 
 @dsl.pipeline(name="one-round")
@@ -87,22 +88,6 @@ def one_round(
             **turn,
         )
         uncached(sealed)
-
-
-def prepare(p: SimpleNamespace) -> tuple[dsl.PipelineTask, dsl.PipelineTask, Channel, Channel]:
-    """Check the parameters, list the volumes, split the patients and cut the planes."""
-    checked = uncached(validate_parameters(**vars(p)))
-    source = {"volumes_uri": p.volumes_uri, "state_uri": p.state_uri}
-    snapshot = uncached(snapshot_volumes(patient_pattern=p.patient_pattern, **source).after(checked))
-    split = lasting(split_patients(state_uri=p.state_uri, snapshot_digest=snapshot.output))
-    extracted = extract_planes(
-        snapshot_digest=snapshot.output,
-        plane_angles_deg=p.plane_angles_deg,
-        plane_spacing_mm=p.plane_spacing_mm,
-        field_of_view_mm=p.field_of_view_mm,
-        **source,
-    )
-    return checked, snapshot, lasting(extracted).outputs["planes"], split.outputs["splits"]
 
 
 def classifier_settings(p: SimpleNamespace) -> dict[str, Channel]:
@@ -169,9 +154,18 @@ def augmentation(
     state_uri: str,
     run_name: str = "",
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
+    pseudonym_key_uri: str = "",
+    missing_geometry: str = "refuse",
     plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
     plane_spacing_mm: float = 1.0,
+    field_of_view: str = "sphere",
     field_of_view_mm: float = 120.0,
+    noise_rule: str = "content",
+    noise_max_content: float = 0.02,
+    anatomy_min_content: float = 0.10,
+    noise_index_planes: int = 20,
+    extract_shards: int = 1,
+    audit: str = "stop",
     classifier: str = "convnext_tiny",
     epochs: int = 7,
     image_size_px: int = 192,
@@ -205,9 +199,18 @@ def augmentation(
         state_uri: Folder or gs://bucket/prefix for what outlives a run: splits, ledger, checkpoints.
         run_name: Name of the ledger; empty names the run by its contents.
         patient_pattern: Regular expression on the file name with a group `patient`.
+        pseudonym_key_uri: File with the secret key of pseudonyms; empty takes the Secret, or the state's own.
+        missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
         plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
+        field_of_view: sphere (the same for every class) or full (tells the class by the block's border).
         field_of_view_mm: Side of the square window of every plane.
+        noise_rule: content (share of tissue) or index (the notebook's outermost planes).
+        noise_max_content: Share of the disc that is tissue, up to which a plane is noise.
+        anatomy_min_content: And from which it is anatomy; between them it is kept aside.
+        noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
+        extract_shards: Pods that share the volumes.
+        audit: What happens when a class can be read without anatomy; stop, warn or off.
         classifier: convnext_tiny or resnet18.
         epochs: Passes of fine-tuning.
         image_size_px: Side of the images that the classifier sees.
@@ -236,7 +239,9 @@ def augmentation(
 
     """
     p = SimpleNamespace(**locals())
-    checked, snapshot, planes, splits = prepare(p)
+    checked = uncached(knowing_names(validate_parameters(**vars(p))))
+    snapshot, planes = cut_planes(p, checked)
+    splits = lasting(split_patients(state_uri=state_uri, planes=planes)).outputs["splits"]
     opened = open_ledger(
         state_uri=state_uri,
         run_name=run_name,

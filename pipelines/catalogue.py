@@ -1,6 +1,6 @@
 """The pipelines of the suite: graph, parameters, the check that precedes it, and the files it ends in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ class Pipeline:
 
     graph: Any  # a kfp pipeline
     parameters: type
-    validate: Callable[[Any], None]
+    validate: Callable[[Any], Sequence[str]]
     outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report, or of that name in its folder
 
 

@@ -9,7 +9,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from components.shared.faults import InputError
 
-URIS = ("volumes_uri", "state_uri", "pretrained_uri", "gan_resume_uri", "classifiers_uri")
+URIS = (
+    "volumes_uri",
+    "state_uri",
+    "pretrained_uri",
+    "gan_resume_uri",
+    "classifiers_uri",
+    "pseudonym_key_uri",
+)
 
 
 def parse(assignments: Sequence[str], declared: type) -> dict[str, Any]:

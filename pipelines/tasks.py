@@ -1,10 +1,14 @@
 """How tasks run on a cluster: on GPU nodes, retried, cached or not."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl, kubernetes
 
+from components.shared.pseudonyms import SECRET
+
+NAMES_SECRET = "fontanelle-pseudonym"  # noqa: S105 - its name: a Secret with the entry `key`
 GPU = ("gpu_count", "gpu_node_selector", "gpu_tolerations")
 Channel = Any  # a pipeline parameter or a task's output, known when the graph runs
 
@@ -16,6 +20,12 @@ def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
     kubernetes.add_toleration_json(task, p.gpu_tolerations)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
     return lasting(task)
+
+
+def knowing_names(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """Mount the Secret under whose key patients are named, where the cluster has one."""
+    mount = str(Path(SECRET).parent)
+    return kubernetes.use_secret_as_volume(task, NAMES_SECRET, mount, optional=True)
 
 
 def lasting(task: dsl.PipelineTask) -> dsl.PipelineTask:

@@ -11,9 +11,17 @@ def validate_application(
     classifiers_uri: str,
     state_uri: str,
     patient_pattern: str,
+    pseudonym_key_uri: str,
+    missing_geometry: str,
     plane_angles_deg: list[float],
     plane_spacing_mm: float,
+    field_of_view: str,
     field_of_view_mm: float,
+    noise_rule: str,
+    noise_max_content: float,
+    anatomy_min_content: float,
+    noise_index_planes: int,
+    extract_shards: int,
     gpu_count: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
@@ -22,11 +30,12 @@ def validate_application(
     """Check every parameter, and refuse patients that a classifier has seen, before anything is computed."""
     given = dict(locals())  # as submitted
 
-    from components.shared.progress import stage
+    from components.shared.progress import emit, stage
     from components.validate_parameters.application import ApplyParameters, validate_application
 
     with stage("validate_application"):
-        validate_application(ApplyParameters(**given))
+        for left_out in validate_application(ApplyParameters(**given)):
+            emit("validate_application", "warning", message=f"will be left out: {left_out}")
 
 
 @dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)

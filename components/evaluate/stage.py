@@ -14,6 +14,7 @@ from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.files import write_whole
+from components.shared.labels import MINIMUM
 from components.shared.metrics import grey_threshold, measure, noise_by_grey, predictions_of
 from components.shared.planes import CLASSES, NOISE, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
@@ -47,14 +48,23 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
         )
     opened = {name: _unseen(name, folder, splits) for name, folder in models.items()}
     results = _measure_all(config, opened, planes, rows, progress)
-    noise = _noise_by_grey(planes, splits, rows)
+    counts = Counter(row.label for row in rows)
+    noise = _noise_by_grey(planes, splits, rows) if counts[NOISE] >= MINIMUM else None
     result = {
-        "models": {name: metrics | {"noise_by_grey": noise} for name, metrics in results.items()},
+        "models": {
+            name: metrics | {"noise_by_grey": noise, "recall": _told(metrics["recall"], counts)}
+            for name, metrics in results.items()
+        },
         "patients": sorted({row.patient for row in rows}),
-        "planes": {label: Counter(row.label for row in rows)[label] for label in CLASSES},
+        "planes": {label: counts[label] for label in CLASSES},
     }
     write_whole(out / EVALUATION, json.dumps(result, indent=2, sort_keys=True) + "\n")
     return result
+
+
+def _told(recall: Mapping[str, float | None], counts: Mapping[str, int]) -> Mapping[str, float | None]:
+    """Leave out the classes of which there are too few planes to say anything."""
+    return {label: value if counts[label] >= MINIMUM else None for label, value in recall.items()}
 
 
 def _unseen(name: str, folder: Path, splits: Splits) -> Classifier:

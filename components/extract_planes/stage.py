@@ -1,28 +1,30 @@
 """Cut coronal and sagittal planes from every volume of a snapshot, by anatomy and by content.
 
-A plane is labelled by the cut that was requested where it shows tissue, `noise` where it is empty, and
-`uncertain` between: kept aside in the zip, counted, and trained on by nobody.
+Each volume's planes are kept in the state (cells.py). `extract_shard` cuts those of every n-th volume, so
+that several pods share the work; `extract_planes` cuts what is still missing and joins all into one PlaneSet.
+So the result does not depend on the number of shards, and a new scan costs one volume.
 """
 
-import hashlib
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.shared import storage
+from components.extract_planes.cells import cell_uri, new_cell, open_cell
+from components.extract_planes.cut import Cuts, cut_planes, requested, volume_hash
+from components.shared import passports, storage
 from components.shared.faults import InputError
-from components.shared.geometry import Anatomy, Plane, Window, planes_of
-from components.shared.planes import CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSetWriter, encode_png
-from components.shared.progress import Progress, silent
+from components.shared.geometry import Anatomy
+from components.shared.passports import Passport
+from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
+from components.shared.progress import Progress, emit, silent
 from components.shared.snapshots import VolumeEntry, read_snapshot, require_unchanged
-from components.shared.volumes import MAX_HEADER, data_files, read_volume
+from components.shared.volumes import MAX_HEADER, Volume, data_files, read_volume
 
-MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one
+__all__ = ["Config", "Cuts", "extract_planes", "extract_shard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,98 +34,130 @@ class Config:
     volumes_uri: str
     state_uri: str
     snapshot_digest: str
-    plane_angles_deg: Sequence[float]  # about the superior-inferior axis
-    plane_spacing_mm: float  # between two offsets; one of them is 0
-    field_of_view_mm: float  # side of the square window, the same for every plane
-    side_px: int = 256
-    channels: int = 1  # 3 writes RGB, as the notebooks did
-    noise_up_to: float = 0.02  # share of the disc that is tissue: an empty plane has no more
-    anatomy_from: float = 0.10  # and a plane of anatomy no less
+    cuts: Cuts
 
-    def __post_init__(self) -> None:
-        angles = list(self.plane_angles_deg)
-        usable = bool(angles) and all(abs(angle) <= MAX_ANGLE_DEG for angle in angles)
-        _require(
-            self, "plane_angles_deg", usable and len(set(angles)) == len(angles), "distinct, within +-45"
-        )
-        _require(self, "plane_spacing_mm", 0.05 <= self.plane_spacing_mm <= 100, "0.05 to 100 mm")
-        _require(self, "field_of_view_mm", 1 <= self.field_of_view_mm <= 1000, "1 to 1000 mm")
-        _require(self, "side_px", 16 <= self.side_px <= 2048, "16 to 2048")
-        _require(self, "channels", self.channels in (1, 3), "1 or 3")
-        ordered = 0 <= self.noise_up_to < self.anatomy_from <= 1
-        _require(
-            self, "noise_up_to", ordered, f"0 or more, below anatomy_from={self.anatomy_from}, that up to 1"
-        )
+    def settings(self) -> Mapping[str, object]:
+        """Return what the PlaneSet depends on; the places are not among it."""
+        return {**self.cuts.settings(), "snapshot_digest": self.snapshot_digest}
 
-    def settings(self) -> dict[str, object]:
-        """Return what the pixels depend on; the places are not among it."""
-        values = asdict(self) | {"plane_angles_deg": [float(angle) for angle in self.plane_angles_deg]}
-        return {key: value for key, value in values.items() if key not in ("volumes_uri", "state_uri")}
+    def cell_of(self, entry: VolumeEntry) -> str:
+        """Return where a volume's planes are kept."""
+        return cell_uri(self.state_uri, entry, self.cuts.settings())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A volume ready to be cut, or why it is not."""
+
+    entry: VolumeEntry
+    fault: str = ""
+    content: str = ""  # hash of its files
+    volume: Volume | None = None
+    anatomy: Anatomy | None = None
+
+
+def extract_shard(config: Config, shard: int, shards: int, progress: Progress = silent) -> None:
+    """Cut and keep the planes of every volume whose place in the snapshot is `shard` modulo `shards`."""
+    _cut_missing(config, read_snapshot(config.state_uri, config.snapshot_digest)[shard::shards], progress)
 
 
 def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Mapping[str, int]:
-    """Write the PlaneSet of a snapshot and return its count of planes by label."""
+    """Write the PlaneSet of a snapshot, passports beside it, and return its count of planes by label."""
     entries = read_snapshot(config.state_uri, config.snapshot_digest)
-    require_unchanged(config.volumes_uri, entries)
-    writer = PlaneSetWriter(
-        folder=out, side=config.side_px, channels=config.channels, settings=config.settings()
-    )
-    with writer, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for number, entry in enumerate(entries):
-            for png, row, planes in _cut_volume(config, entry, pool):
-                writer.add_png(png, row)
-                done = len(writer.rows)
+    _cut_missing(config, entries, progress)
+    cuts, found = config.cuts, []
+    writer = PlaneSetWriter(folder=out, side=cuts.side_px, channels=cuts.channels, settings=config.settings())
+    with writer:
+        for entry in entries:
+            with open_cell(config.cell_of(entry)) as cell:
+                found.append(cell.passport)
+                for png, row in cell.planes():
+                    writer.add_png(png, replace(row, verdict=cell.passport.verdict))
+        _require_one_left(config, found)
+        passports.write(out / passports.PASSPORTS, found)
+    progress(writer.counts.total(), writer.counts.total())
+    return {label: writer.counts[label] for label in (*CLASSES, UNCERTAIN)}
+
+
+def _require_one_left(config: Config, found: Sequence[Passport]) -> None:
+    if all(passport.verdict == passports.REFUSE for passport in found):
+        raise InputError(
+            f"volumes_uri={config.volumes_uri}: none of {len(found)} volumes is usable, the first because of"
+            f" {found[0].reason}"
+        )
+
+
+def _cut_missing(config: Config, entries: Sequence[VolumeEntry], progress: Progress) -> None:
+    """Cut the volumes whose planes are not kept yet; the next one is read while one is cut."""
+    missing = [entry for entry in entries if not storage.exists(config.cell_of(entry))]
+    require_unchanged(config.volumes_uri, missing)
+    done = 0
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for place, opened in enumerate(_read_ahead(config, missing, reader)):
+
+            def report(cut: int, of: int, before: int = done, place: int = place) -> None:
                 # How many planes a volume gives is known only once it is read: until then, the mean.
-                progress(
-                    done, done + planes + round((done + planes) / (number + 1) * (len(entries) - number - 1))
-                )
-    progress(len(writer.rows), len(writer.rows))
-    counts = Counter(row.label for row in writer.rows)
-    return {label: counts[label] for label in (*CLASSES, UNCERTAIN)}
+                total = round((before + of) / (place + 1) * len(missing))
+                progress(before + cut, max(total, before + of))
+
+            done += _keep(config, opened, pool, report)
 
 
-def _cut_volume(
-    config: Config, entry: VolumeEntry, pool: ThreadPoolExecutor
-) -> Iterator[tuple[bytes, PlaneRow, int]]:
-    """Yield every plane of one volume in a fixed order, and how many of it are still to come."""
-    window = Window(field_of_view_mm=config.field_of_view_mm, side_px=config.side_px)
-    with _fetched(config.volumes_uri, entry.name) as files:
-        content = _content_hash(files)
-        anatomy = Anatomy.of(read_volume(files[0]), window.pixel_mm)
-    planes = planes_of(anatomy, [float(angle) for angle in config.plane_angles_deg], config.plane_spacing_mm)
-
-    def cut(plane: Plane) -> tuple[bytes, PlaneRow]:
-        picture_HW, share = anatomy.sample(plane, window)
-        return encode_png(picture_HW, config.channels), _row(config, entry, content, plane, share)
-
-    for done, (png, row) in enumerate(pool.map(cut, planes), start=1):
-        yield png, row, len(planes) - done
+def _read_ahead(
+    config: Config, entries: Sequence[VolumeEntry], reader: ThreadPoolExecutor
+) -> Iterator[_Opened]:
+    """Yield volumes in order while the next one is read: two are in memory at a time."""
+    ahead: Future[_Opened] | None = None
+    for entry in entries:
+        after = reader.submit(_open, config, entry)
+        if ahead is not None:
+            yield ahead.result()
+        ahead = after
+    if ahead is not None:
+        yield ahead.result()
 
 
-def _row(config: Config, entry: VolumeEntry, content: str, plane: Plane, share: float) -> PlaneRow:
-    label = _label(config, plane, share)
-    # Of name and content: a copy of a volume under another name gets names of its own.
-    volume = hashlib.sha256(f"{content} {entry.name}".encode()).hexdigest()[:12]
-    x, y, z = plane.axes[2]
-    return PlaneRow(
-        image=f"{label}/{volume}_{plane.name[0]}_{plane.angle_deg:+g}_{plane.offset_mm:+g}.png",
-        label=label,
-        patient=entry.patient,
-        session=entry.session,
-        site=entry.site,
-        volume=content[:16],
-        plane=plane.name,
-        angle_deg=plane.angle_deg,
-        offset_mm=plane.offset_mm,
-        normal=f"{x:.6f} {y:.6f} {z:.6f}",
-        content=round(share, 4),
-    )
+def _open(config: Config, entry: VolumeEntry) -> _Opened:
+    """Read a volume and find its anatomy; what cannot be used is said, not raised."""
+    try:
+        with _fetched(config.volumes_uri, entry.name) as files:
+            content = volume_hash([storage.hash_file(file) for file in files])
+            volume = read_volume(files[0], config.cuts.missing_geometry)
+        return _Opened(
+            entry=entry,
+            content=content,
+            volume=volume,
+            anatomy=Anatomy.of(volume, config.cuts.window.pixel_mm),
+        )
+    except InputError as error:
+        return _Opened(entry=entry, fault=str(error))
 
 
-def _label(config: Config, plane: Plane, share: float) -> str:
-    if share <= config.noise_up_to:
-        return NOISE
-    return plane.name if share >= config.anatomy_from else UNCERTAIN
+def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress) -> int:
+    """Cut one volume, keep its planes and its passport, and return how many planes there are."""
+    with new_cell(config.cell_of(opened.entry)) as cell:
+        rows = cell.add_planes(_counted(config, opened, pool, progress))
+        cell.add_passport(_passport(opened, rows))
+    return len(rows)
+
+
+def _counted(
+    config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress
+) -> Iterator[tuple[bytes, PlaneRow]]:
+    if opened.anatomy is None:
+        return
+    total = len(requested(config.cuts, opened.anatomy))
+    planes = cut_planes(config.cuts, opened.entry, opened.content, opened.anatomy, pool)
+    for done, plane in enumerate(planes, start=1):
+        yield plane
+        progress(done, total)
+
+
+def _passport(opened: _Opened, rows: Sequence[PlaneRow]) -> Passport:
+    if opened.volume is None or opened.anatomy is None:
+        emit("extract_planes", "warning", message=f"left out: {opened.fault}")
+        return passports.refused(opened.entry, opened.fault)
+    return passports.accepted_or_suspect(opened.entry, opened.content, opened.volume, opened.anatomy, rows)
 
 
 @contextmanager
@@ -145,12 +179,3 @@ def _fetched(volumes_uri: str, name: str) -> Iterator[list[Path]]:
 def _detached(path: Path) -> Sequence[str]:
     with path.open("rb") as file:
         return data_files(path, file.read(MAX_HEADER))
-
-
-def _content_hash(files: Sequence[Path]) -> str:
-    return hashlib.sha256("".join(storage.hash_file(file) for file in files).encode()).hexdigest()
-
-
-def _require(config: Config, name: str, holds: bool, valid: str) -> None:
-    if not holds:
-        raise InputError(f"{name}={getattr(config, name)}: not usable; valid: {valid}")

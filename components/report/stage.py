@@ -10,9 +10,10 @@ from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
 from components.report.page import render
 from components.shared.files import write_whole
+from components.shared.labels import MINIMUM
 from components.shared.ledger import LabelRow, read_labels
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
-from components.shared.splits import TEST, TRAIN, Splits
+from components.shared.splits import SPLITS, TEST, TRAIN, Splits
 
 _EXAMPLES = 7  # pseudo-labelled images shown a class
 _DOUBTFUL = 14
@@ -136,6 +137,12 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "classes": present,
         "absent": [label for label in CLASSES if label not in present],
+        "few": [
+            f"{label} in {side}"
+            for label in CLASSES
+            for side in SPLITS
+            if 0 < values["planes"][label][side] < MINIMUM
+        ],
         "samples": [(label, _samples(inputs, label, patients)) for label in present],
         "grids": _grids(inputs, patients, values["gan"]["resolution"]),
         "sides": [(split, values["patients"][split]) for split in ("train", "validation", "test")],

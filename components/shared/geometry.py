@@ -21,6 +21,7 @@ from components.shared.volumes import Volume
 
 Floats = NDArray[np.floating[Any]]
 
+FIELDS_OF_VIEW = ("sphere", "full")
 REACH = 0.85  # the outermost plane, as a share of the radius; beyond it discs are too small to show anatomy
 _FWHM = 2.355  # of a Gaussian, in standard deviations
 
@@ -49,6 +50,7 @@ class Window:
 
     field_of_view_mm: float
     side_px: int
+    field_of_view: str = "sphere"
 
     @property
     def pixel_mm(self) -> float:

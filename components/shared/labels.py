@@ -23,7 +23,10 @@ def labelled_rows(rows: Iterable[PlaneRow], fraction: float, unit: str, seed: in
         raise InputError(f"label_unit: {unit}; valid: {' or '.join(UNITS)}")
     known = [row for row in rows if row.label in CLASSES]
     if unit == PATIENT:
-        chosen = set(_share({row.patient for row in known}, fraction, seed))
+        # By what their first volume holds: their names depend on a secret key, results must not.
+        first = {row.patient: row.volume for row in reversed(known)}
+        named = {volume or patient: patient for patient, volume in first.items()}
+        chosen = {named[name] for name in _share(named, fraction, seed)}
         return [row for row in known if row.patient in chosen]
     images = _images_by_stratum(known, fraction, seed)
     return [row for row in known if row.image in images]

@@ -106,7 +106,7 @@ def log_losses(predictions: Predictions) -> Floats:
 def mean_patient_loss(predictions: Predictions) -> float:
     """Return the mean over patients of each one's mean loss, so that a long scan counts once."""
     losses_N = log_losses(predictions)
-    patients = np.unique(predictions.patients)
+    patients = _in_order(predictions)
     return float(np.mean([losses_N[predictions.patients == patient].mean() for patient in patients]))
 
 
@@ -118,7 +118,7 @@ def balanced_accuracy(predictions: Predictions) -> float | None:
 
 def patient_interval(predictions: Predictions, seed: int) -> list[float] | None:
     """Return the 95 % bootstrap interval of balanced accuracy over patients; None with fewer than two."""
-    patients = np.unique(predictions.patients)
+    patients = _in_order(predictions)
     if len(patients) < 2:
         return None
     counts_P4 = np.array([_pair_counts(predictions.of(predictions.patients == p)) for p in patients])
@@ -132,7 +132,7 @@ def per_patient(predictions: Predictions) -> dict[str, dict[str, Any]]:
     """Return planes, accuracy, balanced accuracy and loss of every patient."""
     return {
         str(patient): _summary(predictions.of(predictions.patients == patient))
-        for patient in np.unique(predictions.patients)
+        for patient in _in_order(predictions)
     }
 
 
@@ -152,6 +152,12 @@ def noise_by_grey(grey_N: Floats, truth_N: Integers, threshold: float | None) ->
     """Return the recall of noise that the threshold alone reaches; None where it cannot be told."""
     of_noise = grey_N[truth_N == CLASSES.index(NOISE)]
     return None if threshold is None or not len(of_noise) else float((of_noise <= threshold).mean())
+
+
+def _in_order(predictions: Predictions) -> NDArray[np.str_]:
+    """Return the patients as they come: names depend on a secret key, results must not."""
+    _, first = np.unique(predictions.patients, return_index=True)
+    return predictions.patients[np.sort(first)]
 
 
 def _summary(predictions: Predictions) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     images.zip    8-bit PNG members, stored, under one folder a label; and dataset.json for GAN tools
     planes.json   side, channels, settings and their digest, patients, counts, size of the zip
     planes.csv    one row a plane; written last, so that its presence means the set is complete
+    passports.json    of real planes alone: what was found of every volume, used or not (passports.py)
 
 A PlaneSet knows no split. Shapes: N planes, H = W = side, values 0..255.
 """
@@ -14,17 +15,16 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.faults import InputError
-from components.shared.files import whole
 
 CORONAL, SAGITTAL, NOISE, UNCERTAIN = "coronal", "sagittal", "noise", "uncertain"
 CLASSES = (CORONAL, SAGITTAL, NOISE)
@@ -37,7 +37,7 @@ SETTINGS = "planes.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal sets byte-identical
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlaneRow:
     """One plane: where it was cut, from whom, and where its pixels are."""
 
@@ -52,6 +52,7 @@ class PlaneRow:
     offset_mm: float = 0.0
     normal: str = ""  # unit vector in RAS, "x y z"
     content: float = 0.0  # share of the disc that shows tissue, 0..1
+    verdict: str = ""  # of the volume's passport: accept, suspect
     source: str = REAL
     sha256: str = ""  # of the PNG
     seed: int = -1  # synthetic only, as are the next two
@@ -91,13 +92,17 @@ class PlaneSetWriter:
     channels: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
     patients: Sequence[str] | None = None  # None: the patients of the rows
-    rows: list[PlaneRow] = field(default_factory=list, init=False)
+    counts: Counter[str] = field(default_factory=Counter, init=False)  # planes by label, or by source
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / INDEX).unlink(missing_ok=True)
-        self._names: set[str] = set()
+        self._found: set[str] = set()
+        self._labels: list[tuple[str, int]] = []
         self._zip = zipfile.ZipFile(self.folder / ARCHIVE, "w", zipfile.ZIP_STORED)
+        # Rows go to disk as they come: memory must not grow with the number of volumes.
+        self._index = (self.folder / f"{INDEX}.part").open("w", newline="")
+        self._table = table_of_rows(self._index)
         return self
 
     def add(self, image_HW: NDArray[np.uint8], row: PlaneRow) -> None:
@@ -106,59 +111,54 @@ class PlaneSetWriter:
 
     def add_png(self, png: bytes, row: PlaneRow) -> None:
         """Store one plane that is already encoded."""
-        if row.image in self._names:
+        if row.image in self._zip.NameToInfo:
             raise ValueError(f"two planes are named {row.image}")
-        self._names.add(row.image)
         self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
-        values = asdict(row) | {"sha256": hashlib.sha256(png).hexdigest()}
-        self.rows.append(PlaneRow(**values))
+        self._table.writerow(astuple(replace(row, sha256=hashlib.sha256(png).hexdigest())))
+        self.counts[row.label or row.source] += 1
+        self._found.add(row.patient)
+        if row.label in CLASSES:
+            self._labels.append((row.image, CLASSES.index(row.label)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._zip.writestr(
-                zipfile.ZipInfo("dataset.json", _EPOCH), json.dumps({"labels": self._labels()})
-            )
+            labels = json.dumps({"labels": self._labels or None})
+            self._zip.writestr(zipfile.ZipInfo("dataset.json", _EPOCH), labels)
         self._zip.close()
-        if kind is None:
-            (self.folder / SETTINGS).write_text(json.dumps(self._describe(), indent=2, sort_keys=True) + "\n")
-            write_rows(self.folder / INDEX, self.rows)
-
-    def _labels(self) -> list[list[str | int]] | None:
-        pairs: list[list[str | int]] = [
-            [row.image, CLASSES.index(row.label)] for row in self.rows if row.label in CLASSES
-        ]
-        return pairs or None
+        self._index.close()
+        part = Path(self._index.name)
+        if kind is not None:
+            return part.unlink()
+        (self.folder / SETTINGS).write_text(json.dumps(self._describe(), indent=2, sort_keys=True) + "\n")
+        part.replace(self.folder / INDEX)
+        return None
 
     def _describe(self) -> dict[str, Any]:
-        patients = {row.patient for row in self.rows} if self.patients is None else set(self.patients)
+        patients = self._found if self.patients is None else set(self.patients)
         return {
             "side": self.side,
             "channels": self.channels,
             "settings": dict(self.settings),
             "settings_digest": digest_of(self.settings),
             "patients": sorted(patients),
-            "counts": dict(sorted(Counter(row.label or row.source for row in self.rows).items())),
+            "counts": dict(sorted(self.counts.items())),
             "archive_bytes": (self.folder / ARCHIVE).stat().st_size,
         }
 
 
-def write_rows(path: Path, rows: Iterable[PlaneRow]) -> None:
-    """Write an index atomically: it is either whole or absent."""
-    with whole(path) as part, part.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(astuple(row) for row in rows)
+def table_of_rows(file: TextIO) -> Any:
+    """Return a CSV writer whose header is written; each row goes through `astuple`."""
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(COLUMNS)
+    return table
 
 
-def read_rows(path: Path) -> list[PlaneRow]:
-    """Read an index written by `write_rows`."""
-    with path.open(newline="") as file:
-        return [
-            PlaneRow(**{name: _CASTS.get(name, str)(value) for name, value in line.items()})
-            for line in csv.DictReader(file)
-        ]
+def read_rows(file: TextIO) -> Iterator[PlaneRow]:
+    """Yield the rows of an index."""
+    for line in csv.DictReader(file):
+        yield PlaneRow(**{name: _CASTS.get(name, str)(value) for name, value in line.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +180,11 @@ class PlaneSet:
             raise InputError(f"{folder}: not a complete PlaneSet; run the stage that makes it again")
         about = json.loads((folder / SETTINGS).read_text())
         index = folder / INDEX
+        with index.open(newline="") as file:
+            rows = list(read_rows(file))
         return cls(
             folder=folder,
-            rows=read_rows(index),
+            rows=rows,
             side=about["side"],
             channels=about["channels"],
             settings=about["settings"],

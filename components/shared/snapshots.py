@@ -2,7 +2,10 @@
 
 A volume's patient, session and site come from `volumes.csv` beside the files (columns file, patient, session,
 site; the last two may be absent), else from named groups of `patient_pattern` on the file's name. A detached
-header is matched as if its name ended in .nrrd.
+header is matched as if its name ended in .nrrd. Patients and sessions enter the snapshot as pseudonyms; it is
+the one place that says which object a pseudonym stands for.
+
+A file that is no usable volume stays listed: extraction gives it a passport that says why it is left out.
 """
 
 import csv
@@ -10,13 +13,14 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from components.shared import storage, volumes
 from components.shared.faults import InputError
+from components.shared.pseudonyms import Pseudonyms
 
 TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
@@ -30,25 +34,46 @@ class VolumeEntry:
     name: str
     size: int  # bytes, with its detached files
     digest: str  # of its bytes and its detached files'
-    patient: str
+    patient: str  # a pseudonym, as is the session
     session: str
     site: str
 
 
-def check(volumes_uri: str, patient_pattern: str, minimum_patients: int = 3) -> set[str]:
-    """Return the patients, or raise InputError for the first thing that keeps their volumes from being used.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where volumes are and how their owners are known."""
 
-    It reads the volumes' first bytes alone, whatever their size.
+    volumes_uri: str
+    patient_pattern: str
+    minimum_patients: int = 3  # one each to train, validate and test on
+    missing_geometry: str = "refuse"  # what the check makes of volumes without orientation
+
+
+def check(source: Source) -> tuple[set[str], Sequence[str]]:
+    """Return the patients by their own names, and a line for each file that will be left out.
+
+    Raises InputError for the first thing that keeps the rest from being used. It reads the volumes' first
+    bytes alone, whatever their size.
     """
-    _, owners = _identify(volumes_uri, patient_pattern, minimum_patients)
-    return {who.patient for who in owners.values()}
+    beside, owners = _identify(source)
+    faults = {name: _fault(beside, name, source.missing_geometry) for name in owners}
+    usable = {who.patient for name, who in owners.items() if not faults[name]}
+    told = [fault for fault in faults.values() if fault]
+    if told and len(told) == len(owners):
+        raise InputError(told[0])
+    _require_patients(source, usable, len(owners) - len(told))
+    return usable, told
 
 
-def list_entries(volumes_uri: str, patient_pattern: str, minimum_patients: int = 3) -> list[VolumeEntry]:
-    """List the volumes and their table with the digests of their contents, sorted by name."""
-    beside, owners = _identify(volumes_uri, patient_pattern, minimum_patients)
-    entries = [_entry(beside, name, who) for name, who in owners.items()]
-    _require_one_patient_a_scan(entries)
+def list_entries(source: Source, pseudonyms: Pseudonyms) -> list[VolumeEntry]:
+    """List the volumes and their table with the digests of their contents, sorted by name.
+
+    A scan that lies there twice under one patient is listed once.
+    """
+    beside, owners = _identify(source)
+    entries = _one_entry_a_scan(_entry(beside, name, who) for name, who in owners.items())
+    _require_patients(source, {entry.patient for entry in entries}, len(entries))
+    entries = [_pseudonymous(entry, pseudonyms) for entry in entries]
     if TABLE in beside:
         about = beside[TABLE]
         entries.append(
@@ -117,45 +142,58 @@ class _Owner:
     site: str
 
 
-def _identify(
-    volumes_uri: str, patient_pattern: str, minimum_patients: int
-) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, _Owner]]:
+def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, _Owner]]:
     """Return what lies in the folder, and the owner of each volume that is asked for."""
-    pattern = _compiled(patient_pattern)
-    folder, glob = storage.split_glob(volumes_uri)
-    beside = {found.name: found for found in _listed(volumes_uri, folder)}
+    pattern = _compiled(source.patient_pattern)
+    folder, glob = storage.split_glob(source.volumes_uri)
+    beside = {found.name: found for found in _listed(source.volumes_uri, folder)}
     names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
     if not names:
         raise InputError(
-            f"volumes_uri={volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
+            f"volumes_uri={source.volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
         )
     table = _table(beside)
-    owners = {name: _owner(name, table, pattern) for name in names}
-    for name in names:
-        _parts(beside, name)  # a file that is no volume is told before how many patients there are
-    _require_patients(volumes_uri, {who.patient for who in owners.values()}, minimum_patients)
-    return beside, owners
+    return beside, {name: _owner(name, table, pattern) for name in names}
 
 
-def _require_patients(volumes_uri: str, patients: Collection[str], minimum: int) -> None:
-    if len(patients) < minimum:
-        found = f"{len(patients)} patient{'s' * (len(patients) != 1)} ({', '.join(sorted(patients))})"
+def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geometry: str) -> str:
+    """Return what a volume's first bytes have against it, "" for nothing."""
+    try:
+        head = storage.read_head(beside[name].uri, volumes.MAX_HEADER)
+        volumes.read_head(Path(name), head, missing_geometry)
+        _parts(beside, name)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _require_patients(source: Source, patients: Collection[str], volumes: int) -> None:
+    """Refuse too few patients, without a word of who they are."""
+    least = source.minimum_patients
+    if len(patients) < least:
+        found = f"{len(patients)} patient{'s' * (len(patients) != 1)} in {volumes} usable volumes"
         raise InputError(
-            f"volumes_uri={volumes_uri}: {found}; valid: volumes of at least {minimum} patients"
-            + " (train, validation, test)" * (minimum >= 3)
+            f"volumes_uri={source.volumes_uri}: {found}; valid: volumes of at least {least} patients"
+            + " (train, validation, test)" * (least >= 3)
         )
 
 
-def _require_one_patient_a_scan(entries: Sequence[VolumeEntry]) -> None:
-    """Refuse one scan under two patients: they would be split, and one infant be on two sides."""
+def _one_entry_a_scan(entries: Iterable[VolumeEntry]) -> list[VolumeEntry]:
+    """Drop copies, and refuse one scan under two patients: one infant would be on two sides."""
     first: dict[str, VolumeEntry] = {}
     for entry in entries:
         other = first.setdefault(entry.digest, entry)
         if other.patient != entry.patient:
             raise InputError(
-                f"{entry.name}: the same scan as {other.name}, yet of patient {entry.patient} and not"
-                f" {other.patient}; valid: one patient for one scan, named in {TABLE} or by the file's name"
+                f"{entry.name}: the same scan as {other.name}, yet of another patient; valid: one patient"
+                f" for one scan, named in {TABLE} or by the file's name"
             )
+    return list(first.values())
+
+
+def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
+    patient, session = pseudonyms.of("patient", entry.patient), pseudonyms.of("session", entry.session)
+    return replace(entry, patient=patient, session=session)
 
 
 def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
@@ -218,8 +256,11 @@ def _parts(beside: Mapping[str, storage.StoredObject], name: str) -> list[storag
 
 
 def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
-    """Return the size and the digest of a volume, its detached files included."""
-    parts = _parts(beside, name)
+    """Return the size and the digest of a volume, its detached files included where its header names them."""
+    try:
+        parts = _parts(beside, name)
+    except InputError:  # it is no volume, and yet what it holds is known by its digest
+        parts = [beside[name]]
     if len(parts) == 1:
         return parts[0].size, parts[0].digest
     together = hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from components.shared.faults import InputError
+from components.shared.pseudonyms import require_same_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -57,6 +58,7 @@ class Splits:
 
         A patient that is not in the splits is of another data set and leaks nothing into this one.
         """
+        require_same_key(self.sides, patients, what)
         crossing = sorted(p for p in patients if p in self.sides and self.sides[p] not in allowed)
         if crossing:
             raise InputError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.pseudonyms import require_same_key
 
 
 def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
@@ -28,7 +29,9 @@ def refuse_seen_patients(classifiers: Mapping[str, Path], patients: Collection[s
     """
     for name, folder in classifiers.items():
         about = json.loads((folder / "classifier.json").read_text())
-        seen = {*about["patients_seen"], *about["patients_validated_on"]} & set(patients)
+        known = {*about["patients_seen"], *about["patients_validated_on"]}
+        require_same_key(patients, known, f"classifier {name}")
+        seen = known & set(patients)
         if seen:
             raise InputError(
                 f"classifier {name}: has seen patients {', '.join(sorted(seen))} of these volumes;"

@@ -2,22 +2,29 @@
 
 from dataclasses import dataclass
 
-from components.shared.snapshots import VolumeEntry, list_entries, read_snapshot, write_snapshot
+from components.shared.pseudonyms import read_pseudonyms
+from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
 
 __all__ = ["Config", "VolumeEntry", "read_snapshot", "snapshot"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Where the volumes are and how their patients are known."""
+    """Where the volumes are, how their patients are known, and under which key they are named."""
 
     volumes_uri: str
     patient_pattern: str
     state_uri: str
+    pseudonym_key_uri: str = ""  # "": the mounted Secret's key, or the state's own
     minimum_patients: int = 3  # one each to train, validate and test on
 
 
 def snapshot(config: Config) -> str:
     """Store the list of volumes; its digest changes exactly when a name or a content does."""
-    entries = list_entries(config.volumes_uri, config.patient_pattern, config.minimum_patients)
+    source = Source(
+        volumes_uri=config.volumes_uri,
+        patient_pattern=config.patient_pattern,
+        minimum_patients=config.minimum_patients,
+    )
+    entries = list_entries(source, read_pseudonyms(config.pseudonym_key_uri, config.state_uri))
     return write_snapshot(config.state_uri, entries)

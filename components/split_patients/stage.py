@@ -1,13 +1,14 @@
 """Give every patient a side for ever: known patients keep theirs, new ones fill the folds in turn."""
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.snapshots import read_snapshot
+from components.shared.planes import CLASSES, PlaneSet
 from components.shared.splits import SPLITS, TEST, TRAIN, VALIDATION, Splits
 
 FOLDS = 5
@@ -16,15 +17,14 @@ _SIDES = (TEST, VALIDATION, TRAIN, TRAIN, TRAIN)  # by fold
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Whose volumes, and where the sides are remembered."""
+    """Where the sides are remembered."""
 
     state_uri: str
-    snapshot_digest: str
 
 
-def split_patients(config: Config, out: Path) -> Splits:
-    """Write splits.csv, to the path `out`, for the snapshot's patients."""
-    patients = {entry.patient for entry in read_snapshot(config.state_uri, config.snapshot_digest)}
+def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
+    """Write splits.csv, to the path `out`, for everyone who has a plane of a class."""
+    patients = list(dict.fromkeys(row.patient for row in planes.rows if row.label in CLASSES))
     known = _remembered(config.state_uri, patients)
     folds = {patient: known[patient] for patient in sorted(patients)}
     splits = Splits(folds, {patient: _SIDES[fold] for patient, fold in folds.items()})
@@ -39,16 +39,20 @@ def split_patients(config: Config, out: Path) -> Splits:
     return splits
 
 
-def assign(known: dict[str, int], patients: Iterable[str]) -> dict[str, int]:
-    """Return the folds with new patients added; their order depends on their own names alone."""
+def assign(known: Mapping[str, int], patients: Iterable[str]) -> dict[str, int]:
+    """Return the folds with new patients added, in an order drawn over the one they come in.
+
+    The draw knows how many there are and no names, which depend on a secret key: the same scans have the
+    same sides under every key.
+    """
     folds = dict(known)
-    new = set(patients) - set(known)
-    for patient in sorted(new, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-        folds[patient] = len(folds) % FOLDS
+    new = [patient for patient in dict.fromkeys(patients) if patient not in known]
+    for place in np.random.default_rng(len(known)).permutation(len(new)):
+        folds[new[place]] = len(folds) % FOLDS
     return folds
 
 
-def _remembered(state_uri: str, patients: set[str]) -> dict[str, int]:
+def _remembered(state_uri: str, patients: Iterable[str]) -> dict[str, int]:
     """Return every known patient's fold, new ones added in a version that only one run writes."""
     version = 0
     known: dict[str, int] = {}

@@ -132,10 +132,13 @@ def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequenc
         return None, []
     try:
         storage.download(uri, folder)
-        patients = json.loads((folder / INDEX).read_text())["patients_seen"]
+        about = json.loads((folder / INDEX).read_text())
+        # An imported network was published by others: it has a source, and saw none of our patients.
+        patients = [] if "source" in about else about["patients_seen"]
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise InputError(
-            f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan wrote"
+            f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan, or"
+            " `python -m stylegan2_ada import`, wrote"
         ) from error
     splits.require_only((TRAIN,), patients, f"gan_resume_uri={uri}")
     return folder, patients

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.shared import snapshots
+from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_window, refuse_seen_patients
 from components.validate_parameters.stage import Parameters, check_planes, require
 
@@ -18,9 +19,17 @@ class ApplyParameters:
     classifiers_uri: str  # {state_uri}/{run}/published, or one classifier's folder
     state_uri: str
     patient_pattern: str = Parameters.patient_pattern
+    pseudonym_key_uri: str = Parameters.pseudonym_key_uri
+    missing_geometry: str = Parameters.missing_geometry
     plane_angles_deg: Sequence[float] = Parameters.plane_angles_deg
     plane_spacing_mm: float = Parameters.plane_spacing_mm
+    field_of_view: str = Parameters.field_of_view
     field_of_view_mm: float = Parameters.field_of_view_mm
+    noise_rule: str = Parameters.noise_rule
+    noise_max_content: float = Parameters.noise_max_content
+    anatomy_min_content: float = Parameters.anatomy_min_content
+    noise_index_planes: int = Parameters.noise_index_planes
+    extract_shards: int = Parameters.extract_shards
     gpu_count: str = "1"
     gpu_node_selector: dict[str, str] = field(
         default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
@@ -31,15 +40,27 @@ class ApplyParameters:
     seed: int = 0
 
 
-def validate_application(p: ApplyParameters) -> None:
-    """Raise InputError for a parameter that cannot be used, or a patient that a model has seen."""
+def validate_application(p: ApplyParameters) -> Sequence[str]:
+    """Return a line for each file that will be left out.
+
+    Raises InputError for a parameter that cannot be used, or a patient that a model has seen.
+    """
     valid = "the folder `published` of a finished run, or one classifier's folder"
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)
     require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
     require(p, "seed", 0 <= p.seed < 2**31, "0 to 2147483647")
-    patients = snapshots.check(p.volumes_uri, p.patient_pattern, minimum_patients=1)
+    source = snapshots.Source(
+        volumes_uri=p.volumes_uri,
+        patient_pattern=p.patient_pattern,
+        minimum_patients=1,
+        missing_geometry=p.missing_geometry,
+    )
+    names, left_out = snapshots.check(source)
+    pseudonyms = read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
+    patients = {pseudonyms.of("patient", name) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(p.classifiers_uri, Path(folder))
         refuse_other_window(models, p.field_of_view_mm)
         refuse_seen_patients(models, patients)
+    return left_out

@@ -11,9 +11,18 @@ def validate_parameters(
     state_uri: str,
     run_name: str,
     patient_pattern: str,
+    pseudonym_key_uri: str,
+    missing_geometry: str,
     plane_angles_deg: list[float],
     plane_spacing_mm: float,
+    field_of_view: str,
     field_of_view_mm: float,
+    noise_rule: str,
+    noise_max_content: float,
+    anatomy_min_content: float,
+    noise_index_planes: int,
+    extract_shards: int,
+    audit: str,
     classifier: str,
     epochs: int,
     image_size_px: int,
@@ -47,11 +56,12 @@ def validate_parameters(
     import json
     from pathlib import Path
 
-    from components.shared.progress import stage
+    from components.shared.progress import emit, stage
     from components.validate_parameters.stage import Parameters, validate
 
     with stage("validate_parameters"):
         checked = Parameters(**given)
-        validate(checked)
+        for left_out in validate(checked):
+            emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
         Path(parameters.path).write_text(json.dumps(checked.results(), indent=2, sort_keys=True))
         return checked.fingerprint()

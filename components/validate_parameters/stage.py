@@ -12,18 +12,31 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from components.extract_planes.cut import Cuts
 from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
+from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ALL, REMAINING
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 LABEL_UNITS = ("plane", "patient")
 AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
+AUDITS = ("stop", "warn", "off")
 
 # Where things are kept and what they run on changes no result.
-PLACES = ("volumes_uri", "state_uri", "run_name", "gpu_count", "gpu_node_selector", "gpu_tolerations")
+PLACES = (
+    "volumes_uri",
+    "state_uri",
+    "run_name",
+    "pseudonym_key_uri",
+    "extract_shards",
+    "audit",
+    "gpu_count",
+    "gpu_node_selector",
+    "gpu_tolerations",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +47,18 @@ class Parameters:
     state_uri: str  # where splits, ledger and checkpoints outlive the run
     run_name: str = ""  # "": named by its contents, so that a repeated run finds its own state
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
+    pseudonym_key_uri: str = ""  # secret key of pseudonyms; "": the mounted Secret's, or the state's own
+    missing_geometry: str = "refuse"  # what volumes without orientation are taken for
     plane_angles_deg: Sequence[float] = (-20, -15, -10, -5, 0, 5, 10, 15, 20)
     plane_spacing_mm: float = 1.0
+    field_of_view: str = "sphere"
     field_of_view_mm: float = 120.0  # side of the square window of every plane
+    noise_rule: str = "content"
+    noise_max_content: float = 0.02  # share of the disc that is tissue
+    anatomy_min_content: float = 0.10
+    noise_index_planes: int = 20  # of noise_rule=index, at each end
+    extract_shards: int = 1  # pods that share the volumes
+    audit: str = "stop"  # what happens when a class can be read without anatomy
     classifier: str = "convnext_tiny"
     epochs: int = 7  # after one with a frozen body where pretrained_uri is given
     image_size_px: int = 192  # side that the classifier sees
@@ -78,15 +100,26 @@ class Parameters:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def validate(parameters: Parameters) -> None:
-    """Raise InputError for the first parameter that cannot be used; reads at most the volumes' headers."""
+def validate(parameters: Parameters) -> Sequence[str]:
+    """Return a line for each file that will be left out; raise InputError for what cannot be used at all.
+
+    It reads at most the volumes' headers.
+    """
     check_places(parameters)
     check_planes(parameters)
+    require_one_of(parameters, "audit", AUDITS)
     check_classifier(parameters)
     check_gan(parameters)
     check_rounds(parameters)
     check_starts(parameters)
-    snapshots.check(parameters.volumes_uri, parameters.patient_pattern)
+    _, left_out = snapshots.check(
+        snapshots.Source(
+            volumes_uri=parameters.volumes_uri,
+            patient_pattern=parameters.patient_pattern,
+            missing_geometry=parameters.missing_geometry,
+        )
+    )
+    return left_out
 
 
 def check_places(p: Parameters) -> None:
@@ -98,6 +131,8 @@ def check_places(p: Parameters) -> None:
         if storage.local_path(p.state_uri) is None:
             storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
+    if p.pseudonym_key_uri:
+        read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
     require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
 
 
@@ -110,6 +145,8 @@ def check_planes(p: Any) -> None:
     require(p, "plane_angles_deg", symmetric and distinct, valid)
     require(p, "plane_spacing_mm", 0.1 <= p.plane_spacing_mm <= 50, "0.1 to 50 mm")
     require(p, "field_of_view_mm", 10 <= p.field_of_view_mm <= 500, "10 to 500 mm")
+    require(p, "extract_shards", 1 <= p.extract_shards <= 1000, "1 to 1000")
+    Cuts.among(vars(p))
 
 
 def check_classifier(p: Parameters) -> None:
@@ -150,11 +187,12 @@ def check_starts(p: Parameters) -> None:
 def _check_generator(p: Parameters) -> None:
     """Check the generator to start from by its JSON, as train_gan will by its weights."""
     about = _read_generator(p)
-    valid = "empty, or a folder with the generator.json that train_gan wrote, which names patients_seen"
-    require(p, "gan_resume_uri", "patients_seen" in about, valid)
-    # The formula of stylegan2_ada.derived, which is not in the image that this runs in.
-    base = p.gan_channel_base or (32768 if p.gan_resolution >= 512 else 16384)
-    wanted = {"resolution": p.gan_resolution, "channel_base": base, "channels": 1}
+    valid = "empty, or a folder with the generator.json of train_gan, which names patients_seen, or of"
+    known = "patients_seen" in about or "source" in about
+    require(p, "gan_resume_uri", known, f"{valid} `python -m stylegan2_ada import`")
+    wanted = {"resolution": p.gan_resolution}
+    if p.gan_channel_base:  # the formula gives way to the width that is there
+        wanted["channel_base"] = p.gan_channel_base
     there = about.get("architecture", {})
     different = [
         f"{name} {there.get(name)}, not {value}" for name, value in wanted.items() if there.get(name) != value
@@ -162,7 +200,7 @@ def _check_generator(p: Parameters) -> None:
     if different:
         raise InputError(
             f"gan_resume_uri={p.gan_resume_uri}: a generator of {' and '.join(different)};"
-            " valid: one of this run's gan_resolution and gan_channel_base, and of grey images"
+            " valid: one of this run's gan_resolution, with gan_channel_base 0 or its own"
         )
 
 

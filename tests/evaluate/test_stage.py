@@ -41,6 +41,14 @@ def test_a_trained_model_beats_an_untrained_one_on_the_same_test_planes(planes, 
     assert trained["per_patient"].keys() == {"t", "u"}
 
 
+def test_a_class_of_under_five_test_planes_is_left_out(planes, models, tmp_path):
+    noise = [row for row in planes.rows if row.label == NOISE and row.patient in "tu"]
+    fewer = replace(planes, rows=[row for row in planes.rows if row not in noise[4:]])
+    found = evaluate(Config(), fewer, SPLITS, models, tmp_path)["models"]["supervised"]
+    assert (found["recall"][NOISE], found["noise_by_grey"]) == (None, None)
+    assert found["recall"][CORONAL] > 0.9
+
+
 def test_noise_is_told_by_its_grey_level_here(planes, models, tmp_path):
     result = evaluate(Config(), planes, SPLITS, models, tmp_path)
     assert {metrics["noise_by_grey"] for metrics in result["models"].values()} == {1.0}

@@ -1,15 +1,17 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from components.extract_planes.stage import Config, extract_planes
-from components.shared import storage
+from components.extract_planes.stage import Config, Cuts, extract_planes, extract_shard
+from components.shared import passports, storage
 from components.shared.faults import InputError
 from components.shared.geometry import Anatomy
 from components.shared.phantom import EXTENT_MM, simulate_patients
 from components.shared.planes import CLASSES, PlaneSet
+from components.shared.pseudonyms import read_pseudonyms
 from components.shared.volumes import read_volume
 from components.snapshot_volumes.stage import Config as SnapshotConfig
 from components.snapshot_volumes.stage import snapshot
@@ -21,10 +23,14 @@ ANGLES = (-15, 0, 15)
 SPACING = 8.0
 
 
-def configured(volumes_uri, state, **changes):
+def configured(volumes_uri, state, key=__file__, **changes):
     digest = snapshot(
         SnapshotConfig(
-            volumes_uri=str(volumes_uri), patient_pattern=PATTERN, state_uri=str(state), minimum_patients=1
+            volumes_uri=str(volumes_uri),
+            patient_pattern=PATTERN,
+            state_uri=str(state),
+            pseudonym_key_uri=key,  # a secret of sorts, and the same in every state
+            minimum_patients=1,
         )
     )
     values = {
@@ -34,14 +40,28 @@ def configured(volumes_uri, state, **changes):
         "side_px": 64,
     }
     return Config(
-        volumes_uri=str(volumes_uri), state_uri=str(state), snapshot_digest=digest, **(values | changes)
+        volumes_uri=str(volumes_uri),
+        state_uri=str(state),
+        snapshot_digest=digest,
+        cuts=Cuts(**(values | changes)),
     )
+
+
+def pseudonym(kind, name):
+    return read_pseudonyms(str(Path(__file__)), "").of(kind, name)
 
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes")
     simulate_patients(folder, patients=3, size=48)
+    return folder
+
+
+def copied(volumes, folder):
+    """Copy the volumes without their table, so that the names say whose they are."""
+    for path in volumes.glob("*.nrrd"):
+        storage.upload(path, str(folder / path.name))
     return folder
 
 
@@ -60,7 +80,10 @@ def test_every_requested_plane_is_there_exactly_once(volumes, extracted):
     for path in volumes.glob("*.nrrd"):
         offsets = Anatomy.of(read_volume(path), 1.25).offsets(SPACING)
         wanted |= {
-            (path.stem, c, float(a), o) for c in ("coronal", "sagittal") for a in ANGLES for o in offsets
+            (pseudonym("session", path.stem), c, float(a), o)
+            for c in ("coronal", "sagittal")
+            for a in ANGLES
+            for o in offsets
         }
     found = Counter((row.session, row.plane, row.angle_deg, row.offset_mm) for row in planes.rows)
     assert set(found) == wanted
@@ -78,10 +101,14 @@ def test_labels_follow_content_and_every_class_is_there(extracted):
     assert all(counts[label] >= 5 for label in CLASSES)
 
 
-def test_no_patient_key_is_in_an_image_name(extracted):
+def test_no_name_or_date_is_in_anything_that_is_written(volumes, extracted):
     planes, _, _ = extracted
-    assert not any(row.patient in row.image for row in planes.rows)
-    assert {row.patient for row in planes.rows} == set(planes.patients) == {"sim01", "sim02", "sim03"}
+    known = {pseudonym("patient", f"sim{number:02}") for number in (1, 2, 3)}
+    assert {row.patient for row in planes.rows} == set(planes.patients) == known
+    names = [name for path in volumes.glob("*.nrrd") for name in (path.stem, path.stem[:5])]
+    for path in [*planes.folder.iterdir(), *(planes.folder.parent / "state/planes").iterdir()]:
+        data = path.read_bytes()
+        assert not [name for name in names if name.encode() in data], path.name
 
 
 def test_pictures_show_the_brain_upright(extracted):
@@ -95,8 +122,19 @@ def test_pictures_show_the_brain_upright(extracted):
 def test_a_second_run_is_byte_identical(volumes, extracted, tmp_path):
     planes, _, _ = extracted
     extract_planes(configured(volumes, tmp_path / "elsewhere"), tmp_path / "again")
-    for name in ("images.zip", "planes.csv", "planes.json"):
+    for name in ("images.zip", "planes.csv", "planes.json", "passports.json"):
         assert (tmp_path / "again" / name).read_bytes() == (planes.folder / name).read_bytes()
+
+
+def test_another_key_changes_names_of_patients_and_nothing_else(volumes, extracted, tmp_path):
+    planes, _, _ = extracted
+    (tmp_path / "key").write_text("another secret, of enough letters")
+    extract_planes(configured(volumes, tmp_path / "state", key=str(tmp_path / "key")), tmp_path / "set")
+    other = PlaneSet.open(tmp_path / "set")
+    assert (tmp_path / "set/images.zip").read_bytes() == planes.archive.read_bytes()
+    assert not set(other.patients) & set(planes.patients)
+    unnamed = [replace(row, patient="", session="") for row in other.rows]
+    assert unnamed == [replace(row, patient="", session="") for row in planes.rows]
 
 
 def test_three_channels_hold_the_same_grey(volumes, extracted, tmp_path):
@@ -119,14 +157,78 @@ def test_volumes_in_a_bucket_give_the_same_planes(volumes, extracted, tmp_path, 
     assert PlaneSet.open(tmp_path / "set").rows == planes.rows
 
 
-def test_a_copy_of_a_volume_loses_no_plane(volumes, tmp_path):
-    folder = tmp_path / "volumes"
-    for name in ("a_2024_01_01", "a_2024_01_02", "a_2024_01_03"):
-        storage.upload(next(volumes.glob("sim02*")), str(folder / f"{name}.nrrd"))
-    extract_planes(configured(folder, tmp_path / "state", plane_angles_deg=[0]), tmp_path / "set")
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_the_result_does_not_depend_on_the_shards(volumes, extracted, tmp_path, shards):
+    planes, _, _ = extracted
+    config = configured(volumes, tmp_path / "state")
+    for shard in range(shards):
+        extract_shard(config, shard, shards)
+    kept = sorted((tmp_path / "state/planes").iterdir())
+    extract_planes(config, tmp_path / "set")
+    assert len(kept) == 4
+    assert sorted((tmp_path / "state/planes").iterdir()) == kept, "what the shards cut was cut again"
+    for name in ("images.zip", "planes.csv", "planes.json", "passports.json"):
+        assert (tmp_path / "set" / name).read_bytes() == (planes.folder / name).read_bytes()
+
+
+def test_a_new_scan_costs_one_volume_and_other_cuts_cost_all(volumes, tmp_path):
+    def cut(volumes_uri, **changes):
+        reported = []
+        config = configured(volumes_uri, tmp_path / "state", **changes)
+        extract_planes(config, tmp_path / "set", lambda done, total: reported.append(done))
+        return len(reported) - 1, len(PlaneSet.open(tmp_path / "set").rows)
+
+    new = copied(volumes, tmp_path / "volumes") / sorted(volumes.glob("*.nrrd"))[1].name
+    scan = new.read_bytes()
+    new.unlink()
+    first, _ = cut(tmp_path / "volumes")
+    new.write_bytes(scan)
+    added, total = cut(tmp_path / "volumes")
+    assert added == total - first > 0
+    assert cut(tmp_path / "volumes") == (0, total)
+    assert cut(tmp_path / "volumes", noise_max_content=0.05) == (total, total)
+
+
+def test_a_damaged_cell_is_removed_and_told(volumes, tmp_path):
+    config = configured(volumes, tmp_path / "state")
+    extract_shard(config, 0, 4)
+    (cell,) = (tmp_path / "state/planes").iterdir()
+    cell.write_bytes(cell.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"\.zip: damaged, and removed; valid: run again"):
+        extract_planes(config, tmp_path / "set")
+    assert not cell.exists()
+    extract_planes(config, tmp_path / "set")
+
+
+def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted, tmp_path):
+    broken = copied(volumes, tmp_path / "volumes") / "sim09_2024_01_01.nrrd"
+    broken.write_bytes(next(volumes.glob("*.nrrd")).read_bytes()[:5000])
+    extract_planes(configured(tmp_path / "volumes", tmp_path / "state"), tmp_path / "set")
+    assert [row.image for row in PlaneSet.open(tmp_path / "set").rows] == [
+        row.image for row in extracted[0].rows
+    ]
+    found = passports.read(tmp_path / "set/passports.json")
+    assert [passport.verdict for passport in found].count("refuse") == 1
+    assert found[-1].patient == pseudonym("patient", "sim09")
+    assert "bytes" in found[-1].reason
+    assert "sim09" not in found[-1].reason
+
+
+def test_volumes_that_are_all_unusable_end_the_run(tmp_path):
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "volumes/a.nrrd").write_text("plain text")
+    with pytest.raises(InputError, match=r"^volumes_uri=.*: none of 1 volumes is usable"):
+        extract_planes(configured(tmp_path / "volumes", tmp_path / "state"), tmp_path / "set")
+    assert not (tmp_path / "set/planes.csv").exists()
+
+
+def test_by_index_the_outermost_planes_are_noise_whatever_they_show(volumes, tmp_path):
+    config = configured(volumes, tmp_path / "state", noise_rule="index", noise_index_planes=2)
+    extract_planes(config, tmp_path / "set")
     rows = PlaneSet.open(tmp_path / "set").rows
-    assert len({row.volume for row in rows}) == 1
-    assert len({row.image for row in rows}) == len(rows)
+    one = [r for r in rows if (r.volume, r.plane, r.angle_deg) == (rows[0].volume, rows[0].plane, 0.0)]
+    labels = [row.label for row in sorted(one, key=lambda row: row.offset_mm)]
+    assert labels == ["noise"] * 2 + [rows[0].plane] * (len(labels) - 4) + ["noise"] * 2
 
 
 def test_volumes_that_changed_after_the_snapshot_are_refused(volumes, tmp_path):
@@ -149,13 +251,17 @@ def test_volumes_that_changed_after_the_snapshot_are_refused(volumes, tmp_path):
         ("field_of_view_mm", -1.0),
         ("side_px", 0),
         ("channels", 2),
-        ("noise_up_to", 0.5),
+        ("field_of_view", "cube"),
+        ("noise_rule", "guess"),
+        ("noise_max_content", 0.5),
+        ("noise_index_planes", 0),
+        ("missing_geometry", "RAI"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(name, value):
     values = {"plane_angles_deg": [0], "plane_spacing_mm": 1.0, "field_of_view_mm": EXTENT_MM} | {name: value}
     with pytest.raises(InputError, match=f"^{name}="):
-        Config(volumes_uri="v", state_uri="s", snapshot_digest="d", **values)
+        Cuts(**values)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 import components
 from components.shared.phantom import simulate_patients
+from components.shared.pseudonyms import read_pseudonyms
 from tests.pipelines.small_run import SMALL, events, run
 
 SCHEMA = Path(components.__path__[0]) / "report/metrics.schema.json"
@@ -89,7 +90,7 @@ def test_a_second_run_repeats_nothing_and_says_the_same(finished, volumes):
 def test_published_classifiers_apply_to_other_scans_and_refuse_known_patients(finished, volumes, tmp_path):
     root, *_ = finished
     published = next((root / "state").glob("*/published"))
-    geometry = {name: SMALL[name] for name in ("plane_angles_deg", "plane_spacing_mm")}
+    geometry = {name: SMALL[name] for name in ("plane_angles_deg", "plane_spacing_mm", "pseudonym_key_uri")}
     refused = run(
         "apply", tmp_path / "a", check=False, volumes_uri=volumes, classifiers_uri=published, **geometry
     )
@@ -98,9 +99,22 @@ def test_published_classifiers_apply_to_other_scans_and_refuse_known_patients(fi
     simulate_patients(tmp_path / "other", patients=1, seed=9, size=48, name="new")
     run("apply", tmp_path / "b", volumes_uri=tmp_path / "other", classifiers_uri=published, **geometry)
     found = json.loads((tmp_path / "b/report/metrics.json").read_text())
-    assert found["patients"] == ["new01"]
+    new = read_pseudonyms(SMALL["pseudonym_key_uri"], "").of("patient", "new01")
+    assert found["patients"] == [new]
     assert set(found["models"]) == {"supervised", "round_002"}
-    assert "new01" in (tmp_path / "b/report/predictions.csv").read_text()
+    predictions = (tmp_path / "b/report/predictions.csv").read_text()
+    assert new in predictions
+    assert "new01" not in predictions
+    other_key = run(
+        "apply",
+        tmp_path / "d",
+        check=False,
+        volumes_uri=tmp_path / "other",
+        classifiers_uri=published,
+        **{**geometry, "pseudonym_key_uri": Path(__file__)},
+    )
+    assert other_key.returncode == 1
+    assert "patients are named under key" in other_key.stderr
     rescaled = run(
         "apply",
         tmp_path / "c",

@@ -3,10 +3,12 @@ import pytest
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.snapshots import check
+from components.shared.pseudonyms import Pseudonyms
+from components.shared.snapshots import Source, check
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
 
+KEY = Pseudonyms(b"a key of the tests alone")
 PATTERN = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
 
 
@@ -24,18 +26,24 @@ def folder(tmp_path):
 
 
 def config(uri, tmp_path, pattern=PATTERN, minimum=3):
+    (tmp_path / "key").write_bytes(KEY.key)
     return Config(
         volumes_uri=str(uri),
         patient_pattern=pattern,
         state_uri=str(tmp_path / "state"),
+        pseudonym_key_uri=str(tmp_path / "key"),
         minimum_patients=minimum,
     )
 
 
+def patients(*names):
+    return [KEY.of("patient", name) for name in names]
+
+
 def test_the_list_says_whose_each_volume_is(folder, tmp_path):
     entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
-    assert [entry.patient for entry in entries] == ["a", "a", "b", "c"]
-    assert [entry.session for entry in entries][:2] == ["a_2024_01_01", "a_2024_02_01"]
+    assert [entry.patient for entry in entries] == patients("a", "a", "b", "c")
+    assert entries[1].session == KEY.of("session", "a_2024_02_01") != entries[0].session
     assert all(entry.size == (folder / entry.name).stat().st_size for entry in entries)
 
 
@@ -56,7 +64,7 @@ def test_the_digest_changes_exactly_when_a_name_or_a_content_does(folder, tmp_pa
 
 def test_a_glob_lists_what_it_matches(folder, tmp_path):
     digest = snapshot(config(folder / "[bc]_*.nrrd", tmp_path, minimum=2))
-    assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == ["b", "c"]
+    assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == patients("b", "c")
 
 
 TABLE = "file,patient,session,site\na_2024_01_01.nrrd,a,,\na_2024_02_01.nrrd,z,second,north\n"
@@ -68,8 +76,8 @@ def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
     (folder / "volumes.csv").write_text(TABLE)
     digest = snapshot(config(folder, tmp_path))
     entries = read_snapshot(str(tmp_path / "state"), digest)
-    assert [entry.patient for entry in entries] == ["a", "z", "b", "c"]
-    assert (entries[1].session, entries[1].site) == ("second", "north")
+    assert [entry.patient for entry in entries] == patients("a", "z", "b", "c")
+    assert (entries[1].session, entries[1].site) == (KEY.of("session", "second"), "north")
     (folder / "volumes.csv").write_text(TABLE + "\n")
     assert len({before, digest, snapshot(config(folder, tmp_path))}) == 3
 
@@ -93,17 +101,49 @@ def test_one_scan_under_two_patients_is_refused(folder, tmp_path):
         snapshot(config(folder, tmp_path))
 
 
+def test_a_copy_of_a_scan_under_its_patient_is_listed_once(folder, tmp_path):
+    before = snapshot(config(folder, tmp_path))
+    (folder / "a_2024_12_31.nrrd").write_bytes((folder / "a_2024_01_01.nrrd").read_bytes())
+    assert snapshot(config(folder, tmp_path)) == before
+
+
 def test_the_check_reads_no_volume_whole(folder, monkeypatch):
     monkeypatch.setattr(storage, "hash_file", lambda path: pytest.fail(f"{path} was read whole"))
-    assert check(str(folder), PATTERN) == {"a", "b", "c"}
+    assert check(Source(volumes_uri=str(folder), patient_pattern=PATTERN)) == ({"a", "b", "c"}, [])
+
+
+def test_a_file_that_is_no_volume_is_told_listed_and_not_counted(folder, tmp_path):
+    (folder / "d_2024_01_01.nrrd").write_text("plain text")
+    source = Source(volumes_uri=str(folder), patient_pattern=PATTERN)
+    people, left_out = check(source)
+    assert people == {"a", "b", "c"}
+    assert [line.split(":")[:2] for line in left_out] == [["d_2024_01_01.nrrd", " first bytes"]]
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert [entry.name for entry in entries][-1] == "d_2024_01_01.nrrd"
+    with pytest.raises(InputError, match=r"3 patients in 4 usable volumes; valid: .* at least 4 patients"):
+        check(Source(volumes_uri=str(folder), patient_pattern=PATTERN, minimum_patients=4))
+
+
+def test_where_no_file_is_a_volume_the_first_says_why(tmp_path):
+    (tmp_path / "a.nrrd").write_text("plain text")
+    with pytest.raises(InputError, match=r"^a\.nrrd: first bytes"):
+        check(Source(volumes_uri=str(tmp_path), patient_pattern=PATTERN))
+
+
+def test_no_name_is_in_a_snapshot_but_the_objects(folder, tmp_path):
+    digest = snapshot(config(folder, tmp_path))
+    text = (tmp_path / "state/snapshots" / f"{digest}.json").read_text()
+    for entry in read_snapshot(str(tmp_path / "state"), digest):
+        text = text.replace(f'"{entry.name}"', "")
+    assert "2024" not in text
 
 
 def test_detached_data_is_content(folder, tmp_path):
     header = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nspace: RAS\n"
     header += "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\ndata file: d.raw\n\n"
     (folder / "d_2024_01_01.nhdr").write_text(header)
-    with pytest.raises(InputError, match=r"d_2024_01_01\.nhdr: data file: d\.raw"):
-        snapshot(config(folder, tmp_path))
+    _, left_out = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
+    assert "d_2024_01_01.nhdr: data file: d.raw" in left_out[0]
     (folder / "d.raw").write_bytes(bytes(8))
     first = snapshot(config(folder, tmp_path))
     (folder / "d.raw").write_bytes(b"1" + bytes(7))
@@ -113,7 +153,6 @@ def test_detached_data_is_content(folder, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("x.nrrd", b"plain text", r"x\.nrrd: first bytes"),
         ("x_y.nrrd", None, r"x_y\.nrrd: .*patient_pattern"),
         ("volumes.csv", b"name,who\n", r"volumes\.csv: columns name, who"),
         ("volumes.csv", b'file,patient\na_2024_01_01.nrrd,"p, q"\n', r"a_2024_01_01\.nrrd: patient 'p, q'"),
@@ -136,7 +175,7 @@ def test_too_few_volumes_or_patients_are_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"volumes_uri=.*absent: no such folder"):
         snapshot(config(tmp_path / "absent", tmp_path))
     (folder / "c_2024_01_01.nrrd").unlink()
-    with pytest.raises(InputError, match=r"2 patients \(a, b\); valid: .* at least 3 patients"):
+    with pytest.raises(InputError, match=r"2 patients in 3 usable volumes; valid: .* at least 3 patients"):
         snapshot(config(folder, tmp_path))
 
 

@@ -3,12 +3,11 @@
 import json
 
 import pytest
-from stylegan2_ada import TrainingConfig, derived
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.stage import GAN_RESOLUTIONS, Parameters, validate
+from components.validate_parameters.stage import Parameters, validate
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
@@ -35,6 +34,15 @@ WRONG = {
     "plane_angles_deg": [[], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
     "plane_spacing_mm": [0],
     "field_of_view_mm": [0],
+    "field_of_view": ["cube"],
+    "missing_geometry": ["RAI"],
+    "noise_rule": ["guess"],
+    "noise_max_content": [-0.1, 0.1, float("nan")],
+    "anatomy_min_content": [1.5, float("nan")],
+    "noise_index_planes": [0],
+    "extract_shards": [0],
+    "audit": ["perhaps"],
+    "pseudonym_key_uri": ["/nowhere", "s3://a/b"],
     "run_name": ["a/b", "../up"],
     "gpu_count": ["one", "-1"],
     "seed": [-1, 2**31],
@@ -78,6 +86,7 @@ def test_too_few_patients_are_refused(volumes, tmp_path):
 def test_places_change_no_fingerprint_and_results_do(volumes):
     base = given(volumes).fingerprint()
     assert given(volumes, state_uri="elsewhere", gpu_count="4", run_name="x").fingerprint() == base
+    assert given(volumes, extract_shards=9, audit="off", pseudonym_key_uri="k").fingerprint() == base
     assert given(volumes, label_fraction=0.5).fingerprint() != base
     assert given(volumes, seed=1).fingerprint() != base
 
@@ -100,25 +109,29 @@ def write_generator(folder, resolution=256, channel_base=16384, **about):
     return str(folder)
 
 
-@pytest.mark.parametrize("resolution", GAN_RESOLUTIONS)
-def test_a_generator_of_the_formulas_width_is_a_start(volumes, tmp_path, resolution):
-    base = derived(TrainingConfig(resolution=resolution)).channel_base
-    validate(
-        given(volumes, gan_resume_uri=write_generator(tmp_path, resolution, base), gan_resolution=resolution)
-    )
+@pytest.mark.parametrize("base", [8192, 16384])
+def test_without_a_width_of_its_own_a_run_takes_the_generators(volumes, tmp_path, base):
+    validate(given(volumes, gan_resume_uri=write_generator(tmp_path, channel_base=base)))
+
+
+def test_an_imported_network_names_no_patient_and_is_a_start(volumes, tmp_path):
+    architecture = {"resolution": 256, "channel_base": 16384, "channels": 3}
+    text = json.dumps({"source": {"file": "ffhq256.pkl"}, "architecture": architecture})
+    (tmp_path / "generator.json").write_text(text)
+    validate(given(volumes, gan_resume_uri=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"resolution": 128}, "a generator of resolution 128, not 256;"),
-        ({"channel_base": 8192}, "a generator of channel_base 8192, not 16384;"),
+        ({"resolution": 128}, "a generator of resolution 128, not 256 and channel_base 16384, not 4096;"),
+        ({"channel_base": 8192}, "a generator of channel_base 8192, not 4096;"),
         ({"architecture": {}}, "a generator of resolution None, not 256 and"),
     ],
 )
 def test_a_generator_of_another_architecture_is_refused(volumes, tmp_path, changes, words):
     with pytest.raises(InputError, match=rf"^gan_resume_uri=.*{words}.*valid: "):
-        validate(given(volumes, gan_resume_uri=write_generator(tmp_path, **changes)))
+        validate(given(volumes, gan_resume_uri=write_generator(tmp_path, **changes), gan_channel_base=4096))
 
 
 @pytest.mark.parametrize("text", ["{}", "[1]", "no JSON"])

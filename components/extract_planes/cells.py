@@ -1,0 +1,99 @@
+"""One volume's planes, kept in the state under all that they depend on: only what is new is cut again.
+
+    {state_uri}/planes/{key}.zip    PNG members, stored; planes.csv; passport.json
+
+One object, written as one, so that it is whole or absent. The key is a hash of the volume's digest and owner,
+of the cuts and of the code that makes them: any of it changes, and the volume is cut anew. A volume that is
+refused is kept too, as its passport alone.
+"""
+
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from components.shared import storage
+from components.shared.code import code_digest
+from components.shared.faults import InputError
+from components.shared.passports import Passport
+from components.shared.planes import INDEX, PlaneRow, read_rows, table_of_rows
+from components.shared.snapshots import VolumeEntry
+
+_PASSPORT = "passport.json"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal cells byte-identical
+_CODE = ("components/extract_planes", "components/shared")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A volume's planes and passport, opened for reading."""
+
+    archive: zipfile.ZipFile
+    passport: Passport
+
+    def planes(self) -> Iterator[tuple[bytes, PlaneRow]]:
+        """Yield PNG and row of every plane."""
+        with self.archive.open(INDEX) as file:
+            for row in read_rows(io.TextIOWrapper(file, newline="")):
+                yield self.archive.read(row.image), row
+
+
+def cell_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any]) -> str:
+    """Return where a volume's planes are kept."""
+    owner = {key: value for key, value in asdict(entry).items() if key not in ("name", "size")}
+    text = json.dumps([owner, settings, code_digest(*_CODE)], sort_keys=True)
+    return storage.join(state_uri, "planes", f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.zip")
+
+
+@contextmanager
+def new_cell(uri: str) -> Iterator["CellWriter"]:
+    """Yield a writer; what it wrote appears as one object when the body ends without an error."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "cell.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            yield CellWriter(archive)
+        storage.upload(path, uri)
+
+
+@dataclass(frozen=True)
+class CellWriter:
+    """Takes a volume's planes as they come, then its passport."""
+
+    archive: zipfile.ZipFile
+
+    def add_planes(self, planes: Iterable[tuple[bytes, PlaneRow]]) -> list[PlaneRow]:
+        """Store planes and their index; return the rows."""
+        rows, index = [], io.StringIO()
+        table = table_of_rows(index)
+        for png, row in planes:
+            self.archive.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
+            table.writerow(astuple(row))
+            rows.append(row)
+        self.archive.writestr(zipfile.ZipInfo(INDEX, _EPOCH), index.getvalue())
+        return rows
+
+    def add_passport(self, passport: Passport) -> None:
+        """Store the passport."""
+        self.archive.writestr(zipfile.ZipInfo(_PASSPORT, _EPOCH), json.dumps(asdict(passport)))
+
+
+@contextmanager
+def open_cell(uri: str) -> Iterator[Cell]:
+    """Yield a volume's planes; what is damaged is removed, and an InputError says so."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = storage.local_path(uri)
+        if path is None:
+            path = Path(scratch) / "cell.zip"
+            storage.download(uri, path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                yield Cell(archive, Passport.parse(json.loads(archive.read(_PASSPORT))))
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            storage.delete(uri)
+            raise InputError(f"{uri}: damaged, and removed; valid: run again, it is made anew") from error
