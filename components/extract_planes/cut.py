@@ -14,7 +14,8 @@ from typing import Any, Self
 from components.shared.faults import InputError
 from components.shared.geometry import FIELDS_OF_VIEW, Anatomy, Plane, Window, planes_of
 from components.shared.nrrd_geometry import POLICIES
-from components.shared.planes import NOISE, UNCERTAIN, PlaneRow, encode_png
+from components.shared.planes import NOISE, UNCERTAIN, PlaneRow
+from components.shared.png import encode_png
 from components.shared.snapshots import VolumeEntry
 
 MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one

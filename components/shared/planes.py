@@ -10,7 +10,6 @@ A PlaneSet knows no split. Shapes: N planes, H = W = side, values 0..255.
 
 import csv
 import hashlib
-import io
 import json
 import zipfile
 from collections import Counter
@@ -22,9 +21,9 @@ from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from components.shared.faults import InputError
+from components.shared.png import decode_png, encode_png
 
 CORONAL, SAGITTAL, NOISE, UNCERTAIN = "coronal", "sagittal", "noise", "uncertain"
 CLASSES = (CORONAL, SAGITTAL, NOISE)
@@ -67,20 +66,6 @@ _CASTS = {"angle_deg": float, "offset_mm": float, "content": float, "seed": int,
 def digest_of(settings: Mapping[str, Any]) -> str:
     """Return the hash of settings that is equal exactly when they are equal."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-def encode_png(image_HW: NDArray[np.uint8], channels: int = 1) -> bytes:
-    """Return a grey plane as PNG bytes, repeated to RGB when channels is 3."""
-    picture = Image.fromarray(image_HW, mode=None)
-    buffer = io.BytesIO()
-    (picture if channels == 1 else picture.convert("RGB")).save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
-
-
-def decode_png(data: bytes) -> NDArray[np.uint8]:
-    """Return PNG bytes as a grey plane, H x W."""
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture.convert("L"))
 
 
 @dataclass(kw_only=True)
