@@ -26,6 +26,12 @@ _POINTS = 3000  # compared with their mirror images
 _REACH_DEG, _REACH_MM = 20.0, 8.0  # how far the mirror tilts and shifts from the axis and the centroid
 _OVERLAP = 0.5  # share of the points whose mirror image the scanner filled too; with less nothing is told
 
+# When an axis is told. Measured on 37 brains (fetal MRI, simulated ultrasound), tilted by up to 12 degrees:
+# left-right correlates with 0.96 or more, and the runner-up leaves over four times as much unexplained. Where
+# another axis came first (a vessel, a spine, a brain with a side cut off), the next left 1.7 times at most.
+MIN_SCORE = 0.7
+MIN_ADVANTAGE = 2.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mirror:
@@ -50,6 +56,14 @@ def mirror_scores(voxels_XYZ: NDArray[Any], spacing_mm: Sequence[float]) -> tupl
     """Return how well each array axis mirrors the content: 1 perfectly, about 0 not at all."""
     first, second, third = mirrors(voxels_XYZ, np.diag(1 / np.asarray(spacing_mm, float)))
     return first.score, second.score, third.score
+
+
+def clear_axis(scores: Sequence[float]) -> int | None:
+    """Return which of three axes the scores tell to be left-right, or None where they do not tell."""
+    order = np.argsort(scores)
+    best, next_best = float(scores[order[2]]), float(scores[order[1]])
+    told = best >= MIN_SCORE and 1 - next_best >= MIN_ADVANTAGE * (1 - best) and best > next_best
+    return int(order[2]) if told else None
 
 
 def mirrors(voxels_XYZ: NDArray[Any], to_index: Floats) -> tuple[Mirror, Mirror, Mirror]:
