@@ -6,7 +6,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from components.shared.phantom import simulate_patients
-from components.shared.symmetry import mirror_scores, mirrors
+from components.shared.symmetry import clear_axis, mirror_scores, mirrors
 from components.shared.volumes import read_volume
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -67,6 +67,22 @@ def test_thin_volumes_are_scored_without_an_error(shape):
     noise = np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint8)
     assert all(0 <= score <= 1 for score in mirror_scores(noise, (0.5, 0.5, 0.5)))
     assert mirror_scores(np.zeros(shape), (1, 1, 1)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "axis"),
+    [
+        ((0.98, 0.85, 0.76), 0),
+        ((0.75, 0.61, 0.99), 2),
+        ((0.5, 0.61, 0.5), None),  # nothing mirrors well: a vessel
+        ((0.86, 0.9, 0.15), None),  # two mirror alike: a spine in a sector
+        ((0.79, 0.84, 0.6), None),
+        ((1.0, 1.0, 0.3), None),
+        ((0.0, 0.0, 0.0), None),
+    ],
+)
+def test_an_axis_is_told_only_where_no_other_comes_near(scores, axis):
+    assert clear_axis(scores) == axis
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the volumes beside the checkout")
