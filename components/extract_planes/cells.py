@@ -21,7 +21,7 @@ from typing import Any
 from components.shared import storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
-from components.shared.passports import Passport
+from components.shared.passports import Passport, parse
 from components.shared.planes import INDEX, PlaneRow, read_rows, table_of_rows
 from components.shared.snapshots import VolumeEntry
 
@@ -93,7 +93,7 @@ def open_cell(uri: str) -> Iterator[Cell]:
             storage.download(uri, path)
         try:
             with zipfile.ZipFile(path) as archive:
-                yield Cell(archive, Passport.parse(json.loads(archive.read(_PASSPORT))))
+                yield Cell(archive, parse(json.loads(archive.read(_PASSPORT))))
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
             storage.delete(uri)
             raise InputError(f"{uri}: damaged, and removed; valid: run again, it is made anew") from error

@@ -119,6 +119,7 @@ def _read_ahead(
 
 def _open(config: Config, entry: VolumeEntry) -> _Opened:
     """Read a volume and find its anatomy; what cannot be used is said, not raised."""
+    content = ""
     try:
         with _fetched(config.volumes_uri, entry.name) as files:
             content = volume_hash([storage.hash_file(file) for file in files])
@@ -130,7 +131,7 @@ def _open(config: Config, entry: VolumeEntry) -> _Opened:
             anatomy=Anatomy.of(volume, config.cuts.window.pixel_mm),
         )
     except InputError as error:
-        return _Opened(entry=entry, fault=str(error))
+        return _Opened(entry=entry, content=content, fault=str(error))
 
 
 def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress) -> int:
@@ -156,8 +157,9 @@ def _counted(
 def _passport(opened: _Opened, rows: Sequence[PlaneRow]) -> Passport:
     if opened.volume is None or opened.anatomy is None:
         emit("extract_planes", "warning", message=f"left out: {opened.fault}")
-        return passports.refused(opened.entry, opened.fault)
-    return passports.accepted_or_suspect(opened.entry, opened.content, opened.volume, opened.anatomy, rows)
+        return passports.refused(opened.entry, opened.fault, opened.content)
+    cuts = [(row.plane, row.angle_deg, row.offset_mm, row.content) for row in rows]
+    return passports.accepted_or_suspect(opened.entry, opened.volume, opened.anatomy, opened.content, cuts)
 
 
 @contextmanager

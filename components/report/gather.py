@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.report.stage import Inputs
+from components.shared import passports
 from components.shared.code import versions
 from components.shared.ledger import Ledger, write_labels
 from components.shared.planes import PlaneSet
@@ -37,6 +38,7 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         snapshot=snapshot_digest,
         run=ledger.run,
         planes=planes,
+        passports=passports.read(artifacts.planes / passports.PASSPORTS),
         splits=Splits.read(artifacts.splits),
         generator=artifacts.generator,
         synthetic=synthetic,

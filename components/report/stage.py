@@ -9,9 +9,11 @@ from components.report import charts, pictures, summary, words
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
 from components.report.page import render
+from components.report.volumes import volumes_page
 from components.shared.files import write_whole
 from components.shared.labels import MINIMUM
 from components.shared.ledger import LabelRow, read_labels
+from components.shared.passports import Passport
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
 from components.shared.splits import SPLITS, TEST, TRAIN, Splits
 
@@ -29,6 +31,7 @@ class Inputs:
     snapshot: str  # digest of the volumes
     run: str  # its name in the ledger
     planes: PlaneSet
+    passports: Sequence[Passport]
     splits: Splits
     generator: Path  # Generator folder
     synthetic: PlaneSet
@@ -135,6 +138,7 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
     patients = set(values["patients"][TRAIN])
     present = [label for label in (*CLASSES, UNCERTAIN) if any(values["planes"][label].values())]
     return {
+        "volumes": volumes_page(inputs.passports),
         "classes": present,
         "absent": [label for label in CLASSES if label not in present],
         "few": [

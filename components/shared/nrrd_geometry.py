@@ -23,15 +23,13 @@ from numpy.typing import NDArray
 
 from components.shared.faults import InputError
 from components.shared.nrrd_fields import Fields, fault
+from components.shared.symmetry import clear_axis
 
 REFUSE, LPS, RAS, SYMMETRY = POLICIES = ("refuse", "LPS", "RAS", "symmetry")
 HEADER = "header"  # the orientation's source where no policy was needed
 MIN_SPACING_MM = 0.01  # less is metres
 MAX_SPACING_MM = 100.0
 MAX_ORIGIN_MM = 1e6
-# Of the best mirror symmetry over the next. Measured: 0.06 to 0.5 for 31 brains, 0.03 and 0.01 for a vessel
-# and a spine, which have no such axis.
-MIN_MARGIN = 0.05
 
 Floats = NDArray[np.float64]
 
@@ -79,18 +77,17 @@ def read_geometry(fields: Fields, missing_geometry: str) -> Geometry:
 
 def by_symmetry(path: Path, affine: Floats, scores: Sequence[float]) -> tuple[Floats, str]:
     """Return the affine of a volume whose axes have these mirror symmetries, and a note for a reader."""
-    order = np.argsort(scores)
-    best, next_best = scores[order[2]], scores[order[1]]
+    sideways = clear_axis(scores)
     shown = ", ".join(f"{score:.3f}" for score in scores)
-    if not best - next_best >= MIN_MARGIN:
+    if sideways is None:
         raise fault(path, "space", f"absent, and mirror symmetry ({shown}) does not tell left-right", _REMEDY)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    posterior, superior = (axis for axis in range(3) if axis != order[2])
+    posterior, superior = (axis for axis in range(3) if axis != sideways)
     turned = np.zeros((4, 4))
-    turned[1, posterior], turned[2, superior], turned[0, order[2]], turned[3, 3] = -1, 1, 1, 1
+    turned[1, posterior], turned[2, superior], turned[0, sideways], turned[3, 3] = -1, 1, 1, 1
     turned[0] *= np.sign(np.linalg.det(turned))
     turned[:3, :3] *= spacing
-    note = f"the header has no orientation; axis {order[2]} is left-right by mirror symmetry ({shown})"
+    note = f"the header has no orientation; axis {sideways} is left-right by mirror symmetry ({shown})"
     return turned, f"{note}; which end is left, front or up is assumed"
 
 

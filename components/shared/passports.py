@@ -165,12 +165,13 @@ def write(path: Path, passports: Sequence[Passport]) -> None:
 def read(path: Path) -> list[Passport]:
     """Return the passports of a file, in its order."""
     try:
-        return [_passport(each) for each in json.loads(path.read_text())]
+        return [parse(each) for each in json.loads(path.read_text())]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path.name}: {error}; valid: what extract_planes wrote") from error
 
 
-def _passport(value: Mapping[str, Any]) -> Passport:
+def parse(value: Mapping[str, Any]) -> Passport:
+    """Return the passport that `asdict` took apart and JSON carried."""
     measured = value["measured"]
     return Passport(
         **{

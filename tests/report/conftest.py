@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from components.report.stage import Inputs
 from components.shared.ledger import LabelRow, write_labels
 from components.shared.metrics import Predictions, measure
+from components.shared import passports
 from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneRow, PlaneSet, PlaneSetWriter
 from components.shared.splits import Splits
 
@@ -56,6 +57,23 @@ def write_planes(folder: Path, patients: Sequence[str], labels: Sequence[str]) -
                     )
                     writer.add(draw_plane(drawn, rng, SIDE), row)
     return PlaneSet.open(folder)
+
+
+def write_passports(path: Path, patients: Sequence[str]) -> list[passports.Passport]:
+    """Write passports without pictures, the last of them refused."""
+    found = [
+        passports.Passport(
+            volume=hashlib.sha256(patient.encode()).hexdigest()[:16],
+            patient=patient,
+            session="",
+            site="",
+            verdict=passports.REFUSE if patient == patients[-1] else passports.ACCEPT,
+            reason="data: 3 bytes; valid: 60 bytes" if patient == patients[-1] else "",
+        )
+        for patient in patients
+    ]
+    passports.write(path, found)
+    return found
 
 
 def write_synthetic(folder: Path, patients: Sequence[str]) -> PlaneSet:
@@ -150,6 +168,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
         sides = ["train"] * train + ["validation"] * validation + ["test"] * test
         splits = Splits(dict.fromkeys(names, 2), dict(zip(names, sides, strict=True)))
         planes = write_planes(root / "planes", names, labels)
+        found = write_passports(root / "planes" / passports.PASSPORTS, names)
         synthetic = write_synthetic(root / "synthetic", names[:train])
         history = [
             {"kimg": kimg * k / 40, "g_loss": 1.2 + 0.4 * np.sin(k / 5), "d_loss": 1.1 - 0.01 * k,
@@ -181,6 +200,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
             snapshot="12" * 32,
             run="3f2a91c4d0be",
             planes=planes,
+            passports=found,
             splits=splits,
             generator=root / "generator",
             synthetic=synthetic,
