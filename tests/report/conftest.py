@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from components.report.stage import Inputs
+from components.shared import passports
 from components.shared.ledger import LabelRow, write_labels
 from components.shared.metrics import Predictions, measure
-from components.shared import passports
 from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneRow, PlaneSet, PlaneSetWriter
 from components.shared.splits import Splits
 
