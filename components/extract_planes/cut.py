@@ -6,6 +6,7 @@ notebook's rule, the outermost planes are noise whatever they show.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from components.shared.snapshots import VolumeEntry
 
 MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one
 NOISE_RULES = ("content", "index")
+_BATCH = 8  # planes a call: with fewer, threads wait for one another (sampling.py)
 # What a pipeline lets its user choose; the side is the data contract's, and grey is stored once.
 PARAMETERS = (
     "missing_geometry",
@@ -95,15 +97,19 @@ def cut_planes(
     cuts: Cuts, entry: VolumeEntry, content: str, anatomy: Anatomy, pool: Executor
 ) -> Iterator[tuple[bytes, PlaneRow]]:
     """Yield every requested plane as PNG and row, in a fixed order; content is the hash of the volume."""
-    window, offsets = cuts.window, anatomy.offsets(cuts.plane_spacing_mm)
+    offsets = anatomy.offsets(cuts.plane_spacing_mm)
+    from_end = {offset: min(at, len(offsets) - 1 - at) for at, offset in enumerate(offsets)}
 
-    def cut(plane: Plane) -> tuple[bytes, PlaneRow]:
-        picture_HW, share = anatomy.sample(plane, window)
-        from_end = min(offsets.index(plane.offset_mm), len(offsets) - 1 - offsets.index(plane.offset_mm))
-        label = label_of(cuts, plane, share, from_end)
-        return encode_png(picture_HW, cuts.channels), _row(label, entry, content, plane, share)
+    def cut(planes: Sequence[Plane]) -> list[tuple[bytes, PlaneRow]]:
+        found = []
+        for plane, (picture_HW, share) in zip(planes, anatomy.sample(planes), strict=True):
+            label = label_of(cuts, plane, share, from_end[plane.offset_mm])
+            found.append((encode_png(picture_HW, cuts.channels), _row(label, entry, content, plane, share)))
+        return found
 
-    yield from pool.map(cut, requested(cuts, anatomy))
+    planes = requested(cuts, anatomy)
+    batches = [planes[start : start + _BATCH] for start in range(0, len(planes), _BATCH)]
+    yield from itertools.chain.from_iterable(pool.map(cut, batches))
 
 
 def label_of(cuts: Cuts, plane: Plane, share: float, from_end: int) -> str:

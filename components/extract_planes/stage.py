@@ -128,7 +128,7 @@ def _open(config: Config, entry: VolumeEntry) -> _Opened:
             entry=entry,
             content=content,
             volume=volume,
-            anatomy=Anatomy.of(volume, config.cuts.window.pixel_mm),
+            anatomy=Anatomy.of(volume, config.cuts.window),
         )
     except InputError as error:
         return _Opened(entry=entry, content=content, fault=str(error))

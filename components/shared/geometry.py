@@ -1,29 +1,32 @@
 """Where a volume's planes lie, and the grey levels on them: from anatomy alone, never from the block's shape.
 
 One centre serves rotation, offsets and sphere: the centroid of the tissue. The radius R is its distance to
-the nearest face of the block. Space is RAS millimetres about that centre. A plane is sampled once, through
-one composed transform, and shows only what lies inside the sphere.
+the nearest face of the block, less what the blur needs. Space is RAS millimetres about that centre. By
+default a plane shows only what lies inside the sphere.
 
 Pictures: superior is up. Sagittal: anterior is left. Coronal: the patient's right is on the left.
 Shapes: X Y Z voxels, H = W = side pixels, P points.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from components.shared.planes import CORONAL, SAGITTAL
+from components.shared.resampling import MARGIN, PITCH, Floats, Grey, overview, patient_grid, spacing_mm
+from components.shared.sampling import sample_upright
 from components.shared.volumes import Volume
 
-Floats = NDArray[np.floating[Any]]
-
-FIELDS_OF_VIEW = ("sphere", "full")
+SPHERE, FULL = FIELDS_OF_VIEW = ("sphere", "full")
 REACH = 0.85  # the outermost plane, as a share of the radius; beyond it discs are too small to show anatomy
-_FWHM = 2.355  # of a Gaussian, in standard deviations
+_FLAT = 1e-5  # a contrast, as a share of the grey level, that is rounding alone
+_POINTS = 64  # points along the sphere's diameter from which the grey levels are taken
+_RIM = 2.0  # how far they keep from what the scanner left empty, in voxels of the cubic grid
+_GREY = 128  # how a volume without contrast is drawn: visible against the black around it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Window:
 
     field_of_view_mm: float
     side_px: int
-    field_of_view: str = "sphere"
+    field_of_view: str = SPHERE  # or full: all of the block, whose outline tells the class
 
     @property
     def pixel_mm(self) -> float:
@@ -66,31 +69,47 @@ class Window:
 class Anatomy:
     """A volume ready to be cut."""
 
-    voxels_XYZ: NDArray[np.float32]  # noqa: N815  low-passed
-    to_index: Floats  # 3 x 3: RAS millimetres from the centre to voxels from the centre
-    centre: Floats  # in voxels
+    voxels_XYZ: Grey  # noqa: N815  cubic, in the patient's axes, the middle one on the centre
+    pitch_mm: float  # between them
+    window: Window
+    sizes: tuple[int, ...]  # of the scan's block
+    to_index: Floats  # 3 x 3: RAS millimetres from the centre to the scan's voxels from the centre
+    centre: Floats  # in the scan's voxels
     radius_mm: float
     tissue: float  # the grey level above which a voxel is content
     low: float  # grey level shown black
     high: float  # grey level shown white
 
     @classmethod
-    def of(cls, volume: Volume, pixel_mm: float) -> Self:
-        """Find the tissue, its centre, its sphere and its grey levels."""
-        voxels = _low_pass(volume, pixel_mm)
-        tissue = otsu(voxels)
-        centre = _centroid(voxels, tissue)
+    def of(
+        cls, volume: Volume, window: Window, *, centre: Floats | None = None, radius_mm: float | None = None
+    ) -> Self:
+        """Find the tissue, its centre, its sphere and its grey levels.
+
+        A volume without anatomy takes the centre, in voxels, and the radius of the scan that it stands for.
+        """
+        coarsest = max(float(spacing_mm(volume).max()), window.pixel_mm)
+        whole_XYZ, indices = overview(volume, coarsest)
+        tissue = otsu(whole_XYZ)
+        middle = _centroid(whole_XYZ, indices, tissue) if centre is None else np.asarray(centre, float)
         to_index = np.linalg.inv(volume.affine[:3, :3])
-        sector = voxels[volume.data_XYZ > volume.data_XYZ.min()]  # what the scanner filled
-        low, high = np.percentile(sector if sector.size else voxels, [0.5, 99.5])
+        sizes = volume.data_XYZ.shape
+        radius = _radius(middle, sizes, to_index, coarsest) if radius_mm is None else radius_mm
+        half = _half_mm(window, radius)
+        shown = radius if window.field_of_view == SPHERE else np.inf
+        voxels_XYZ = patient_grid(volume, middle, half, shown, coarsest)
+        low, high = _grey_window(volume, voxels_XYZ, middle, radius, PITCH * coarsest)
         return cls(
-            voxels_XYZ=voxels,
+            voxels_XYZ=voxels_XYZ,
+            pitch_mm=PITCH * coarsest,
+            window=window,
+            sizes=sizes,
             to_index=to_index,
-            centre=centre,
-            radius_mm=_radius(centre, voxels.shape, to_index),
+            centre=middle,
+            radius_mm=radius,
             tissue=tissue,
-            low=float(low),
-            high=float(high),
+            low=low,
+            high=high,
         )
 
     def offsets(self, spacing_mm: float) -> list[float]:
@@ -98,25 +117,48 @@ class Anatomy:
         steps = int(np.floor(REACH * self.radius_mm / spacing_mm + 1e-9))
         return [step * spacing_mm for step in range(-steps, steps + 1)]
 
-    def sample(self, plane: Plane, window: Window) -> tuple[NDArray[np.uint8], float]:
-        """Return a plane's picture and its content: the share of its disc that is tissue."""
-        columns, rows, normal = plane.axes
-        edge = window.centres()
-        inside_HW = edge[:, None] ** 2 + edge[None, :] ** 2 <= self.radius_mm**2 - plane.offset_mm**2
-        row, column = np.nonzero(inside_HW)
-        picture_HW = np.zeros(inside_HW.shape, np.uint8)
-        if not row.size:
-            return picture_HW, 0.0
-        start = self.centre + self.to_index @ (plane.offset_mm * normal)
-        across, down = self.to_index @ columns, self.to_index @ rows
-        points_3P = start[:, None] + across[:, None] * edge[column] + down[:, None] * edge[row]
-        grey_P = ndimage.map_coordinates(self.voxels_XYZ, points_3P, order=1, mode="nearest")
-        picture_HW[inside_HW] = self._shade(grey_P)
-        return picture_HW, float((grey_P > self.tissue).mean())
+    def sample(self, planes: Sequence[Plane]) -> list[tuple[NDArray[np.uint8], float]]:
+        """Return each plane's picture and its content: the share of its disc that is tissue.
 
-    def _shade(self, grey_P: NDArray[np.float32]) -> NDArray[np.uint8]:
-        if self.high <= self.low:
-            return np.zeros(grey_P.shape, np.uint8)
+        Several planes a call let threads work side by side (sampling.py).
+        """
+        edge = self.window.centres()
+        near = np.abs(edge) <= (self.radius_mm if self.window.field_of_view == SPHERE else np.inf)
+        steps, middle = edge[near] / self.pitch_mm, (np.array(self.voxels_XYZ.shape) - 1) / 2
+        across = [plane.axes[0] for plane in planes]
+        starts = [middle + plane.offset_mm / self.pitch_mm * plane.axes[2] for plane in planes]
+        x_NW, y_NW = (
+            np.stack([start[i] + along[i] * steps for start, along in zip(starts, across, strict=True)])
+            for i in range(2)
+        )
+        grey_NHW = sample_upright(self.voxels_XYZ, x_NW, y_NW, middle[2] - steps)  # rows run down
+        return [self._shown(plane, grey_HW, near) for plane, grey_HW in zip(planes, grey_NHW, strict=True)]
+
+    def _shown(self, plane: Plane, grey_HW: Grey, near: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
+        """Return a picture and its content from the grey levels of the rows and columns near the centre."""
+        edge = self.window.centres()
+        disc_HW = edge[:, None] ** 2 + edge[None, :] ** 2 <= self.radius_mm**2 - plane.offset_mm**2
+        shown_HW = disc_HW if self.window.field_of_view == SPHERE else self._block(plane)
+        picture_HW = np.zeros(disc_HW.shape, np.uint8)
+        inside_HW = shown_HW[np.ix_(near, near)]
+        picture_HW[shown_HW] = self._shade(grey_HW[inside_HW])
+        disc_P = grey_HW[disc_HW[np.ix_(near, near)]]
+        return picture_HW, float((disc_P > self.tissue).mean()) if disc_P.size else 0.0
+
+    def _block(self, plane: Plane) -> NDArray[np.bool_]:
+        """Return which pixels of a plane lie inside the scan's block, H x W."""
+        across, down, normal = (self.to_index @ axis for axis in plane.axes)
+        edge = self.window.centres()
+        inside_HW = np.ones((len(edge), len(edge)), bool)
+        for axis, size in enumerate(self.sizes):
+            start = self.centre[axis] + plane.offset_mm * normal[axis]
+            index_HW = start + across[axis] * edge[None, :] + down[axis] * edge[:, None]
+            inside_HW &= (index_HW >= -0.5) & (index_HW <= size - 0.5)
+        return inside_HW
+
+    def _shade(self, grey_P: Grey) -> NDArray[np.uint8]:
+        if _is_flat(self.low, self.high):
+            return np.full(grey_P.shape, _GREY, np.uint8)
         scaled = (grey_P - self.low) * (255.0 / (self.high - self.low))
         shaded_P: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return shaded_P
@@ -138,33 +180,72 @@ def otsu(values: NDArray[np.float32]) -> float:
     Over the whole block, not the sector alone: inside the mask of a skull-stripped scan everything is
     tissue, and a threshold from there would part fluid from tissue.
     """
-    counts, edges = np.histogram(values, 256)
+    low, high = float(values.min()), float(values.max())
+    if _is_flat(low, high):
+        return high + _FLAT * abs(high)
+    counts, edges = np.histogram(values.astype(float), 256)
     centres = (edges[1:] + edges[:-1]) / 2
     below, mass = np.cumsum(counts), np.cumsum(counts * centres)
     spread = (mass[-1] * below - mass * below[-1])[:-1] ** 2 / np.maximum(below * (below[-1] - below), 1)[:-1]
     best = np.flatnonzero(spread == spread.max())
-    return float(edges[1:][best].mean()) if spread.max() > 0 else float(values.max())
+    return float(edges[1:][best].mean())
 
 
-def _low_pass(volume: Volume, pixel_mm: float) -> NDArray[np.float32]:
-    """Blur each axis to the coarsest one's resolution, or a class could be told by its sharpness."""
-    voxels = volume.data_XYZ.astype(np.float32)
-    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    coarsest = max(float(spacing.max()), pixel_mm)
-    sigma = np.sqrt(np.maximum(coarsest**2 - spacing**2, 0)) / _FWHM / spacing
-    sigma[sigma < 0.1] = 0  # below a tenth of a voxel nothing changes
-    return ndimage.gaussian_filter(voxels, sigma, output=np.float32) if sigma.any() else voxels
+def _is_flat(low: float, high: float) -> bool:
+    return high - low <= _FLAT * max(abs(low), abs(high))
 
 
-def _centroid(voxels: NDArray[np.float32], tissue: float) -> Floats:
-    content = voxels > tissue
+def _centroid(voxels_XYZ: Grey, indices: Sequence[Floats], tissue: float) -> Floats:
+    """Return the tissue's centroid in the scan's voxels; a block's middle where there is none."""
+    content = voxels_XYZ > tissue
     if not content.any():
-        return (np.array(voxels.shape) - 1) / 2
+        return np.array([at.mean() for at in indices])
     counts = [content.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-    return np.array([np.average(np.arange(len(count)), weights=count) for count in counts])
+    return np.array([np.average(at, weights=count) for at, count in zip(indices, counts, strict=True)])
 
 
-def _radius(centre: Floats, shape: tuple[int, ...], to_index: Floats) -> float:
-    """Return the distance to the nearest face, in millimetres, oblique and sheared blocks included."""
-    voxels = np.minimum(centre, np.array(shape) - 1 - centre)
-    return float((voxels / np.linalg.norm(to_index, axis=1)).min())
+def _radius(centre: Floats, sizes: Sequence[int], to_index: Floats, coarsest_mm: float) -> float:
+    """Return how far a sphere reaches, in millimetres, oblique and sheared blocks included."""
+    voxels = np.minimum(centre, np.array(sizes) - 1 - centre)
+    nearest = float((voxels / np.linalg.norm(to_index, axis=1)).min())
+    return max(nearest - MARGIN * coarsest_mm, 0.0)
+
+
+def _half_mm(window: Window, radius_mm: float) -> Floats:
+    """Return how far from the centre any pixel of any plane can lie, 3."""
+    half = window.field_of_view_mm / 2
+    flat, tall = float(np.hypot(half, REACH * radius_mm)), half
+    if window.field_of_view == SPHERE:
+        flat, tall = min(flat, radius_mm), min(tall, radius_mm)
+    return np.array([flat, flat, tall])
+
+
+def _grey_window(
+    volume: Volume, voxels_XYZ: Grey, centre: Floats, radius_mm: float, pitch_mm: float
+) -> tuple[float, float]:
+    """Return the grey levels shown black and white: of what the scanner filled inside the sphere.
+
+    The sphere is the same to both classes. Over the block, something that runs along its longer axis would
+    be shown with less contrast than what runs along a shorter one.
+    """
+    middle = (np.array(voxels_XYZ.shape) - 1) // 2
+    step = int(np.ceil(2 * radius_mm / pitch_mm / _POINTS)) or 1
+    places = [np.arange(-(half // step), half // step + 1) * step for half in middle]
+    points_N3 = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, 3)
+    points_N3 = points_N3[(points_N3**2).sum(axis=1) <= max((radius_mm / pitch_mm) ** 2, 1)]
+    grey_N = voxels_XYZ[tuple((points_N3 + middle).T)]
+    filled_N = _filled(volume, centre, points_N3 * pitch_mm, _RIM * pitch_mm)
+    low, high = np.percentile(grey_N[filled_N] if filled_N.any() else grey_N, [0.5, 99.5])
+    return float(low), float(high)
+
+
+def _filled(volume: Volume, centre: Floats, points_N3: Floats, rim_mm: float) -> NDArray[np.bool_]:
+    """Tell whether points lie in what the scanner filled, out of reach of what its rim blurs."""
+    to_index = np.linalg.inv(volume.affine[:3, :3])
+    least, last = volume.data_XYZ.min(), np.array(volume.data_XYZ.shape) - 1
+    around = np.array([place for place in itertools.product((-1, 0, 1), repeat=3) if abs(sum(place)) != 2])
+    filled_N = np.ones(len(points_N3), bool)
+    for way in around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1):
+        index_N3 = centre + (points_N3 + rim_mm * way) @ to_index.T
+        filled_N &= volume.data_XYZ[tuple(np.clip(np.rint(index_N3), 0, last).astype(int).T)] > least
+    return filled_N

@@ -8,7 +8,7 @@ import pytest
 from components.extract_planes.stage import Config, Cuts, extract_planes, extract_shard
 from components.shared import passports, storage
 from components.shared.faults import InputError
-from components.shared.geometry import Anatomy
+from components.shared.geometry import Anatomy, Window
 from components.shared.phantom import EXTENT_MM, simulate_patients
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.pseudonyms import read_pseudonyms
@@ -78,7 +78,7 @@ def test_every_requested_plane_is_there_exactly_once(volumes, extracted):
     planes, counts, reported = extracted
     wanted = set()
     for path in volumes.glob("*.nrrd"):
-        offsets = Anatomy.of(read_volume(path), 1.25).offsets(SPACING)
+        offsets = Anatomy.of(read_volume(path), Window(field_of_view_mm=80.0, side_px=64)).offsets(SPACING)
         wanted |= {
             (pseudonym("session", path.stem), c, float(a), o)
             for c in ("coronal", "sagittal")

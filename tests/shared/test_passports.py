@@ -32,10 +32,11 @@ ENTRY = VolumeEntry(
 
 def passport_of(volume, entry=ENTRY):
     """What the extraction does with a volume, with few and small planes."""
-    anatomy = Anatomy.of(volume, WINDOW.pixel_mm)
+    anatomy = Anatomy.of(volume, WINDOW)
+    planes = planes_of(anatomy, [-15.0, 0.0], 4.0)
     cuts = [
-        (plane.name, plane.angle_deg, plane.offset_mm, anatomy.sample(plane, WINDOW)[1])
-        for plane in planes_of(anatomy, [-15.0, 0.0], 4.0)
+        (plane.name, plane.angle_deg, plane.offset_mm, share)
+        for plane, (_, share) in zip(planes, anatomy.sample(planes), strict=True)
     ]
     return passports.accepted_or_suspect(entry, volume, anatomy, "0123456789abcdef" * 4, cuts)
 
@@ -165,7 +166,7 @@ def test_a_thumbnail_shows_right_left_anterior_left_and_superior_up():
     affine = np.eye(4)
     affine[:3, 3] = (-25, -30, -35)
     volume = Volume(data_XYZ=data, affine=affine)
-    anatomy = Anatomy.of(volume, 0.5)
+    anatomy = Anatomy.of(volume, WINDOW)
     picture = Image.open(io.BytesIO(base64.b64decode(thumbnail(volume, anatomy))))
     assert picture.size == (288, 96)
     bright_HW = np.asarray(picture) > 180
