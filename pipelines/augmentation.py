@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+from components.audit_shortcuts.component import audit_shortcuts
 from components.classify_images.component import classify_images
 from components.close_rounds.component import close_rounds
 from components.evaluate.component import evaluate
@@ -241,7 +242,10 @@ def augmentation(
     p = SimpleNamespace(**locals())
     checked = uncached(knowing_names(validate_parameters(**vars(p))))
     snapshot, planes = cut_planes(p, checked)
-    splits = lasting(split_patients(state_uri=state_uri, planes=planes)).outputs["splits"]
+    audited = lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed))
+    # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
+    split = split_patients(state_uri=state_uri, planes=planes).after(audited)
+    splits = lasting(split).outputs["splits"]
     opened = open_ledger(
         state_uri=state_uri,
         run_name=run_name,
@@ -274,6 +278,7 @@ def augmentation(
         parameters=checked.outputs["parameters"],
         generator=generator,
         synthetic=synthetic,
+        findings=audited.outputs["findings"],
         evaluation=on_gpu(evaluated, p).outputs["evaluation"],
         snapshot_digest=snapshot.output,
         **real,

@@ -139,7 +139,7 @@ def is_whole(artifact: Path) -> bool:
     models = [artifact / name for name in _MODELS if (artifact / name).is_file()]
     if models:
         return all(weights_digest(about) is not None for about in models)
-    return (artifact / "evaluation.json").is_file()
+    return any((artifact / name).is_file() for name in ("evaluation.json", "audit.json"))
 
 
 def drop_leftovers(root: Path) -> None:

@@ -9,6 +9,7 @@ from components.shared.images import CPU_IMAGE
 def report(
     parameters: dsl.Input[dsl.Artifact],
     planes: dsl.Input[dsl.Dataset],
+    findings: dsl.Input[dsl.Artifact],
     splits: dsl.Input[dsl.Artifact],
     generator: dsl.Input[dsl.Model],
     synthetic: dsl.Input[dsl.Dataset],
@@ -35,6 +36,7 @@ def report(
         artifacts = Artifacts(
             parameters=Path(parameters.path),
             planes=Path(planes.path),
+            findings=Path(findings.path),
             splits=Path(splits.path),
             generator=Path(generator.path),
             synthetic=Path(synthetic.path),

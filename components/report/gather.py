@@ -22,6 +22,7 @@ class Artifacts:
 
     parameters: Path
     planes: Path
+    findings: Path
     splits: Path
     generator: Path
     synthetic: Path
@@ -38,6 +39,7 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         snapshot=snapshot_digest,
         run=ledger.run,
         planes=planes,
+        findings=artifacts.findings,
         passports=passports.read(artifacts.planes / passports.PASSPORTS),
         splits=Splits.read(artifacts.splits),
         generator=artifacts.generator,

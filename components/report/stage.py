@@ -9,6 +9,7 @@ from components.report import charts, pictures, summary, words
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
 from components.report.page import render
+from components.report.shortcuts import shortcuts_section
 from components.report.volumes import volumes_page
 from components.shared.files import write_whole
 from components.shared.labels import MINIMUM
@@ -31,6 +32,7 @@ class Inputs:
     snapshot: str  # digest of the volumes
     run: str  # its name in the ledger
     planes: PlaneSet
+    findings: Path  # folder of audit_shortcuts
     passports: Sequence[Passport]
     splits: Splits
     generator: Path  # Generator folder
@@ -138,6 +140,7 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
     patients = set(values["patients"][TRAIN])
     present = [label for label in (*CLASSES, UNCERTAIN) if any(values["planes"][label].values())]
     return {
+        "shortcuts": shortcuts_section(inputs.findings),
         "volumes": volumes_page(inputs.passports),
         "classes": present,
         "absent": [label for label in CLASSES if label not in present],

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from components.report.stage import Inputs
@@ -74,6 +75,18 @@ def write_passports(path: Path, patients: Sequence[str]) -> list[passports.Passp
     ]
     passports.write(path, found)
     return found
+
+
+def write_findings(folder: Path, leak: bool = False) -> Path:
+    """Write what the audit leaves, with a leak or without."""
+    case = {"judge": "1-nearest-neighbour on pixels", "kind": "constant", "interval": [0.48, 0.55]}
+    case |= {"accuracy": 0.93 if leak else 0.51, "leak": leak, "picture": "trace.png" if leak else ""}
+    real = {"judge": "logistic regression", "what": "mean grey", "accuracy": 0.6, "interval": [0.4, 0.7]}
+    found = {"scans": 4, "cases": [case], "real": {"cases": [real], "disc_radius_tells_noise": 0.7}}
+    write_json(folder / "audit.json", found)
+    if leak:
+        Image.fromarray(np.zeros((16, 48), np.uint8)).save(folder / "trace.png")
+    return folder
 
 
 def write_synthetic(folder: Path, patients: Sequence[str]) -> PlaneSet:
@@ -200,6 +213,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
             snapshot="12" * 32,
             run="3f2a91c4d0be",
             planes=planes,
+            findings=write_findings(root / "findings"),
             passports=found,
             splits=splits,
             generator=root / "generator",

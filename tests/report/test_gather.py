@@ -24,6 +24,7 @@ def write_artifacts(inputs: Inputs, folder: Path) -> Artifacts:
     return Artifacts(
         parameters=folder / "parameters.json",
         planes=inputs.planes.folder,
+        findings=inputs.findings,
         splits=folder / "splits.csv",
         generator=inputs.generator,
         synthetic=inputs.synthetic.folder,
