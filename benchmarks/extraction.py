@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,18 @@ from components.shared import storage
 from components.shared.geometry import Anatomy
 from components.shared.planes import PlaneSetWriter
 from components.shared.snapshots import VolumeEntry
-from components.shared.volumes import read_volume
+from components.shared.volumes import Volume, read_volume
 
 CUTS = Cuts(
     plane_angles_deg=(-20.0, -15.0, -10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0),
     plane_spacing_mm=1.0,
     field_of_view_mm=120.0,
 )
+
+
+def anatomy_of(volume: Volume) -> Anatomy:
+    """Return a volume ready to be cut as CUTS says."""
+    return Anatomy.of(volume, CUTS.window.pixel_mm)
 
 
 def ours(path: Path, out: Path) -> int:
@@ -42,16 +48,16 @@ def ours(path: Path, out: Path) -> int:
     )
     planes = 0
     with PlaneSetWriter(folder=out, side=CUTS.side_px) as writer, ThreadPoolExecutor(os.cpu_count()) as pool:
-        anatomy = Anatomy.of(read_volume(path), CUTS.window.pixel_mm)
+        anatomy = anatomy_of(read_volume(path))
         for png, row in cut_planes(CUTS, entry, volume_hash([digest]), anatomy, pool):
             writer.add_png(png, row)
             planes += 1
     return planes
 
 
-def notebook(path: Path, out: Path, turn: int) -> int:
+def notebook(path: Path, turn: int, out: Path) -> int:
     """Extract one angle's planes of a volume as the notebook does and return how many there are."""
-    angle = notebook_extraction.ANGLES_DEG[4 * turn % len(notebook_extraction.ANGLES_DEG)]
+    angle = notebook_extraction.ANGLES_DEG[turn % len(notebook_extraction.ANGLES_DEG)]
     return notebook_extraction.extract(read_volume(path).data_XYZ, path.stem, out, [angle])
 
 
@@ -59,8 +65,8 @@ def compare(path: Path, rounds: int) -> dict[str, Any]:
     """Return both rates, their ratio, and every round behind them."""
     taken: dict[str, list[dict[str, float]]] = {"ours": [], "notebook": []}
     for turn in range(rounds):
-        taken["ours"].append(_timed(lambda out: ours(path, out)))
-        taken["notebook"].append(_timed(lambda out, turn=turn: notebook(path, out, turn)))
+        taken["ours"].append(_timed(partial(ours, path)))
+        taken["notebook"].append(_timed(partial(notebook, path, 4 * turn)))
     rates = {who: max(each["planes"] / each["seconds"] for each in all_) for who, all_ in taken.items()}
     return {
         "ratio": rates["ours"] / rates["notebook"],

@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.extraction import CUTS
+from benchmarks.extraction import CUTS, anatomy_of
 from benchmarks.figures import GREYS, save
 from benchmarks.notebook_extraction import NOISE_SLICES
 from components.extract_planes.cut import cut_planes, label_of
@@ -63,7 +63,7 @@ class Judged:
 
 def judged(volume: Volume, brain_XYZ: NDArray[np.bool_], pool: Executor) -> Iterator[Judged]:
     """Yield every plane that extraction cuts from a volume."""
-    anatomy = Anatomy.of(volume, CUTS.window.pixel_mm)
+    anatomy = anatomy_of(volume)
     offsets = anatomy.offsets(CUTS.plane_spacing_mm)
     nobody = VolumeEntry(name="", size=0, digest="", patient="", session="", site="")
     for _, row in cut_planes(CUTS, nobody, "", anatomy, pool):
