@@ -64,7 +64,8 @@ def extract(path: Path, number: int) -> dict[str, float]:
 
 def in_a_child(path: Path, number: int) -> dict[str, float]:
     """Run the stage over so many volumes in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.extraction_scale", "--volume", path, "--only", str(number)]
+    options = ["--volume", str(path), "--only", str(number)]
+    command = [sys.executable, "-m", "benchmarks.extraction_scale", *options]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603  this very module
     found: dict[str, float] = json.loads(done.stdout)
     return found
