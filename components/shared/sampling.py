@@ -27,7 +27,7 @@ def sample_upright(voxels_XYZ: Grey, x_NW: Floats, y_NW: Floats, z_H: Floats) ->
     lines = voxels_XYZ.reshape(-1, sizes[2])
     x_C, beyond_x_C = _split(x_NW.ravel(), sizes[0])
     y_C, beyond_y_C = _split(y_NW.ravel(), sizes[1])
-    low_z_H, beyond_z_H = _split(z_H, sizes[2])
+    row_H, beyond_z_H = _split(z_H, sizes[2])
     next_x, next_y, next_z = (int(size > 1) for size in sizes)
     line_C = x_C * sizes[1] + y_C
 
@@ -36,7 +36,7 @@ def sample_upright(voxels_XYZ: Grey, x_NW: Floats, y_NW: Floats, z_H: Floats) ->
         return _between(low_CZ, high_CZ, beyond_y_C[:, None])
 
     grey_CZ = _between(along_y(0), along_y(next_x), beyond_x_C[:, None])
-    grey_CH = _between(grey_CZ.take(low_z_H, axis=1), grey_CZ.take(low_z_H + next_z, axis=1), beyond_z_H)
+    grey_CH = _between(grey_CZ.take(row_H, axis=1), grey_CZ.take(row_H + next_z, axis=1), beyond_z_H)
     return grey_CH.reshape(*x_NW.shape, -1).swapaxes(1, 2)
 
 
