@@ -7,6 +7,7 @@ from typing import Any
 from components.validate_parameters.application import ApplyParameters, validate_application
 from components.validate_parameters.stage import (
     Parameters,
+    check_audit,
     check_classifier,
     check_gan,
     check_planes,
@@ -40,7 +41,7 @@ PIPELINES = {
         graph=augmentation,
         parameters=Parameters,
         validate=validate,
-        checks=(check_planes, check_classifier, check_gan, check_rounds),
+        checks=(check_planes, check_audit, check_classifier, check_gan, check_rounds),
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
 }

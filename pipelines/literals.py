@@ -3,12 +3,20 @@
 A parameter's `literals` are the only values that a server of 2.16 takes, and that the form of 2.17 offers.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.extract_planes.cut import NOISE_RULES
+from components.shared.geometry import FIELDS_OF_VIEW
+from components.shared.nrrd_geometry import POLICIES
 from components.shared.rounds import ALL, REMAINING
-from components.validate_parameters.stage import AUGMENTATIONS, CLASSIFIERS, LABEL_UNITS
+from components.validate_parameters.stage import AUDITS, AUGMENTATIONS, CLASSIFIERS, LABEL_UNITS
 
-CHOICES = {
+CHOICES: Mapping[str, Sequence[str]] = {
+    "missing_geometry": POLICIES,
+    "field_of_view": FIELDS_OF_VIEW,
+    "noise_rule": NOISE_RULES,
+    "audit": AUDITS,
     "classifier": CLASSIFIERS,
     "label_unit": LABEL_UNITS,
     "gan_augment": AUGMENTATIONS,
