@@ -65,19 +65,20 @@ def _schedule(options: argparse.Namespace) -> None:
     wanted = read(options.file)
     client = server.connect(options)
     with server.asking(options.host):
-        said = apply(client, wanted, options.build, options.namespace)
+        said = apply(client, wanted, options.build)
     print(f"schedule    {wanted.name}: {said}")  # noqa: T201
 
 
-def apply(client: kfp.Client, wanted: Schedule, build: Path, namespace: str) -> str:
+def apply(client: kfp.Client, wanted: Schedule, build: Path) -> str:
     """Make the server's recurring runs of that name what the file says; return what was done."""
-    listed = server.every(client.list_recurring_runs, "recurring_runs", namespace=namespace or None)
+    namespace = client.get_user_namespace() or None
+    listed = server.every(client.list_recurring_runs, "recurring_runs", namespace=namespace)
     named = [job for job in listed if job.display_name == wanted.name]
     if not wanted.enabled:
         _remove(client, named)
         return "removed" if named else "nothing there to remove"
-    version = server.upload(client, wanted.pipeline, build, namespace)
-    experiment = client.create_experiment(wanted.experiment, namespace=namespace or None).experiment_id
+    version = server.upload(client, wanted.pipeline, build)
+    experiment = client.create_experiment(wanted.experiment, namespace=namespace).experiment_id
     changes = {job.recurring_run_id: list(_changes(job, wanted, version, experiment)) for job in named}
     kept = next((job for job in named if not changes[job.recurring_run_id]), None)
     if kept is None:

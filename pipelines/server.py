@@ -30,6 +30,7 @@ from pipelines.catalogue import PIPELINES
 ENDPOINT = "KF_PIPELINES_ENDPOINT"  # kfp's own name for it
 PATIENCE_S = (10, 60)  # to connect, to answer
 PAGE = 100
+NO_NAMESPACE = "kubeflow"  # kfp's default, by which it takes its session's namespace, if there is one
 LOGIN = "; valid: a token in --token-file or a cookie in --cookie-file, of someone who may"
 
 
@@ -93,13 +94,13 @@ def connect(options: argparse.Namespace) -> kfp.Client:
     with asking(options.host), warnings.catch_warnings(action="ignore"):
         client = _Client(
             host=options.host,
-            namespace=options.namespace,
+            namespace=options.namespace or NO_NAMESPACE,
             existing_token=_secret("--token-file", options.token_file),
             cookies=_secret("--cookie-file", options.cookie_file),
             ssl_ca_cert=str(options.ca_file) if options.ca_file else None,
         )
         several_users = client.get_kfp_healthz().multi_user
-    _check_namespace(options.namespace or client.get_user_namespace(), several_users)
+    _check_namespace(client.get_user_namespace(), several_users)
     return client
 
 
@@ -160,7 +161,7 @@ def every(ask: Callable[..., Any], field: str, **arguments: Any) -> Iterator[Any
             return
 
 
-def upload(client: kfp.Client, name: str, folder: Path, namespace: str) -> Version:
+def upload(client: kfp.Client, name: str, folder: Path) -> Version:
     """Return the version of pipeline `name` that `compile` wrote into `folder`, made where it is not there.
 
     A version is known by the digest of its YAML, which names the images: the same code in the same images is
@@ -169,7 +170,7 @@ def upload(client: kfp.Client, name: str, folder: Path, namespace: str) -> Versi
     package = folder / f"{name}.yaml"
     text, images = _read(package, name)
     digest = hashlib.sha256(text).hexdigest()[:12]
-    pipeline_id = _find_pipeline(client, name, namespace) or _make_pipeline(client, name, namespace)
+    pipeline_id = _find_pipeline(client, name) or _make_pipeline(client, name)
     if found := _find_version(client, pipeline_id, digest):
         return Version(name=found.display_name, pipeline_id=pipeline_id, version_id=_id(found), found=True)
     try:
@@ -211,21 +212,24 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
     return text, images
 
 
-def _find_pipeline(client: kfp.Client, name: str, namespace: str) -> str | None:
-    listed = every(client.list_pipelines, "pipelines", namespace=namespace or None)
+def _find_pipeline(client: kfp.Client, name: str) -> str | None:
+    listed = every(client.list_pipelines, "pipelines", namespace=client.get_user_namespace() or None)
     return next((str(p.pipeline_id) for p in listed if name in (p.name, p.display_name)), None)
 
 
-def _make_pipeline(client: kfp.Client, name: str, namespace: str) -> str:
+def _make_pipeline(client: kfp.Client, name: str) -> str:
     """Make a pipeline without a version: one uploaded whole names its first version after itself."""
     graph = PIPELINES[name].graph.pipeline_spec.pipeline_info
     wanted = kfp_server_api.V2beta1Pipeline(
-        name=name, display_name=name, description=graph.display_name, namespace=namespace or None
+        name=name,
+        display_name=name,
+        description=graph.display_name,
+        namespace=client.get_user_namespace() or None,
     )
     try:
         return str(client.pipelines.pipeline_service_create_pipeline(wanted).pipeline_id)
     except kfp_server_api.ApiException as error:
-        made = _find_pipeline(client, name, namespace) if error.status == 409 else None
+        made = _find_pipeline(client, name) if error.status == 409 else None
         if made is None:
             raise
         return made

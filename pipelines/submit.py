@@ -64,7 +64,7 @@ def _require_remote(name: str, uri: str, needed: bool) -> None:
 def _upload(options: argparse.Namespace) -> None:
     client = server.connect(options)
     with server.asking(options.host):
-        version = server.upload(client, options.pipeline, options.build, options.namespace)
+        version = server.upload(client, options.pipeline, options.build)
     print(version.words)  # noqa: T201
 
 
@@ -73,8 +73,10 @@ def _submit(options: argparse.Namespace) -> None:
     values = form_values(options.pipeline, options.profile, given)
     client = server.connect(options)
     with server.asking(options.host):
-        version = server.upload(client, options.pipeline, options.build, options.namespace)
-        experiment = client.create_experiment(options.experiment, namespace=options.namespace or None)
+        version = server.upload(client, options.pipeline, options.build)
+        experiment = client.create_experiment(
+            options.experiment, namespace=client.get_user_namespace() or None
+        )
         run = client.run_pipeline(
             experiment.experiment_id,
             options.name or f"{options.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",

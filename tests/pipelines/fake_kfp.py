@@ -39,6 +39,7 @@ class State:
 
     several_users: bool = False
     token: str = ""
+    cookie: str = ""  # a proxy stands before it, which shows a page to whoever comes without
     pipelines: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
     experiments: dict = field(default_factory=dict)
@@ -147,10 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _show_login(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<html>Log in</html>")
+
     def _serve(self):
         url = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.state.cookie and self.headers.get("Cookie") != self.state.cookie:
+            self._show_login()
+            return
         with self.state.lock:
             self.state.asked.append(f"{self.command} {url.path}")
             try:

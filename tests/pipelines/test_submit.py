@@ -78,7 +78,7 @@ def test_other_images_are_another_version_and_versions_sort_by_age(server, build
 def test_uploads_at_once_end_at_one_version(server, build):
     client = connect(argparse.Namespace(host=server.url, namespace="", **dict.fromkeys(FILES)))
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: upload(client, "augmentation", build, ""), range(4)))
+        made = list(pool.map(lambda _: upload(client, "augmentation", build), range(4)))
     assert len(server.pipelines) == 1
     assert ask("submit", server, build, *PLACES) == 0
     (run,) = server.runs.values()
@@ -108,6 +108,26 @@ def test_a_token_is_read_from_its_file(build, tmp_path, capsys):
         assert said.count("\n") == 1
         assert ask("submit", server, build, *PLACES, "--token-file", str(tmp_path / "token")) == 0
         assert len(server.runs) == 1
+
+
+def test_the_namespace_and_the_cookie_of_kfps_own_session_are_taken(build, tmp_path, monkeypatch):
+    (tmp_path / "context.json").write_text('{"namespace": "clinic", "client_authentication_cookie": "s=1"}')
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    with fake_kfp(several_users=True, cookie="s=1") as server:
+        assert ask("submit", server, build, *PLACES) == 0
+        assert [pipeline["namespace"] for pipeline in server.pipelines.values()] == ["clinic"]
+        assert [experiment["namespace"] for experiment in server.experiments.values()] == ["clinic"]
+
+
+def test_a_cookie_is_read_from_its_file_and_a_login_page_is_no_server(build, tmp_path, capsys):
+    (tmp_path / "cookie").write_text("session=secret\n")
+    with fake_kfp(cookie="session=secret") as server:
+        assert ask("upload", server, build) == 1
+        said = capsys.readouterr().err
+        assert "200 a page, as before a login, and no Kubeflow Pipelines API; valid: a token in" in said
+        assert said.count("\n") == 1
+        assert ask("upload", server, build, "--cookie-file", str(tmp_path / "cookie")) == 0
+        assert len(server.versions) == 1
 
 
 @pytest.mark.parametrize(
