@@ -1,4 +1,4 @@
-"""The command line: python -m pipelines compile | run | simulate."""
+"""The command line: python -m pipelines compile | run | simulate | upload | submit | schedule."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from pipelines import local, profiles
+from pipelines import local, profiles, schedule, submit
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compile_all
 from pipelines.submission import parse, with_absolute_paths
@@ -33,14 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="compile|run|simulate")
+    commands = parser.add_subparsers(required=True, metavar="compile|run|simulate|upload|submit|schedule")
     compiling = commands.add_parser("compile", help="write the pipelines' YAML for a cluster")
     compiling.add_argument("--to", type=Path, default=Path("build"), help="folder (default: build)")
     compiling.add_argument(
         "--registry", default="", help="prefix of the images, e.g. europe-docker.pkg.dev/p/r"
     )
     compiling.add_argument("--tag", default="", help="tag of the images (default: the version)")
-    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry, o.tag))
+    compiling.add_argument("--literals", action="store_true", help="drop-downs in the form, from KFP 2.17")
+    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry, o.tag, o.literals))
     running = commands.add_parser("run", help="run a pipeline on this machine")
     running.add_argument("pipeline", choices=sorted(PIPELINES))
     running.add_argument(
@@ -59,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         "--name", default="sim", help="what the patients' names begin with (default: sim)"
     )
     simulating.set_defaults(command=_simulate)
+    submit.add_commands(commands)
+    schedule.add_command(commands)
     return parser
 
 

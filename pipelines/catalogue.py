@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.validate_parameters.application import ApplyParameters, validate_application
-from components.validate_parameters.stage import Parameters, validate
+from components.validate_parameters.stage import (
+    Parameters,
+    check_audit,
+    check_classifier,
+    check_gan,
+    check_planes,
+    check_rounds,
+    validate,
+)
 from pipelines.application import apply
 from pipelines.augmentation import augmentation
 
@@ -17,6 +25,7 @@ class Pipeline:
     graph: Any  # a kfp pipeline
     parameters: type
     validate: Callable[[Any], Sequence[str]]
+    checks: Sequence[Callable[[Any], None]]  # those parts of `validate` that ask no storage
     outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report, or of that name in its folder
 
 
@@ -25,12 +34,14 @@ PIPELINES = {
         graph=apply,
         parameters=ApplyParameters,
         validate=validate_application,
+        checks=(check_planes,),
         outputs={"page": "report.html", "result": "metrics.json", "predictions": "predictions.csv"},
     ),
     "augmentation": Pipeline(
         graph=augmentation,
         parameters=Parameters,
         validate=validate,
+        checks=(check_planes, check_audit, check_classifier, check_gan, check_rounds),
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
 }

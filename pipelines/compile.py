@@ -6,12 +6,14 @@ import yaml
 from kfp import compiler
 
 from pipelines.catalogue import PIPELINES
+from pipelines.literals import add_literals
 
 
-def compile_all(folder: Path, registry: str = "", tag: str = "") -> list[Path]:
+def compile_all(folder: Path, registry: str = "", tag: str = "", literals: bool = False) -> list[Path]:
     """Compile every pipeline into `folder`; `registry` is put before the images' names, `tag` after them.
 
-    KFP's cache knows an image by its name alone: give each build a tag of its own.
+    KFP's cache knows an image by its name alone: give each build a tag of its own. `literals` makes
+    drop-downs of the form's choices, for servers of 2.17 or newer.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -20,6 +22,8 @@ def compile_all(folder: Path, registry: str = "", tag: str = "") -> list[Path]:
         compiler.Compiler().compile(pipeline.graph, str(path))
         if registry or tag:
             path.write_text(_with_images(path.read_text(), registry, tag))
+        if literals:
+            path.write_text(_with_literals(path.read_text()))
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201
         written.append(path)
     return written
@@ -31,4 +35,10 @@ def _with_images(text: str, registry: str, tag: str) -> str:
         name, _, default = executor["container"]["image"].partition(":")
         prefix = f"{registry.rstrip('/')}/" if registry else ""
         executor["container"]["image"] = f"{prefix}{name}:{tag or default}"
+    return str(yaml.safe_dump_all(documents, sort_keys=True))
+
+
+def _with_literals(text: str) -> str:
+    documents = list(yaml.safe_load_all(text))
+    add_literals(documents[0])
     return str(yaml.safe_dump_all(documents, sort_keys=True))

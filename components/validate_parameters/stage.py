@@ -107,7 +107,7 @@ def validate(parameters: Parameters) -> Sequence[str]:
     """
     check_places(parameters)
     check_planes(parameters)
-    require_one_of(parameters, "audit", AUDITS)
+    check_audit(parameters)
     check_classifier(parameters)
     check_gan(parameters)
     check_rounds(parameters)
@@ -147,6 +147,11 @@ def check_planes(p: Any) -> None:
     require(p, "field_of_view_mm", 10 <= p.field_of_view_mm <= 500, "10 to 500 mm")
     require(p, "extract_shards", 1 <= p.extract_shards <= 1000, "1 to 1000")
     Cuts.among(vars(p))
+
+
+def check_audit(p: Parameters) -> None:
+    """Check what follows from the shortcut audit."""
+    require_one_of(p, "audit", AUDITS)
 
 
 def check_classifier(p: Parameters) -> None:

@@ -1,0 +1,31 @@
+"""Drop-downs in KFP's run form: what kfp's compiler cannot write into a compiled pipeline.
+
+A parameter's `literals` are the only values that a server of 2.16 takes, and that the form of 2.17 offers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.extract_planes.cut import NOISE_RULES
+from components.shared.geometry import FIELDS_OF_VIEW
+from components.shared.nrrd_geometry import POLICIES
+from components.shared.rounds import ALL, REMAINING
+from components.validate_parameters.stage import AUDITS, AUGMENTATIONS, CLASSIFIERS, LABEL_UNITS
+
+CHOICES: Mapping[str, Sequence[str]] = {
+    "missing_geometry": POLICIES,
+    "field_of_view": FIELDS_OF_VIEW,
+    "noise_rule": NOISE_RULES,
+    "audit": AUDITS,
+    "classifier": CLASSIFIERS,
+    "label_unit": LABEL_UNITS,
+    "gan_augment": AUGMENTATIONS,
+    "relabel": (ALL, REMAINING),
+}
+
+
+def add_literals(spec: dict[str, Any]) -> None:
+    """Name the choices of every text parameter of a pipeline's form that has some."""
+    for name, about in spec["root"]["inputDefinitions"]["parameters"].items():
+        if name in CHOICES:
+            about["literals"] = list(CHOICES[name])

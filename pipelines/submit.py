@@ -1,0 +1,90 @@
+"""The commands `upload` and `submit`: a pipeline's version on a server, and a run of it."""
+
+import argparse
+import json
+from dataclasses import MISSING, asdict, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from components.shared.faults import InputError
+from pipelines import profiles, server
+from pipelines.catalogue import PIPELINES
+from pipelines.submission import URIS, parse
+
+SERVICE_ACCOUNT = "fontanelle-stage"  # manifests/base makes it
+EXPERIMENT = "fontanelle"
+
+
+def add_commands(commands: Any) -> None:
+    """Add both to the command line."""
+    uploading = commands.add_parser("upload", help="put a compiled pipeline's version on a server")
+    uploading.add_argument("pipeline", choices=sorted(PIPELINES))
+    server.add_options(uploading)
+    uploading.set_defaults(command=_upload)
+    submitting = commands.add_parser("submit", help="upload, and start a run")
+    submitting.add_argument("pipeline", choices=sorted(PIPELINES))
+    server.add_options(submitting)
+    submitting.add_argument("--name", default="", help="of the run (default: the pipeline's and the time)")
+    submitting.add_argument("--experiment", default=EXPERIMENT, help=f"(default: {EXPERIMENT})")
+    submitting.add_argument("--pipeline-root", default="", help="where artifacts go (default: the server's)")
+    submitting.add_argument(
+        "--service-account", default=SERVICE_ACCOUNT, help=f"of the pods (default: {SERVICE_ACCOUNT})"
+    )
+    submitting.add_argument("--profile", choices=sorted(profiles.PROFILES), default="cluster")
+    submitting.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="one parameter")
+    submitting.set_defaults(command=_submit)
+
+
+def form_values(pipeline: str, profile: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return every parameter of a run as the server takes it, in plain JSON types.
+
+    Raises InputError for what cannot be used, so far as that shows without the cluster's own rights: the
+    volumes and the state are looked at by the run's first task.
+    """
+    chosen = PIPELINES[pipeline]
+    values = profiles.values(profile, chosen.parameters) | given
+    for field in fields(chosen.parameters):
+        needed = field.default is MISSING and field.default_factory is MISSING
+        if field.name in URIS:
+            _require_remote(field.name, str(values.get(field.name, "")), needed)
+    parameters = chosen.parameters(**values)
+    for check in chosen.checks:
+        check(parameters)
+    return dict(json.loads(json.dumps(asdict(parameters))))
+
+
+def _require_remote(name: str, uri: str, needed: bool) -> None:
+    valid = "gs://bucket/prefix or s3://bucket/prefix, which the pods can read"
+    if not uri and needed:
+        raise InputError(f"{name}=: not usable; valid: {valid}")
+    if uri and ("://" not in uri or uri.startswith("file://")):
+        raise InputError(f"{name}={uri}: a place on this machine; valid: {valid}")
+
+
+def _upload(options: argparse.Namespace) -> None:
+    client = server.connect(options)
+    with server.asking(options.host):
+        version = server.upload(client, options.pipeline, options.build)
+    print(version.words)  # noqa: T201
+
+
+def _submit(options: argparse.Namespace) -> None:
+    given = parse(options.p, PIPELINES[options.pipeline].parameters)
+    values = form_values(options.pipeline, options.profile, given)
+    client = server.connect(options)
+    with server.asking(options.host):
+        version = server.upload(client, options.pipeline, options.build)
+        experiment = client.create_experiment(
+            options.experiment, namespace=client.get_user_namespace() or None
+        )
+        run = client.run_pipeline(
+            experiment.experiment_id,
+            options.name or f"{options.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
+            params=values,
+            pipeline_id=version.pipeline_id,
+            version_id=version.version_id,
+            pipeline_root=options.pipeline_root or None,
+            service_account=options.service_account,
+        )
+    url = f"{options.host.rstrip('/')}/#/runs/details/{run.run_id}"
+    print(f"{version.words}\nexperiment  {options.experiment}\nrun         {url}")  # noqa: T201

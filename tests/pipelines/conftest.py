@@ -1,0 +1,31 @@
+"""What several tests of the pipelines share."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.pipelines.fake_kfp import fake_kfp
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory):
+    """The folder that `compile` wrote, in a process of its own: kfp warns, and here warnings are errors."""
+    folder = tmp_path_factory.mktemp("build")
+    command = [sys.executable, "-m", "pipelines", "compile", "--to", str(folder), "--literals"]
+    command += ["--registry", "example.org/r", "--tag", "t1"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def server():
+    with fake_kfp() as state:
+        yield state
+
+
+@pytest.fixture(autouse=True)
+def no_session(monkeypatch):
+    """Keep a developer's own session out of the tests."""
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", "/nonexistent/context.json")
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)

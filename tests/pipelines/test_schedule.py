@@ -1,0 +1,218 @@
+"""One recurring run per file, whatever is changed where."""
+
+import textwrap
+
+import pytest
+
+from components.shared.faults import InputError
+from pipelines.__main__ import main
+from pipelines.cron import check_cron
+from pipelines.schedule import read
+from tests.pipelines.fake_kfp import fake_kfp
+
+FILE = """\
+    # Every Monday
+    name: weekly
+    pipeline: augmentation
+    cron: "0 0 3 * * 1"
+    parameters:
+      volumes_uri: gs://b/scans
+      state_uri: gs://b/state
+      label_fraction: 0.1
+      truncations: [0.7]
+      gpu_count: 2
+    """
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "weekly.yaml"
+    path.write_text(textwrap.dedent(FILE))
+    return path
+
+
+def change(file, old, new):
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.fixture
+def schedule(server, build, file, capsys):
+    def call(folder=build):
+        status = main(["schedule", str(file), "--host", server.url, "--from", str(folder)])
+        said = capsys.readouterr()
+        assert status == 0, said.err
+        return said.out.strip().partition("weekly: ")[2]
+
+    return call
+
+
+def test_the_job_is_what_the_file_says(schedule, server):
+    assert schedule() == "made"
+    (job,) = server.jobs.values()
+    assert job["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
+    assert (job["max_concurrency"], job["no_catchup"], job["mode"]) == ("1", True, "ENABLE")
+    assert job["service_account"] == "fontanelle-stage"
+    given = job["runtime_config"]["parameters"]
+    assert (given["label_fraction"], given["truncations"], given["gpu_count"]) == (0.1, [0.7], "2")
+    assert given["epochs"] == 7  # the defaults are sent too: they show in the UI
+
+
+def test_two_calls_leave_one_job_and_ask_for_nothing_new(schedule, server):
+    schedule()
+    (job,) = server.jobs
+    server.asked.clear()
+    assert schedule() == "kept as it is"
+    assert list(server.jobs) == [job]
+    assert not [asked for asked in server.asked if not asked.startswith("GET")]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"0 0 3 * * 1"', '"0 0 4 * * 1"', "cron"),
+        ("label_fraction: 0.1", "label_fraction: 0.2", "parameters"),
+        ("name: weekly", "name: weekly\nexperiment: other", "experiment"),
+        ("name: weekly", "name: weekly\nservice_account: other", "service_account"),
+        ("name: weekly", "name: weekly\npipeline_root: gs://b/root", "the file"),
+    ],
+)
+def test_a_changed_file_replaces_the_job(old, new, said, schedule, server, file):
+    schedule()
+    (before,) = server.jobs
+    change(file, old, new)
+    assert schedule() == f"replaced ({said} changed)"
+    (after,) = server.jobs
+    assert after != before
+    assert schedule() == "kept as it is"
+
+
+def test_another_build_replaces_the_job(schedule, server, build, tmp_path):
+    schedule()
+    text = (build / "augmentation.yaml").read_text().replace(":t1", ":t2")
+    (tmp_path / "augmentation.yaml").write_text(text)
+    assert schedule(tmp_path) == "replaced (pipeline changed)"
+    (job,) = server.jobs.values()
+    newest = [*server.versions][-1]
+    assert job["pipeline_version_reference"]["pipeline_version_id"] == newest
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("mode", "DISABLE"), ("max_concurrency", "10"), ("no_catchup", False)]
+)
+def test_what_somebody_changed_on_the_server_is_put_right(key, value, schedule, server):
+    schedule()
+    (job,) = server.jobs.values()
+    job[key] = value
+    assert schedule().startswith("replaced (")
+    (job,) = server.jobs.values()
+    assert job[key] != value
+
+
+def test_of_several_jobs_of_the_name_one_is_left_and_other_names_stay(schedule, server):
+    schedule()
+    (job,) = server.jobs.values()
+    doubles = [("a", "weekly"), ("b", "weekly"), ("c", "weekly"), ("d", "daily")]
+    server.jobs |= {key: {**job, "recurring_run_id": key, "display_name": name} for key, name in doubles}
+    assert schedule() == "kept as it is and its doubles removed"
+    assert sorted(job["display_name"] for job in server.jobs.values()) == ["daily", "weekly"]
+
+
+def test_enabled_false_removes_it(schedule, server, file):
+    schedule()
+    file.write_text(file.read_text() + "enabled: false\n")
+    assert schedule() == "removed"
+    assert not server.jobs
+    assert schedule() == "nothing there to remove"
+
+
+def test_a_new_job_that_is_refused_leaves_the_old_one(schedule, server, file, build, capsys, monkeypatch):
+    schedule()
+    monkeypatch.setattr("pipelines.cron.FIELDS", ())
+    monkeypatch.setattr("pipelines.schedule.check_cron", lambda _: None)
+    change(file, "0 0 3 * * 1", "0 3 * * 1")
+    assert main(["schedule", str(file), "--host", server.url, "--from", str(build)]) == 1
+    assert "400 Invalid input error: cron 0 3 * * 1" in capsys.readouterr().err
+    assert len(server.jobs) == 1
+
+
+def test_in_a_namespace_of_several_users(build, file):
+    with fake_kfp(several_users=True) as server:
+        for _ in range(2):
+            command = ["schedule", str(file), "--host", server.url, "--from", str(build)]
+            assert main([*command, "--namespace", "clinic"]) == 0
+        assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            '"0 0 3 * * 1"',
+            '"0 3 * * 1"',
+            ":4: cron: 0 3 * * 1: 5 fields; valid: 6, seconds first, e.g. 0 0 3 * * 1",
+        ),
+        ("cron:", "corn:", ":4: corn: unknown; valid: cron"),
+        ("name: weekly", "name: weekly\nname: other", ":3: name: twice; valid: once"),
+        ("name: weekly\n", "", ": name: not there; valid: name, pipeline and cron are needed"),
+        ("name: weekly", "name: 2026-01-01", ":2: name: 2026-01-01: not usable; valid: text"),
+        (
+            "pipeline: augmentation",
+            "pipeline: other",
+            ":3: pipeline: other: not usable; valid: apply or augm",
+        ),
+        (
+            "name: weekly",
+            "name: weekly\nenabled: perhaps",
+            ":3: enabled: perhaps: not usable; valid: true or",
+        ),
+        (
+            "label_fraction: 0.1",
+            "label_fracton: 0.1",
+            ":8: label_fracton: unknown parameter; valid: label_fraction",
+        ),
+        (
+            "label_fraction: 0.1",
+            "label_fraction: half",
+            ":8: label_fraction=half: not usable; valid: a number",
+        ),
+        ("label_fraction: 0.1", "label_fraction: 2", ":8: label_fraction=2.0: not usable; valid: above 0"),
+        ("gs://b/scans", "scans", ":6: volumes_uri=scans: a place on this machine"),
+        ("  volumes_uri: gs://b/scans\n", "", ": volumes_uri=: not usable"),
+        ("parameters:", "parameters: [", ":7: no YAML"),
+        ("label_fraction: 0.1", "label_fraction:", ":8: label_fraction=: not usable; valid: a number"),
+    ],
+)
+def test_a_mistake_names_its_line(old, new, words, file):
+    change(file, old, new)
+    with pytest.raises(InputError) as refused:
+        read(file)
+    said = str(refused.value)
+    assert said.startswith(f"{file}{words}")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "cron", ["0 0 3 * * 1", "30 */15 8-17 ? JAN,jul MON-FRI", "0 0 0 1,15 * *", "0 5/10 * * * ?"]
+)
+def test_crons_that_the_scheduler_reads(cron):
+    check_cron(cron)
+
+
+@pytest.mark.parametrize(
+    ("cron", "words"),
+    [
+        ("@weekly", "1 fields; valid: 6"),
+        ("0 0 3 * *", "5 fields; valid: 6, seconds first, e.g. 0 0 0 3 * *"),
+        ("0 0 24 * * 1", "24: no hour; valid: \\*, or 0 to 23"),
+        ("0 0 3 0 * ?", "0: no day of the month; valid: \\*, or 1 to 31"),
+        ("0 0 3 * * 7", "7: no day of the week"),
+        ("0 0 3 * * MO", "MO: no day of the week"),
+        ("0 0 3 * * 1; rm", "7 fields"),
+        ("* 0 3 * * 1", "several runs a minute"),
+        ("*/5 0 3 * * 1", "several runs a minute"),
+    ],
+)
+def test_crons_that_it_does_not_read_or_reads_otherwise(cron, words):
+    with pytest.raises(InputError, match=words):
+        check_cron(cron)

@@ -1,0 +1,174 @@
+"""Versions on a server and runs of them, through kfp's own client against a small server that keeps state."""
+
+import argparse
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import pytest
+
+from components.validate_parameters.stage import Parameters
+from pipelines.__main__ import main
+from pipelines.server import connect, upload
+from tests.pipelines.fake_kfp import fake_kfp
+
+FILES = ("token_file", "cookie_file", "ca_file")
+PLACES = ("-p", "volumes_uri=gs://b/scans/*.nrrd", "-p", "state_uri=gs://b/state")
+
+
+def ask(command, server, build, *more):
+    return main([command, "augmentation", "--host", server.url, "--from", str(build), *more])
+
+
+def test_a_run_starts_with_every_parameter_on_its_version(server, build, capsys):
+    assert ask("submit", server, build, *PLACES, "-p", "label_fraction=0.1", "-p", "gan_mirror=false") == 0
+    (run,) = server.runs.values()
+    (version,) = server.versions.values()
+    wanted = Parameters(
+        volumes_uri="gs://b/scans/*.nrrd", state_uri="gs://b/state", label_fraction=0.1, gan_mirror=False
+    )
+    assert run["runtime_config"]["parameters"] == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(wanted).items()
+    }
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
+    assert run["service_account"] == "fontanelle-stage"
+    assert re.fullmatch(r"augmentation \d{4}-\d\d-\d\d \d\d:\d\d", run["display_name"])
+    said = capsys.readouterr().out
+    assert f"{server.url}/#/runs/details/{run['run_id']}" in said
+    assert version["display_name"] in said
+
+
+def test_options_reach_the_run(server, build):
+    options = ["--name", "first", "--experiment", "e", "--pipeline-root", "gs://b/root"]
+    assert ask("submit", server, build, *PLACES, *options, "--service-account", "mine") == 0
+    (run,) = server.runs.values()
+    assert (run["display_name"], run["service_account"]) == ("first", "mine")
+    assert run["runtime_config"]["pipeline_root"] == "gs://b/root"
+    assert server.experiments[run["experiment_id"]]["display_name"] == "e"
+
+
+def test_the_same_compiled_pipeline_is_one_version(server, build, capsys):
+    assert [ask("upload", server, build) for _ in range(2)] == [0, 0]
+    assert ask("submit", server, build, *PLACES) == 0
+    assert len(server.pipelines) == len(server.versions) == len(server.runs) == 1
+    assert [line.split("(")[1] for line in capsys.readouterr().out.splitlines() if "version" in line] == [
+        "uploaded)",
+        "found)",
+        "found)",
+    ]
+
+
+def test_other_images_are_another_version_and_versions_sort_by_age(server, build, tmp_path):
+    names = []
+    for tag in ("t1", "t2", "t3", "t4"):  # more than one page of the list
+        text = (build / "augmentation.yaml").read_text().replace(":t1", f":{tag}")
+        (tmp_path / "augmentation.yaml").write_text(text)
+        assert ask("upload", server, tmp_path) == 0
+        names = [version["display_name"] for version in server.versions.values()]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d-\d{4}-[0-9a-f]{12}", name) for name in names)
+    assert [name[:15] for name in names] == sorted(name[:15] for name in names)
+    described = [version["description"] for version in server.versions.values()]
+    assert "example.org/r/fontanelle-gpu:t4" in described[3]
+    assert ask("upload", server, build) == 0
+    assert len(server.versions) == 4
+
+
+def test_uploads_at_once_end_at_one_version(server, build):
+    client = connect(argparse.Namespace(host=server.url, namespace="", **dict.fromkeys(FILES)))
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: upload(client, "augmentation", build), range(4)))
+    assert len(server.pipelines) == 1
+    assert ask("submit", server, build, *PLACES) == 0
+    (run,) = server.runs.values()
+    first = min(server.versions.values(), key=lambda version: version["display_name"])
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == first["pipeline_version_id"]
+    assert {version.pipeline_id for version in made} == set(server.pipelines)
+
+
+def test_several_users_need_a_namespace_and_one_user_none(build, capsys):
+    with fake_kfp(several_users=True) as server:
+        assert ask("submit", server, build, *PLACES) == 1
+        assert "--namespace: not given" in capsys.readouterr().err
+        assert ask("submit", server, build, *PLACES, "--namespace", "clinic") == 0
+        assert [e["namespace"] for e in server.experiments.values()] == ["clinic"]
+    with fake_kfp() as server:
+        assert ask("submit", server, build, *PLACES, "--namespace", "clinic") == 1
+        assert "--namespace clinic: this server has one user; valid: none" in capsys.readouterr().err
+        assert not server.runs
+
+
+def test_a_token_is_read_from_its_file(build, tmp_path, capsys):
+    (tmp_path / "token").write_text("secret\n")
+    with fake_kfp(token="secret") as server:
+        assert ask("submit", server, build, *PLACES) == 1
+        said = capsys.readouterr().err
+        assert "401 Unauthorized; valid: a token in --token-file" in said
+        assert said.count("\n") == 1
+        assert ask("submit", server, build, *PLACES, "--token-file", str(tmp_path / "token")) == 0
+        assert len(server.runs) == 1
+
+
+def test_the_namespace_and_the_cookie_of_kfps_own_session_are_taken(build, tmp_path, monkeypatch):
+    (tmp_path / "context.json").write_text('{"namespace": "clinic", "client_authentication_cookie": "s=1"}')
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    with fake_kfp(several_users=True, cookie="s=1") as server:
+        assert ask("submit", server, build, *PLACES) == 0
+        assert [pipeline["namespace"] for pipeline in server.pipelines.values()] == ["clinic"]
+        assert [experiment["namespace"] for experiment in server.experiments.values()] == ["clinic"]
+
+
+def test_a_cookie_is_read_from_its_file_and_a_login_page_is_no_server(build, tmp_path, capsys):
+    (tmp_path / "cookie").write_text("session=secret\n")
+    with fake_kfp(cookie="session=secret") as server:
+        assert ask("upload", server, build) == 1
+        said = capsys.readouterr().err
+        assert "200 a page, as before a login, and no Kubeflow Pipelines API; valid: a token in" in said
+        assert said.count("\n") == 1
+        assert ask("upload", server, build, "--cookie-file", str(tmp_path / "cookie")) == 0
+        assert len(server.versions) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", "label_fraction=0"], "label_fraction=0.0: not usable"),
+        (["-p", "classifier=vgg"], "classifier=vgg: not usable; valid: convnext_tiny or resnet18"),
+        (["-p", "colour=red"], "-p colour: unknown parameter"),
+        (["-p", "volumes_uri=scans"], "volumes_uri=scans: a place on this machine; valid: gs://"),
+        (["-p", "state_uri=file:///x"], "state_uri=file:///x: a place on this machine"),
+        (["-p", "state_uri="], "state_uri=: not usable; valid: gs://"),
+        (
+            ["--from", "/nowhere"],
+            "/nowhere/augmentation.yaml: not there; valid: what `python -m pipelines compile`",
+        ),
+        (["--token-file", "/nowhere"], "--token-file /nowhere: not readable"),
+        (["--host", "127.0.0.1"], "--host 127.0.0.1: no URL"),
+        (["--host", "http://127.0.0.1:1"], "--host http://127.0.0.1:1: no answer"),
+        (["--host", ""], "--host: not given"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_starts_nothing(arguments, words, server, build, capsys):
+    assert ask("submit", server, build, *PLACES, *arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {words}")
+    assert "valid: " in said
+    assert said.count("\n") == 1
+    assert not server.runs
+
+
+def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):
+    shutil.copy(build / "apply.yaml", tmp_path / "augmentation.yaml")
+    assert ask("upload", server, tmp_path) == 1
+    assert "has other parameters than this version's augmentation" in capsys.readouterr().err
+    assert not server.versions
+
+
+def test_what_the_server_refuses_is_told_in_its_words(server, build, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "pipelines.submit.form_values",
+        lambda *_: {"volumes_uri": "gs://b/v", "state_uri": "gs://b/s", "x": 1},
+    )
+    assert ask("submit", server, build, *PLACES) == 1
+    assert "400 Invalid input error: unrecognized input parameter: x" in capsys.readouterr().err
