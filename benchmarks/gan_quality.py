@@ -117,7 +117,7 @@ def untrained(config: TrainingConfig, evaluator: Evaluator) -> float:
 def curve(
     planes: PlaneSet, members: list[str], detector: PlaneFeatures, work: Path, config: TrainingConfig
 ) -> dict[str, Any]:
-    """Train one network; return its KID by kimg, from none on, and the CPU seconds that this process spent."""
+    """Train one network; return its KID by kimg, from none on, and the CPU seconds this process spent."""
     images = images_of(planes, members, config.resolution)
     rows = [(0.0, untrained(config, Evaluator(detector, images, options=METRICS, cache=work)))]
     began = time.process_time()
