@@ -41,7 +41,7 @@ from components.split_patients.stage import split_patients
 from components.train_classifier.stage import Config as Classifying
 from components.train_classifier.stage import train_classifier
 
-# Narrow networks and small batches: a run takes minutes on a core. Runs go on where kimg is raised.
+# Narrow networks and small batches: a run takes minutes on a core. With --kimg runs go on.
 _NARROW = {"channel_base": 1024, "channel_max": 64, "batch": 4, "tick_kimg": 1.0, "snapshot_kimg": 1.0}
 RUNS: dict[int, dict[str, Any]] = {32: {**_NARROW, "kimg": 8.0}, 64: {**_NARROW, "kimg": 6.0}}
 DTYPES = ("fp32", "bf16")
@@ -115,18 +115,26 @@ def untrained(config: TrainingConfig, evaluator: Evaluator) -> float:
 
 
 def curve(
-    planes: PlaneSet, members: list[str], detector: PlaneFeatures, work: Path, config: TrainingConfig
+    planes: PlaneSet,
+    members: list[str],
+    detector: PlaneFeatures,
+    work: Path,
+    config: TrainingConfig,
+    *,
+    known: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Train one network; return its KID by kimg, from none on, and the CPU seconds this process spent."""
-    images = images_of(planes, members, config.resolution)
-    rows = [(0.0, untrained(config, Evaluator(detector, images, options=METRICS, cache=work)))]
+    """Train one network, or go on with what is known of it; return its KID by kimg, from none on."""
+    if known is None:
+        images = images_of(planes, members, config.resolution)
+        begin = untrained(config, Evaluator(detector, images, options=METRICS, cache=work))
+        known = {"kid": [(0.0, begin)], "cpu_seconds": 0.0}
     began = time.process_time()
     result = train(
         config, planes.archive, members, work, detector=detector, metric_options=METRICS,
-        device="cpu", checkpoint_seconds=300,
+        device="cpu", checkpoint_seconds=120,
     )  # fmt: skip
-    seconds = time.process_time() - began
-    rows += [(row["kimg"], row["kid"]) for row in result.history if "kid" in row]
+    seconds = known["cpu_seconds"] + time.process_time() - began
+    rows = [known["kid"][0], *((row["kimg"], row["kid"]) for row in result.history if "kid" in row)]
     print(f"{work.name}: KID {rows[-1][1]:.4f} at {rows[-1][0]:g} kimg, {seconds:.0f} s", flush=True)
     return {"resolution": config.resolution, "dtype": config.dtype, "seed": config.seed, "kid": rows,
             "cpu_seconds": seconds}  # fmt: skip
@@ -140,11 +148,12 @@ def curves_of(
     for seed, size, dtype in itertools.product(options.seeds, options.sizes, options.dtypes):
         work = options.work / f"{size}-{dtype}-{seed}"
         row = work.with_suffix(".json")
-        config = TrainingConfig(channels=1, resolution=size, seed=seed, dtype=dtype, **RUNS[size])
+        settings = {**RUNS[size], **({"kimg": options.kimg} if options.kimg else {})}
+        config = TrainingConfig(channels=1, resolution=size, seed=seed, dtype=dtype, **settings)
         with claimed(work.with_suffix(".lock")) as mine:
             known = json.loads(row.read_text()) if row.is_file() else None
             if mine and (known is None or known["kid"][-1][0] < config.kimg):
-                known = curve(planes, members, detector, work, config)
+                known = curve(planes, members, detector, work, config, known=known)
                 write_json(row, known)
         found += [] if known is None else [known]
     return found
@@ -204,6 +213,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON of all curves")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(RUNS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--kimg", type=float, help="length of the runs; shorter ones go on; default: RUNS")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -36,6 +36,7 @@ OUTPUT_ERROR, GRADIENT_ERROR = 1e-4, 1e-3  # largest relative differences to the
 
 # What `make` takes, the setting of a run that it is, and its default; None leaves it to the run's formula.
 SETTINGS: dict[str, tuple[str, Any]] = {
+    "cfg": ("cfg", None),
     "res": ("resolution", 64),
     "batch": ("batch", 8),
     "channels": ("channels", 3),
@@ -71,7 +72,7 @@ class Bench:
         self.pipe: Any = augment
         shape = (DATA, config.channels, config.resolution, config.resolution)
         pixels = torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        self.images = Dataset(images=pixels, digest="", mirror=True)
+        self.images = Dataset(images=pixels, digest="", mirror=True).kept_on(device)
         self.sampler = Sampler(self.images.size, config.seed)
         self.reals = self.data()
         self.z_NZ = torch.randn(max(config.batch, DRAWN), LATENT, device=device)

@@ -92,7 +92,7 @@ def train(
             on_progress(config.images, config.images)
             return finished
         run = Run(
-            folder=run_dir, digest=digest, images=images, device=where,
+            folder=run_dir, digest=digest, images=images.kept_on(where), device=where,
             state=TrainingState.fresh(config, where, labels=images.labels, ranks=ranks),
             sampler=Sampler(images.size, config.seed),
             evaluate=None if detector is None else Evaluator(

@@ -48,6 +48,23 @@ def test_labels_go_with_their_images_mirrored_or_not() -> None:
     assert labels is not None and labels.argmax(dim=1).tolist() == [3, 3]
 
 
+def test_images_kept_on_a_device_are_the_same_images() -> None:
+    images = numbered(5, mirror=True)
+    kept = replace(images, images=torch.zeros_like(images.images), resident=images.images)
+    order = np.array([4, 0, 9, 5])
+    assert torch.equal(kept.batch(order, CPU)[0], images.batch(order, CPU)[0])
+    assert images.kept_on(CPU).resident is None
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu_are_those_on_the_host() -> None:
+    images, cuda, order = numbered(5, mirror=True), torch.device("cuda"), np.array([4, 0, 9, 5])
+    kept = images.kept_on(cuda)
+    assert kept.resident is not None and kept.resident.is_cuda
+    for some in (images, kept):
+        assert torch.equal(some.batch(order, cuda)[0].cpu(), images.batch(order, CPU)[0])
+
+
 def test_only_named_members_are_read_in_their_order(tmp_path: Path) -> None:
     names = write_archive(tmp_path / "a.zip")
     every, some = open_archive(tmp_path / "a.zip"), open_archive(tmp_path / "a.zip", names[9:1:-1])
