@@ -5,6 +5,7 @@ Shapes: N images, C channels, H = W = resolution, K numbers a label.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from stylegan2_ada.decoding import Fit, headers, pictures
 from stylegan2_ada.image_files import Files, opened
 from stylegan2_ada.labels import label_tensor, read_labels
 from stylegan2_ada.sampler import Indices, subset_of
+
+log = logging.getLogger(__name__)
 
 MEMORY = 8 * 2**30  # bytes of pixels
 FEWEST = 8  # images
@@ -88,7 +91,9 @@ def load(
         _check_count(files, len(names))
         _check_memory(files, len(names), channels * resolution**2, memory)
         labels = label_tensor(files, read_labels(files), names) if use_labels else None
-        headers(files, names, fit)
+        coloured = sum(not header.grey for header in headers(files, names, fit))
+        if channels == 1 and coloured:
+            log.warning("%s: %d of %d images read as grey; valid: channels=3 too", path, coloured, len(names))
         images = torch.empty(len(names), channels, resolution, resolution, dtype=torch.uint8)
         for number, pixels in enumerate(pictures(files, names, resolution=resolution, channels=channels)):
             images.numpy()[number] = pixels

@@ -113,9 +113,15 @@ def test_colour_is_read_as_three_channels_and_grey_as_three_equal_ones(tmp_path:
     assert (images.images[1, 0] == images.images[1, 2]).all()
 
 
-def test_colour_becomes_grey_by_luma(tmp_path: Path) -> None:
+def test_colour_becomes_grey_by_luma_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     image = np.full((8, 8, 3), (200, 100, 50))
-    images = open_archive(write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()}))
+    path = write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()})
+    open_archive(path, channels=3)
+    assert not caplog.records
+    images = open_archive(path)
+    assert f"1 of {len(images.images)} images read as grey" in caplog.text
     expected = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     assert images.images[0].float().sub(expected).abs().max() <= 1
 
