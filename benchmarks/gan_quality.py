@@ -114,6 +114,14 @@ def untrained(config: TrainingConfig, evaluator: Evaluator) -> float:
     return evaluator(state.g_ema)["kid"]
 
 
+def share_features(work: Path) -> None:
+    """Give a run the features of the real planes that are in the folder above it: they take a while."""
+    work.mkdir(exist_ok=True)
+    for path in work.parent.glob("features-*.safetensors"):
+        if not (work / path.name).exists():
+            (work / path.name).hardlink_to(path)
+
+
 def curve(
     planes: PlaneSet,
     members: list[str],
@@ -126,7 +134,8 @@ def curve(
     """Train one network, or go on with what is known of it; return its KID by kimg, from none on."""
     if known is None:
         images = images_of(planes, members, config.resolution)
-        begin = untrained(config, Evaluator(detector, images, options=METRICS, cache=work))
+        begin = untrained(config, Evaluator(detector, images, options=METRICS, cache=work.parent))
+        share_features(work)
         known = {"kid": [(0.0, begin)], "cpu_seconds": 0.0}
     began = time.process_time()
     result = train(

@@ -52,9 +52,15 @@ SETTINGS: dict[str, tuple[str, Any]] = {
 }
 
 
+def given_by(cfg: Any) -> dict[str, Any]:
+    """Return what `make` takes by name, None where it is left open."""
+    names = (*SETTINGS, "device", "threads")
+    return {name: cfg.get(name) if isinstance(cfg, dict) else getattr(cfg, name, None) for name in names}
+
+
 def settings_of(cfg: Any, device: torch.device) -> TrainingConfig:
     """Return a run's settings from a dict of SETTINGS' names, or an object with such attributes."""
-    given = cfg if isinstance(cfg, dict) else vars(cfg)
+    given = given_by(cfg)
     chosen = {
         ours: given.get(name) if given.get(name) is not None else default
         for name, (ours, default) in SETTINGS.items()
@@ -153,7 +159,7 @@ class Bench:
 
 def make(cfg: Any) -> Bench:
     """Return the phases of a run; `cfg` may also hold `device` and `threads`."""
-    given = cfg if isinstance(cfg, dict) else vars(cfg)
+    given = given_by(cfg)
     if given.get("threads"):
         torch.set_num_threads(given["threads"])
     device = torch.device(given.get("device") or "cpu")

@@ -93,7 +93,9 @@ def load(
         labels = label_tensor(files, read_labels(files), names) if use_labels else None
         coloured = sum(not header.grey for header in headers(files, names, fit))
         if channels == 1 and coloured:
-            log.warning("%s: colour of %d of %d images dropped; channels=3 keeps it", path, coloured, len(names))
+            log.warning(
+                "%s: colour of %d in %d images dropped; channels=3 keeps it", path, coloured, len(names)
+            )
         images = torch.empty(len(names), channels, resolution, resolution, dtype=torch.uint8)
         for number, pixels in enumerate(pictures(files, names, resolution=resolution, channels=channels)):
             images.numpy()[number] = pixels

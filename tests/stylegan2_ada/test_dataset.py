@@ -121,7 +121,7 @@ def test_colour_becomes_grey_by_luma_and_that_is_said(
     open_archive(path, channels=3)
     assert not caplog.records
     images = open_archive(path)
-    assert f"colour of 1 of {len(images.images)} images dropped" in caplog.text
+    assert f"colour of 1 in {len(images.images)} images dropped" in caplog.text
     expected = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     assert images.images[0].float().sub(expected).abs().max() <= 1
 
