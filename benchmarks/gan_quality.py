@@ -41,8 +41,8 @@ from components.split_patients.stage import split_patients
 from components.train_classifier.stage import Config as Classifying
 from components.train_classifier.stage import train_classifier
 
-# Narrow networks and small batches: a run takes minutes on a core. With --kimg runs go on. In so few steps the
-# formulas' weights of R1 and path length let the discriminator win and the images become one.
+# Narrow networks and small batches: a run takes minutes on a core. With --kimg runs go on.
+# In so few steps the formulas' weights of R1 and path length let the discriminator win and images become one.
 _SHORT = {
     "channel_base": 1024, "channel_max": 64, "batch": 8, "path_weight": 0.1, "tick_kimg": 1.5,
     "snapshot_kimg": 1.5,
