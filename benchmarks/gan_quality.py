@@ -189,16 +189,14 @@ def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def compared(curves: list[dict[str, Any]], size: int) -> dict[str, Any]:
-    """Return the last KID of both types over seeds and the interval of their difference (Welch)."""
-    last = {
-        dtype: [c["kid"][-1][1] for c in curves if (c["resolution"], c["dtype"]) == (size, dtype)]
-        for dtype in DTYPES
-    }
-    result: dict[str, Any] = {"resolution": size, "last": last}
-    if min(map(len, last.values())) >= 2:
-        test = stats.ttest_ind(last["bf16"], last["fp32"], equal_var=False)
-        low, high = test.confidence_interval(0.95)
-        middle = statistics.mean(last["bf16"]) - statistics.mean(last["fp32"])
+    """Return the last KID that all runs of a size have, and the interval of its difference (Welch)."""
+    same = [c for c in curves if c["resolution"] == size]
+    kimg = min((c["kid"][-1][0] for c in same), default=0.0)
+    kid = {dtype: [dict(c["kid"])[kimg] for c in same if c["dtype"] == dtype] for dtype in DTYPES}
+    result: dict[str, Any] = {"resolution": size, "kimg": kimg, "kid": kid}
+    if min(map(len, kid.values())) >= 2:
+        low, high = stats.ttest_ind(kid["bf16"], kid["fp32"], equal_var=False).confidence_interval(0.95)
+        middle = statistics.mean(kid["bf16"]) - statistics.mean(kid["fp32"])
         result["bf16_minus_fp32"] = {"mean": middle, "low": float(low), "high": float(high)}
     return result
 
