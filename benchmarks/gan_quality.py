@@ -4,17 +4,29 @@ python benchmarks/gan_quality.py --volumes ../shared/data/ultrasound_like --work
 
 Planes are cut and a planes classifier (ResNet-18) is trained first; its penultimate activations are the
 features. The figures compare runs with each other; they are no published KID.
+A run that is in the work folder is not made again, and a stopped one goes on. Start the command once a core:
+its processes share the runs.
 """
 
 import argparse
+import fcntl
+import itertools
 import json
+import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from stylegan2_ada import TrainingConfig, train
-from stylegan2_ada.features import MetricOptions
+from scipy import stats
+from stylegan2_ada import TrainingConfig, dataset, derived, train
+from stylegan2_ada.evaluate_network import Evaluator
+from stylegan2_ada.features import MetricOptions, statistics_of
+from stylegan2_ada.metrics import kernel_distance
+from stylegan2_ada.training_state import TrainingState
+from stylegan2_ada.weights import write_json
 from torch import Tensor, nn
 
 from components.extract_planes.stage import Config as Planes
@@ -29,12 +41,19 @@ from components.split_patients.stage import split_patients
 from components.train_classifier.stage import Config as Classifying
 from components.train_classifier.stage import train_classifier
 
-# Networks are small, so that all runs take minutes on two cores.
+# Narrow networks and small batches: a run takes minutes on a core. With --kimg runs go on.
+# In so few steps the formulas' weights of R1 and path length let the discriminator win and images become one.
+_SHORT = {
+    "channel_base": 1024, "channel_max": 64, "batch": 8, "path_weight": 0.1, "tick_kimg": 1.5,
+    "snapshot_kimg": 1.5,
+}  # fmt: skip
 RUNS: dict[int, dict[str, Any]] = {
-    32: {"channel_base": 1024, "batch": 16, "kimg": 1.6},
-    64: {"channel_base": 1024, "batch": 8, "kimg": 0.8},
+    32: {**_SHORT, "gamma": 0.5, "kimg": 12.0},
+    64: {**_SHORT, "gamma": 2.0, "kimg": 12.0},
 }
-SNAPSHOTS = 4  # of each run
+DTYPES = ("fp32", "bf16")
+METRICS = MetricOptions(count=500, kept=500)  # generated images, and real ones
+PAIRS = 20  # of parts of the real planes, to see what KID is between equal distributions
 PATTERN = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"  # p01_2013_02_11.nrrd: patient p01
 
 
@@ -79,38 +98,127 @@ def prepared(volumes: str, work: Path) -> tuple[PlaneSet, Splits]:
     return found, splits
 
 
+def images_of(planes: PlaneSet, members: list[str], size: int) -> Tensor:
+    """Return the planes trained on, uint8 N x 1 x size x size."""
+    return dataset.load(planes.archive, members=members, resolution=size, channels=1, mirror=False).images
+
+
+def of_real(images_NCHW: Tensor, detector: PlaneFeatures) -> dict[str, float]:
+    """Return KID between parts of the real planes, mean and deviation: what no generator can beat."""
+    features_NF = statistics_of(
+        torch.split(images_NCHW, METRICS.batch), detector, kept=len(images_NCHW)
+    ).features_NF
+    size, rng = METRICS.kept, torch.Generator().manual_seed(0)
+    orders = [torch.randperm(len(features_NF), generator=rng) for _ in range(PAIRS)]
+    pairs = [(features_NF[order[:size]], features_NF[order[size : 2 * size]]) for order in orders]
+    values = [kernel_distance(*pair) for pair in pairs]
+    return {"mean": statistics.mean(values), "deviation": statistics.stdev(values)}
+
+
+def untrained(config: TrainingConfig, evaluator: Evaluator) -> float:
+    """Return the KID of the generator that a run begins with."""
+    state = TrainingState.fresh(derived(config), torch.device("cpu"))
+    return evaluator(state.g_ema)["kid"]
+
+
+def share_features(work: Path) -> None:
+    """Give a run the features of the real planes that are in the folder above it: they take a while."""
+    work.mkdir(exist_ok=True)
+    for path in work.parent.glob("features-*.safetensors"):
+        if not (work / path.name).exists():
+            (work / path.name).hardlink_to(path)
+
+
 def curve(
-    planes: PlaneSet, members: list[str], detector: PlaneFeatures, work: Path, **settings: Any
+    planes: PlaneSet,
+    members: list[str],
+    detector: PlaneFeatures,
+    work: Path,
+    config: TrainingConfig,
+    *,
+    known: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Train one network; return KID by kimg and the seconds of a thousand images."""
-    config = TrainingConfig(channels=1, snapshot_kimg=settings["kimg"] / SNAPSHOTS,
-                            tick_kimg=settings["kimg"] / SNAPSHOTS, **settings)  # fmt: skip
-    name = f"{config.resolution}-{config.dtype}-{config.seed}"
-    began = time.perf_counter()
+    """Train one network, or go on with what is known of it; return its KID by kimg, from none on."""
+    if known is None:
+        images = images_of(planes, members, config.resolution)
+        begin = untrained(config, Evaluator(detector, images, options=METRICS, cache=work.parent))
+        share_features(work)
+        known = {"kid": [(0.0, begin)], "cpu_seconds": 0.0}
+    began = time.process_time()
     result = train(
-        config, planes.archive, members, work / name, detector=detector,
-        metric_options=MetricOptions(count=300, kept=300), checkpoint_seconds=600,
+        config, planes.archive, members, work, detector=detector, metric_options=METRICS,
+        device="cpu", checkpoint_seconds=120,
     )  # fmt: skip
-    rows = [(row["kimg"], row["kid"]) for row in result.history if "kid" in row]
-    seconds = time.perf_counter() - began
-    print(f"{name}: KID {rows[-1][1]:.4f} at {rows[-1][0]:g} kimg, {seconds:.0f} s", flush=True)
+    seconds = known["cpu_seconds"] + time.process_time() - began
+    rows = [known["kid"][0], *((row["kimg"], row["kid"]) for row in result.history if "kid" in row)]
+    print(f"{work.name}: KID {rows[-1][1]:.4f} at {rows[-1][0]:g} kimg, {seconds:.0f} s", flush=True)
     return {"resolution": config.resolution, "dtype": config.dtype, "seed": config.seed, "kid": rows,
-            "seconds": seconds}  # fmt: skip
+            "cpu_seconds": seconds}  # fmt: skip
 
 
-def print_table(curves: list[dict[str, Any]]) -> None:
-    """Print the last KID of each resolution and type: mean, least and largest over seeds."""
-    print(f"{'px':>4}{'dtype':>7}{'KID':>9}{'least':>9}{'largest':>9}{'s a run':>9}")
+def curves_of(
+    planes: PlaneSet, members: list[str], detector: PlaneFeatures, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Make the runs that nobody has made or is making; return all that are there."""
+    found = []
+    for seed, size, dtype in itertools.product(options.seeds, options.sizes, options.dtypes):
+        work = options.work / f"{size}-{dtype}-{seed}"
+        row = work.with_suffix(".json")
+        settings = {**RUNS[size], **({"kimg": options.kimg} if options.kimg else {})}
+        config = TrainingConfig(channels=1, resolution=size, seed=seed, dtype=dtype, **settings)
+        with claimed(work.with_suffix(".lock")) as mine:
+            known = json.loads(row.read_text()) if row.is_file() else None
+            if mine and (known is None or known["kid"][-1][0] < config.kimg):
+                known = curve(planes, members, detector, work, config, known=known)
+                write_json(row, known)
+        found += [] if known is None else [known]
+    return found
+
+
+@contextmanager
+def claimed(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Tell whether no other process holds a lock; its holder's end, however it comes, frees it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def compared(curves: list[dict[str, Any]], size: int) -> dict[str, Any]:
+    """Return the last KID that all runs of a size have, and the interval of its difference (Welch)."""
+    same = [c for c in curves if c["resolution"] == size]
+    kimg = min((c["kid"][-1][0] for c in same), default=0.0)
+    kid = {dtype: [dict(c["kid"])[kimg] for c in same if c["dtype"] == dtype] for dtype in DTYPES}
+    result: dict[str, Any] = {"resolution": size, "kimg": kimg, "kid": kid}
+    if min(map(len, kid.values())) >= 2:
+        low, high = stats.ttest_ind(kid["bf16"], kid["fp32"], equal_var=False).confidence_interval(0.95)
+        middle = statistics.mean(kid["bf16"]) - statistics.mean(kid["fp32"])
+        result["bf16_minus_fp32"] = {"mean": middle, "low": float(low), "high": float(high)}
+    return result
+
+
+def print_table(curves: list[dict[str, Any]], differences: list[dict[str, Any]]) -> None:
+    """Print KID before and after training by resolution and type, over seeds; then the differences."""
+    print(
+        f"{'px':>4}{'dtype':>7}{'seeds':>7}{'untrained':>11}{'KID':>9}{'least':>9}{'largest':>9}{'s/run':>8}"
+    )
     for size, dtype in sorted({(c["resolution"], c["dtype"]) for c in curves}):
         same = [c for c in curves if (c["resolution"], c["dtype"]) == (size, dtype)]
-        last = [c["kid"][-1][1] for c in same]
-        seconds = sum(c["seconds"] for c in same) / len(same)
-        mean = sum(last) / len(last)
-        print(f"{size:>4}{dtype:>7}{mean:>9.4f}{min(last):>9.4f}{max(last):>9.4f}{seconds:>9.0f}")
+        first, last = ([c["kid"][at][1] for c in same] for at in (0, -1))
+        mean, before = statistics.mean(last), statistics.mean(first)
+        seconds = statistics.mean(c["cpu_seconds"] for c in same)
+        print(f"{size:>4}{dtype:>7}{len(same):>7}{before:>11.4f}{mean:>9.4f}{min(last):>9.4f}{max(last):>9.4f}"
+              f"{seconds:>8.0f}")  # fmt: skip
+    for row in differences:
+        print(f"{row['resolution']} px, bf16 - fp32: {row.get('bf16_minus_fp32', 'too few seeds')}")
 
 
 def main() -> None:
-    """Train every resolution, type and seed; print a table and write JSON."""
+    """Train every resolution, type and seed that is asked for; print a table and write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -118,18 +226,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made on the way")
     parser.add_argument("--out", type=Path, required=True, help="JSON of all curves")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(RUNS))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--kimg", type=float, help="length of the runs; shorter ones go on; default: RUNS")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     options = parser.parse_args()
-    planes, splits = prepared(options.volumes, options.work)
+    torch.set_num_threads(1)
+    with claimed(options.work / "prepared.lock", wait=True):
+        planes, splits = prepared(options.volumes, options.work)
     detector = PlaneFeatures(options.work / "classifier")
     members = [row.image for row in planes.rows_of(splits.patients(TRAIN))]
-    curves = [
-        curve(planes, members, detector, options.work, resolution=size, dtype=dtype, seed=seed, **RUNS[size])
-        for size in options.sizes for seed in range(options.seeds) for dtype in ("fp32", "bf16")
-    ]  # fmt: skip
-    print_table(curves)
+    curves = curves_of(planes, members, detector, options)
+    differences = [compared(curves, size) for size in options.sizes]
+    print_table(curves, differences)
+    real = {size: of_real(images_of(planes, members, size), detector) for size in options.sizes}
     about = {"detector": detector.name, "digest": detector.digest, "planes": len(members)}
-    options.out.write_text(json.dumps({**about, "settings": RUNS, "curves": curves}, indent=1) + "\n")
+    settings = {"runs": RUNS, "images": METRICS.count}
+    everything = {**about, "settings": settings, "real": real, "differences": differences}
+    options.out.write_text(json.dumps({**everything, "curves": curves}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

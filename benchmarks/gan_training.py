@@ -36,6 +36,7 @@ OUTPUT_ERROR, GRADIENT_ERROR = 1e-4, 1e-3  # largest relative differences to the
 
 # What `make` takes, the setting of a run that it is, and its default; None leaves it to the run's formula.
 SETTINGS: dict[str, tuple[str, Any]] = {
+    "cfg": ("cfg", None),
     "res": ("resolution", 64),
     "batch": ("batch", 8),
     "channels": ("channels", 3),
@@ -51,9 +52,15 @@ SETTINGS: dict[str, tuple[str, Any]] = {
 }
 
 
+def given_by(cfg: Any) -> dict[str, Any]:
+    """Return what `make` takes by name, None where it is left open."""
+    names = (*SETTINGS, "device", "threads")
+    return {name: cfg.get(name) if isinstance(cfg, dict) else getattr(cfg, name, None) for name in names}
+
+
 def settings_of(cfg: Any, device: torch.device) -> TrainingConfig:
     """Return a run's settings from a dict of SETTINGS' names, or an object with such attributes."""
-    given = cfg if isinstance(cfg, dict) else vars(cfg)
+    given = given_by(cfg)
     chosen = {
         ours: given.get(name) if given.get(name) is not None else default
         for name, (ours, default) in SETTINGS.items()
@@ -71,7 +78,7 @@ class Bench:
         self.pipe: Any = augment
         shape = (DATA, config.channels, config.resolution, config.resolution)
         pixels = torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        self.images = Dataset(images=pixels, digest="", mirror=True)
+        self.images = Dataset(images=pixels, digest="", mirror=True).kept_on(device)
         self.sampler = Sampler(self.images.size, config.seed)
         self.reals = self.data()
         self.z_NZ = torch.randn(max(config.batch, DRAWN), LATENT, device=device)
@@ -152,7 +159,7 @@ class Bench:
 
 def make(cfg: Any) -> Bench:
     """Return the phases of a run; `cfg` may also hold `device` and `threads`."""
-    given = cfg if isinstance(cfg, dict) else vars(cfg)
+    given = given_by(cfg)
     if given.get("threads"):
         torch.set_num_threads(given["threads"])
     device = torch.device(given.get("device") or "cpu")

@@ -15,7 +15,7 @@ import torch
 from stylegan2_ada import checkpoint, dataset_tool, evaluate_network, official, weights
 from stylegan2_ada.config import TrainingConfig
 from stylegan2_ada.detector import load_detector
-from stylegan2_ada.distributed import device_of, own_device
+from stylegan2_ada.distributed import device_of, own_device, place
 from stylegan2_ada.errors import CollapseError, DivergenceError, UsageError
 from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.generate import add_arguments as declare_generate
@@ -82,7 +82,9 @@ def _train(options: argparse.Namespace) -> None:
     config = TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)})
     device, resume = device_of(options.device), _start(options)
     if options.dry_run:
-        print(_plan(config, resume, cuda=device.type == "cuda"))
+        ranks = place()
+        if ranks.first:
+            print(_plan(config, resume, ranks=ranks.count, cuda=device.type == "cuda"))
         return
     members = options.members.read_text().split("\n") if options.members else None
     detector = options.detector and load_detector(
@@ -108,9 +110,9 @@ def _start(options: argparse.Namespace) -> Path | None:
     return resume and Path(resume)
 
 
-def _plan(config: TrainingConfig, resume: Path | None, *, cuda: bool) -> str:
+def _plan(config: TrainingConfig, resume: Path | None, *, ranks: int, cuda: bool) -> str:
     """Return every setting, and how many parameters the networks have; label layers are not among them."""
-    done = settled(config, resume, _labels(resume), cuda=cuda)
+    done = settled(config, resume, _labels(resume), ranks=ranks, cuda=cuda)
     counts = _parameters(architecture_of(done), done.group)
     return f"{done.text()}\nparameters: generator {counts[0]:,}, discriminator {counts[1]:,}"
 

@@ -5,8 +5,9 @@ Shapes: N images, C channels, H = W = resolution, K numbers a label.
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,11 @@ from stylegan2_ada.image_files import Files, opened
 from stylegan2_ada.labels import label_tensor, read_labels
 from stylegan2_ada.sampler import Indices, subset_of
 
+log = logging.getLogger(__name__)
+
 MEMORY = 8 * 2**30  # bytes of pixels
 FEWEST = 8  # images
+RESIDENT = 0.25  # of what a GPU has free: the most that images kept there may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class Dataset:
     labels: Tensor | None = None  # float, N x K
     digest: str  # of names, pixels and labels, in order
     mirror: bool  # every image also stands mirrored: index i + N is image i mirrored
+    resident: Tensor | None = None  # the images once more, on the GPU that trains
 
     @property
     def size(self) -> int:
@@ -37,14 +42,30 @@ class Dataset:
         return len(self.images) * (2 if self.mirror else 1)
 
     def batch(self, indices: Indices, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Return images, float in -1..1, and their labels where there are any."""
+        """Return images, float in -1..1, and their labels where there are any, on a device."""
         chosen = torch.from_numpy(indices)
         rows = chosen % len(self.images)
-        images = self.images[rows]
-        mirrored = (chosen >= len(self.images))[:, None, None, None]
+        if self.resident is None:
+            images = _moved(self.images[rows], device)
+        else:
+            images = self.resident[_moved(rows, device)]
+        mirrored = _moved((chosen >= len(self.images))[:, None, None, None], device)
         images = torch.where(mirrored, images.flip(3), images)
-        labels = None if self.labels is None else self.labels[rows].to(device)
-        return images.to(device).float() / 127.5 - 1, labels
+        labels = None if self.labels is None else _moved(self.labels[rows], device)
+        return images.float() / 127.5 - 1, labels
+
+    def kept_on(self, device: torch.device) -> "Dataset":
+        """Return the same images, kept on a GPU too where they take little of it."""
+        if device.type != "cuda" or self.images.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
+            return self
+        return replace(self, resident=self.images.to(device))
+
+
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device; to a GPU from pinned memory, so that nothing waits for it."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def load(
@@ -70,7 +91,11 @@ def load(
         _check_count(files, len(names))
         _check_memory(files, len(names), channels * resolution**2, memory)
         labels = label_tensor(files, read_labels(files), names) if use_labels else None
-        headers(files, names, fit)
+        coloured = sum(not header.grey for header in headers(files, names, fit))
+        if channels == 1 and coloured:
+            log.warning(
+                "%s: colour of %d in %d images dropped; channels=3 keeps it", path, coloured, len(names)
+            )
         images = torch.empty(len(names), channels, resolution, resolution, dtype=torch.uint8)
         for number, pixels in enumerate(pictures(files, names, resolution=resolution, channels=channels)):
             images.numpy()[number] = pixels

@@ -54,13 +54,18 @@ class Ranks:
         return bool(most == -least)
 
 
+def place() -> Ranks:
+    """Return which of torchrun's processes this is; alone where it started none."""
+    return Ranks(rank=int(os.environ.get("RANK", "0")), count=int(os.environ.get("WORLD_SIZE", "1")))
+
+
 @contextmanager
 def join(device: torch.device, meet_s: float = _MEET_S) -> Iterator[tuple[Ranks, torch.device]]:
     """Meet the other processes that torchrun started; yield which one this is, and its device.
 
     Without torchrun the process is alone. Raises UsageError where the others do not come in time.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if place().count == 1:
         yield Ranks(), device
         return
     device = own_device(device)

@@ -92,7 +92,7 @@ def train(
             on_progress(config.images, config.images)
             return finished
         run = Run(
-            folder=run_dir, digest=digest, images=images, device=where,
+            folder=run_dir, digest=digest, images=images.kept_on(where), device=where,
             state=TrainingState.fresh(config, where, labels=images.labels, ranks=ranks),
             sampler=Sampler(images.size, config.seed),
             evaluate=None if detector is None else Evaluator(
@@ -187,7 +187,7 @@ def _snapshot(run: Run, journal: progress.Journal | None) -> Tensor | None:
     if images == 0:
         save_grid(_pick(run.images), folder / "reals.png")
     grid = sample(run.state)
-    save_grid(grid, folder / "snapshots" / f"fakes_{images // 1000:06}.png")
+    save_grid(grid, folder / "snapshots" / f"fakes_{images:09}.png")
     save_grid(grid, folder / "samples.png")
     journal.show("fakes", grid, images)
     return grid

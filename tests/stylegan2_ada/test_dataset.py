@@ -48,6 +48,23 @@ def test_labels_go_with_their_images_mirrored_or_not() -> None:
     assert labels is not None and labels.argmax(dim=1).tolist() == [3, 3]
 
 
+def test_images_kept_on_a_device_are_the_same_images() -> None:
+    images = numbered(5, mirror=True)
+    kept = replace(images, images=torch.zeros_like(images.images), resident=images.images)
+    order = np.array([4, 0, 9, 5])
+    assert torch.equal(kept.batch(order, CPU)[0], images.batch(order, CPU)[0])
+    assert images.kept_on(CPU).resident is None
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu_are_those_on_the_host() -> None:
+    images, cuda, order = numbered(5, mirror=True), torch.device("cuda"), np.array([4, 0, 9, 5])
+    kept = images.kept_on(cuda)
+    assert kept.resident is not None and kept.resident.is_cuda
+    for some in (images, kept):
+        assert torch.equal(some.batch(order, cuda)[0].cpu(), images.batch(order, CPU)[0])
+
+
 def test_only_named_members_are_read_in_their_order(tmp_path: Path) -> None:
     names = write_archive(tmp_path / "a.zip")
     every, some = open_archive(tmp_path / "a.zip"), open_archive(tmp_path / "a.zip", names[9:1:-1])
@@ -96,9 +113,15 @@ def test_colour_is_read_as_three_channels_and_grey_as_three_equal_ones(tmp_path:
     assert (images.images[1, 0] == images.images[1, 2]).all()
 
 
-def test_colour_becomes_grey_by_luma(tmp_path: Path) -> None:
+def test_colour_becomes_grey_by_luma_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     image = np.full((8, 8, 3), (200, 100, 50))
-    images = open_archive(write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()}))
+    path = write_zip(tmp_path / "a.zip", {"a.png": png(image), **squares()})
+    open_archive(path, channels=3)
+    assert not caplog.records
+    images = open_archive(path)
+    assert f"colour of 1 in {len(images.images)} images dropped" in caplog.text
     expected = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
     assert images.images[0].float().sub(expected).abs().max() <= 1
 

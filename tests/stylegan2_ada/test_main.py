@@ -79,6 +79,17 @@ def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, capsys: pytest.Capt
     assert counts.startswith("parameters: generator 5")
 
 
+def test_a_dry_run_of_several_processes_is_of_the_batch_they_share(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for rank, printed in (("0", '"batch": 64'), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["train", "--data=-", "--outdir=-", "--dry-run", "--resolution=256"]) == 0
+        out = capsys.readouterr().out
+        assert printed in out and bool(out) == bool(printed)
+
+
 @pytest.mark.parametrize(
     ("resolution", "layers", "g", "d"),
     [

@@ -34,12 +34,22 @@ def their_discriminator() -> tuple[Discriminator, Any]:
     return ours.to(memory_format=torch.channels_last), theirs
 
 
-def assert_gradients(network: nn.Module, theirs: dict[str, torch.Tensor]) -> None:
-    gradients = {name: p.grad for name, p in network.named_parameters()}
-    for name, expected in theirs.items():
+def assert_gradients(
+    network: nn.Module, whole: dict[str, torch.Tensor], numbers: dict[str, torch.Tensor]
+) -> None:
+    """Compare small gradients whole, and of all of them length, sum, first and last number."""
+    gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    for name, expected in whole.items():
         if expected.abs().max() > 0:
-            gradient = gradients[name]
-            assert gradient is not None and distance(gradient, expected) < 1e-3, name
+            assert distance(gradients[name], expected) < 1e-3, name
+    for name, (length, total, first, last) in numbers.items():
+        if length == 0:
+            continue
+        exact = gradients[name].double().flatten()
+        root = len(exact) ** 0.5  # so much longer can a sum be
+        ours = torch.stack([exact.norm(), exact.sum() / root, exact[0], exact[-1]])
+        theirs = torch.stack([length, total / root, first, last])
+        assert (ours - theirs).abs().max() <= 1e-3 * length, name
 
 
 def test_demodulation_gives_unit_deviation() -> None:
@@ -134,6 +144,23 @@ def test_parity_of_images(noise: Any, psi: float, name: str) -> None:
     assert distance(images, theirs[f"img_eval_{noise}_{name}"]) < 1e-4
 
 
+def test_parity_of_every_block() -> None:
+    ours, theirs = their_generator()
+    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    hooks = [
+        block.register_forward_hook(lambda _, __, output, name=name: found.update({name: output}))
+        for name, block in ours.synthesis.named_children()
+    ]
+    ours(theirs["z"], noise="const")
+    for hook in hooks:
+        hook.remove()
+    for name, expected in theirs["blocks_nonfused_x_norm_and_corner"].items():
+        features, image = found[name]
+        assert distance(features.norm(), torch.tensor(expected["norm"])) < 1e-4, name
+        near = (features[:, :4, :4, :4] - expected["corner"]).abs().max() / features.abs().max()
+        assert near < 1e-4 and distance(image, expected["img"]) < 1e-4, name
+
+
 def test_parity_of_mixed_styles() -> None:
     ours, theirs = their_generator()
     images = ours.synthesis(theirs["ws_mixed_cut3"], noise="const")
@@ -144,7 +171,7 @@ def test_parity_of_the_generators_gradients() -> None:
     ours, theirs = their_generator()
     ours.zero_grad()
     (ours(theirs["z"], noise="const") * theirs["probe"]).sum().backward()
-    assert_gradients(ours, theirs["grad_probe_small"])
+    assert_gradients(ours, theirs["grad_probe_small"], theirs["grad_probe_stats"])
 
 
 def test_parity_of_the_mean_style() -> None:
@@ -169,7 +196,7 @@ def test_parity_of_path_lengths_and_their_gradients() -> None:
     penalty = (lengths - mean).square()
     assert distance(penalty, path["penalty"]) < 1e-3
     (penalty.mean() * path["weight"] * path["gain"]).backward()
-    assert_gradients(ours, path["grad_small"])
+    assert_gradients(ours, path["grad_small"], path["grad_stats"])
 
 
 def test_parity_of_logits() -> None:
@@ -188,11 +215,14 @@ def test_parity_of_r1() -> None:
     value = penalty.mean() * (theirs["r1"]["gamma"] / 2 * theirs["r1"]["gain"])
     assert distance(value, theirs["r1"]["loss"]) < 1e-3
     value.backward()
-    assert_gradients(ours, theirs["r1"]["grad_small"])
+    assert_gradients(ours, theirs["r1"]["grad_small"], theirs["r1"]["grad_stats"])
 
 
 def test_parity_of_the_discriminators_gradients() -> None:
     ours, theirs = their_discriminator()
     ours.zero_grad()
     loss.generator_loss(ours(theirs["images"])).backward()  # the same function of real logits
-    assert_gradients(ours, theirs["grad_Dreal_small"])
+    assert_gradients(ours, theirs["grad_Dreal_small"], theirs["grad_Dreal_stats"])
+    ours.zero_grad()
+    nn.functional.softplus(ours(theirs["images"])).mean().backward()
+    assert_gradients(ours, {}, theirs["grad_Dgen_stats"])

@@ -135,7 +135,8 @@ def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
     network, info = load_generator(tmp_path)
     assert info["history"] == result.history and network.resolution == 8
     assert np.asarray(Image.open(tmp_path / "samples.png")).shape == (64, 64)
-    assert (tmp_path / "snapshots" / "fakes_000000.png").is_file()
+    grids = sorted(path.name for path in (tmp_path / "snapshots").iterdir())
+    assert grids == ["fakes_000000000.png", "fakes_000000032.png"]  # by images shown: none replaces another
 
 
 def test_another_configuration_or_archive_starts_afresh(tmp_path: Path) -> None:

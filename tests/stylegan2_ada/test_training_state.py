@@ -150,10 +150,11 @@ def test_a_phase_is_the_same_however_the_batch_is_cut(phase: str, batch_gpu: int
         for size in (0, batch_gpu)
     )
     assert whole.keys() == parted.keys()
+    # Their gradient is one sum over all pixels, which may cancel to next to nothing but rounding.
+    strengths = [float(value.abs()) for name, value in whole.items() if name.endswith("noise_strength")]
     for name, value in whole.items():
-        assert torch.allclose(value, parted[name], rtol=1e-4, atol=1e-6 * float(value.abs().max()) + 1e-9), (
-            name
-        )
+        slack = 1e-5 * max(strengths) if name.endswith("noise_strength") else 1e-6 * float(value.abs().max())
+        assert torch.allclose(value, parted[name], rtol=1e-4, atol=slack + 1e-9), name
 
 
 def test_parts_hold_whole_groups_in_their_order() -> None:
