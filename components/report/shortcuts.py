@@ -56,9 +56,7 @@ def shortcuts_section(folder: Path) -> Section:
 def _sentence(found: Mapping[str, Any]) -> str:
     cases = found["cases"]
     if not cases:
-        return (
-            "The audit was switched off: whether a class can be told without anatomy is unknown."
-        )
+        return "The audit was switched off: whether a class can be told without anatomy is unknown."
     begin = (
         f"The geometry of {plural(found['scans'], 'scan')} was filled with nothing to see and cut in the same"
         " way. Whoever tells coronal from sagittal there has not looked at a brain. "
@@ -67,9 +65,7 @@ def _sentence(found: Mapping[str, Any]) -> str:
     if not leaks:
         return begin + "Neither of two judges could."
     worst = max(float(case["accuracy"]) for case in leaks)
-    return (
-        f"{begin}A judge could, in up to {percent(worst)} of planes: no figure here can be trusted."
-    )
+    return f"{begin}A judge could, in up to {percent(worst)} of planes: no figure here can be trusted."
 
 
 def _verdict(case: Mapping[str, Any]) -> str:
