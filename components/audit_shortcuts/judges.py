@@ -22,6 +22,9 @@ PIXELS, SPECTRA = "1-nearest-neighbour on pixels", "logistic regression on log p
 BLOCKS = 32  # a picture is judged as 32 x 32 means
 BANDS = 16  # its power spectrum as 16 x 16 bands of frequency, vertical by horizontal
 _RESAMPLES = 4000
+# The bootstrap takes volumes for independent, yet each is judged by models that the others made. Over 24 sets
+# of 14 blanks of speckle the regression's accuracy spread 1.9 times as far as the bootstrap says.
+_SHARED = 1.9
 _RIDGE = 0.01  # inverse strength of the regression's penalty: planes are fewer than bands
 
 
@@ -112,7 +115,8 @@ def judge(sheet: Sheet, how: Callable[[Sheet], Floats], level: float, seed: int)
     by_volume_V = np.array([scores_N[sheet.volumes_N == v].mean() for v in np.unique(sheet.volumes_N)])
     rng = np.random.default_rng(seed)
     means = rng.choice(by_volume_V, (_RESAMPLES, len(by_volume_V))).mean(axis=1)
-    low, high, sure = np.quantile(means, [0.025, 0.975, level])
+    middle = by_volume_V.mean()
+    low, high, sure = np.clip(middle + _SHARED * (np.quantile(means, [0.025, 0.975, level]) - middle), 0, 1)
     return Finding(
         accuracy=float(scores_N.mean()),
         interval=(float(low), float(high)),

@@ -33,13 +33,15 @@ FINDINGS = "audit.json"
 MOST_SCANS = 16
 FEWEST_BLANKS = 12  # with fewer an accuracy of 0.6 could hide behind its interval
 ENOUGH_PATIENTS = 6  # with fewer, judges learn from other blanks of a scan, not from other patients alone
-PLANES = 16  # of each class and blank
-RAMP_PLANES = 6  # of each class and each of the three ramps
+# Of each class and blank. The regression's accuracy on speckle without a trace, 24 times over 14 blanks:
+# standard deviation 0.037 and one false alarm with 16 planes, 0.020 and none with 40.
+PLANES = 40
+RAMP_PLANES = 14  # of each class and each of the three ramps
+REAL_PLANES = 16  # of each class and real volume, for the figures beside
 # Chance of one false alarm or more in a run without a trace, shared by all judges and kinds (Bonferroni).
 FALSE_ALARMS = 0.025
-# The bootstrap knows nothing of what two left-out volumes have in common, the model they are judged by, and
-# its ends are too close with few volumes. Two more of 100 right is also nothing beside what anatomy gives.
-SLACK = 0.02
+# One more of 100 right is nothing beside what anatomy gives.
+SLACK = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def audit_shortcuts(
         "false_alarms": FALSE_ALARMS,
         "slack": SLACK,
         "cases": cases,
-        "real": describe_real(opened, known, PLANES, config.seed),
+        "real": describe_real(opened, known, REAL_PLANES, config.seed),
     }
     return _answer(config, _write(out, found))
 

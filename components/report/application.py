@@ -84,7 +84,7 @@ def _tiles(planes: PlaneSet, lines: Sequence[Mapping[str, str]]) -> list[picture
     return [
         pictures.Tile(
             uri=pictures.as_uri(pictures.fit(image_HW, pictures.TILE_PX)),
-            lines=[line["patient"], _caption(line)],
+            lines=[pictures.short(line["patient"]), _caption(line)],
         )
         for line, image_HW in zip(lines, images, strict=True)
     ]

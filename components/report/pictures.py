@@ -49,10 +49,15 @@ def plane_tiles(planes: PlaneSet, rows: Sequence[PlaneRow]) -> list[Tile]:
     return [
         Tile(
             uri=as_uri(fit(image_HW, TILE_PX)),
-            lines=[row.patient, f"{row.angle_deg:+.0f}°, {row.offset_mm:+.0f} mm".replace("-", "−")],
+            lines=[short(row.patient), f"{row.angle_deg:+.0f}°, {row.offset_mm:+.0f} mm".replace("-", "−")],
         )
         for row, image_HW in zip(rows, planes.images(rows), strict=True)
     ]
+
+
+def short(patient: str) -> str:
+    """Return as much of a pseudonym as fits under a picture: what follows the key's digits."""
+    return patient.rpartition("-")[2]
 
 
 def label_tiles(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[Tile]:
