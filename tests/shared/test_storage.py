@@ -168,7 +168,7 @@ def test_a_bucket_out_of_reach_answers_in_seconds(monkeypatch):
     storage._client.cache_clear()
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "gs://", "http://host/x", "/no/such/folder"])
+@pytest.mark.parametrize("uri", ["ftp://bucket/x", "gs://", "s3://", "http://host/x", "/no/such/folder"])
 def test_a_place_that_cannot_be_is_refused(uri):
     with pytest.raises(InputError, match="valid: a folder"):
         storage.list_objects(uri)

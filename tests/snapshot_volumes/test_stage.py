@@ -94,7 +94,7 @@ def test_one_scan_under_two_patients_is_refused(folder, tmp_path):
 
 
 def test_the_check_reads_no_volume_whole(folder, monkeypatch):
-    monkeypatch.setattr(storage, "hash_file", lambda path: pytest.fail(f"{path} was read whole"))
+    monkeypatch.setattr(storage.local, "hash_file", lambda path: pytest.fail(f"{path} was read whole"))
     assert check(str(folder), PATTERN) == {"a", "b", "c"}
 
 
