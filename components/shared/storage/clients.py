@@ -6,6 +6,7 @@ from typing import Any
 
 from components.shared.faults import InputError
 
+AWS_READ_S = 20.0  # without a byte; six attempts of it, twice, leave a lease unbroken
 _AWS_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -32,8 +33,8 @@ def aws(attempts: int) -> Any:
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise InputError(f"AWS_ENDPOINT_URL={endpoint}: no URL; valid: http://host:port or https://host")
     config = Config(
-        connect_timeout=3,  # seconds, as the next
-        read_timeout=20,
+        connect_timeout=3,  # seconds
+        read_timeout=AWS_READ_S,
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=40,
         # A server of one's own has no name for each bucket.

@@ -9,7 +9,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def read(uri: str) -> tuple[bytes, str]:
         with _cloud(uri):
             answer = aws(_PATIENTLY).get_object(**_at(uri), ChecksumMode="ENABLED")
             try:
-                data = answer["Body"].read()
+                data = _read_all(answer)
             except _CUT:
                 return None
         return None if agree(data, _digest(answer)) is False else (data, _generation(answer))
@@ -115,7 +115,7 @@ def read_head(uri: str, size: int) -> bytes:
         with _cloud(uri):
             try:
                 answer = aws(_BRIEFLY).get_object(**_at(uri), Range=f"bytes=0-{size - 1}")
-                data: bytes = answer["Body"].read()
+                data = _read_all(answer)
             except _CUT:
                 return None
             except ClientError as error:
@@ -180,6 +180,11 @@ def delete(uri: str) -> None:
     """Remove an object where it is there."""
     with _cloud(uri):
         aws(_PATIENTLY).delete_object(**_at(uri))
+
+
+def _read_all(answer: Any) -> bytes:
+    with closing(answer["Body"]) as body:
+        return bytes(body.read())
 
 
 def _at(uri: str) -> dict[str, str]:
@@ -308,8 +313,8 @@ def _send_parts(path: Path, uri: str, about: dict[str, str]) -> None:
 
 def _fetch_whole(found: StoredObject, path: Path) -> bool:
     answer = aws(_PATIENTLY).get_object(**_at(found.uri), IfMatch=found.version, ChecksumMode="ENABLED")
-    with path.open("wb") as file:
-        shutil.copyfileobj(answer["Body"], file, 1 << 20)
+    with path.open("wb") as file, closing(answer["Body"]) as body:
+        shutil.copyfileobj(body, file, 1 << 20)
     return agrees(path, _stored(found.uri, answer)) is not False
 
 
