@@ -37,7 +37,7 @@ CUTS = Cuts(
 
 def anatomy_of(volume: Volume) -> Anatomy:
     """Return a volume ready to be cut as CUTS says."""
-    return Anatomy.of(volume, CUTS.window.pixel_mm)
+    return Anatomy.of(volume, CUTS.window)
 
 
 def ours(path: Path, out: Path) -> int:

@@ -50,7 +50,8 @@ def kill_at(volumes, root, words):
 @pytest.mark.parametrize(
     ("words", "kept"),
     [
-        ('"extract_planes", "event": "start"', []),
+        ('"extract_shard 0", "event": "start"', []),
+        ('"audit_shortcuts", "event": "start"', ["extract_planes"]),
         ('"train_gan", "event": "progress"', ["extract_planes"]),
         ('"round 1: train_classifier", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
         ('"round 1: classify_images", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
