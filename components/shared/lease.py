@@ -59,12 +59,17 @@ def _take(run_uri: str, owner: str) -> None:
     data, generation = storage.read_versioned(uri)
     held = json.loads(data)
     if not _is_free(held, owner):
-        raise InputError(
-            f"{uri}: held by run {held['owner']}, renewed {time.time() - held['renewed']:.0f} s ago;"
-            f" valid: wait for it to end, or {STALE_S:.0f} s after it died, or another run_name"
-        )
+        raise _held_by(uri, held)
     if not storage.replace(uri, _claim(owner, time.time()), generation):
-        raise InputError(f"{uri}: taken by another run this moment; valid: one run at a time per run_name")
+        raise _held_by(uri, json.loads(storage.read_bytes(uri)))  # it came first, this moment
+
+
+def _held_by(uri: str, held: dict[str, Any]) -> InputError:
+    return InputError(
+        f"{uri}: held by run {held['owner']} on {held['host']}, renewed"
+        f" {time.time() - held['renewed']:.0f} s ago; valid: wait for it to end, or {STALE_S:.0f} s after it"
+        " died, or another run_name"
+    )
 
 
 def _renew(run_uri: str, owner: str, done: threading.Event) -> None:

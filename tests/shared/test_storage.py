@@ -6,22 +6,19 @@ import pytest
 
 from components.shared import storage
 from components.shared.faults import InputError
+from tests.shared.buckets import gcs_bucket, s3_bucket
 from tests.shared.fake_gcs import fake_gcs
 
 
-@pytest.fixture(params=["folder", "file", "gs"])
+@pytest.fixture(params=["folder", "file", "gs", "s3"])
 def place(request, tmp_path, monkeypatch):
     """A folder's URI of each kind."""
-    if request.param != "gs":
+    if request.param in ("folder", "file"):
         (tmp_path / "place").mkdir()
         yield ("file://" if request.param == "file" else "") + str(tmp_path / "place")
         return
-    with fake_gcs() as url:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        storage._client.cache_clear()
-        yield "gs://scans/place"
-        storage._client()._http.close()
-    storage._client.cache_clear()
+    with (gcs_bucket if request.param == "gs" else s3_bucket)(monkeypatch) as (bucket, _):
+        yield f"{bucket}/place"
 
 
 def test_what_is_written_is_read_listed_and_deleted(place):
@@ -168,7 +165,7 @@ def test_a_bucket_out_of_reach_answers_in_seconds(monkeypatch):
     storage._client.cache_clear()
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "gs://", "http://host/x", "/no/such/folder"])
+@pytest.mark.parametrize("uri", ["ftp://bucket/x", "gs://", "s3://", "http://host/x", "/no/such/folder"])
 def test_a_place_that_cannot_be_is_refused(uri):
     with pytest.raises(InputError, match="valid: a folder"):
         storage.list_objects(uri)

@@ -108,7 +108,7 @@ def test_a_copy_of_a_scan_under_its_patient_is_listed_once(folder, tmp_path):
 
 
 def test_the_check_reads_no_volume_whole(folder, monkeypatch):
-    monkeypatch.setattr(storage, "hash_file", lambda path: pytest.fail(f"{path} was read whole"))
+    monkeypatch.setattr(storage.local, "hash_file", lambda path: pytest.fail(f"{path} was read whole"))
     assert check(Source(volumes_uri=str(folder), patient_pattern=PATTERN)) == ({"a", "b", "c"}, [])
 
 

@@ -65,7 +65,7 @@ def test_a_run_waits_until_the_other_has_ended(
 def test_a_place_that_cannot_be_used_is_not_waited_for(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match="not a place"),
-        run_folder("s3://a/b", "run", tmp_path / "scratch"),
+        run_folder("ftp://a/b", "run", tmp_path / "scratch"),
     ):
         pass
 

@@ -27,8 +27,8 @@ WRONG = {
     "gan_batch": [2],
     "gan_channel_base": [100, 256],
     "gan_augment": ["bgcfnc"],
-    "gan_resume_uri": ["/nowhere", "s3://a/b"],
-    "pretrained_uri": ["/nowhere.pt", "s3://a/b.pt"],
+    "gan_resume_uri": ["/nowhere", "ftp://a/b"],
+    "pretrained_uri": ["/nowhere.pt", "ftp://a/b.pt"],
     "truncations": [[], [0], [0.5, 0.5], [0.501, 0.502], [3]],
     "images": [1],
     "plane_angles_deg": [[], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
@@ -42,12 +42,12 @@ WRONG = {
     "noise_index_planes": [0],
     "extract_shards": [0],
     "audit": ["perhaps"],
-    "pseudonym_key_uri": ["/nowhere", "s3://a/b"],
+    "pseudonym_key_uri": ["/nowhere", "ftp://a/b"],
     "run_name": ["a/b", "../up"],
     "gpu_count": ["one", "-1"],
     "seed": [-1, 2**31],
     "patient_pattern": ["(", "no group"],
-    "state_uri": ["", "s3://a/b"],
+    "state_uri": ["", "ftp://a/b"],
 }
 
 

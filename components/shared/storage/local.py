@@ -1,0 +1,156 @@
+"""Files of this machine as a place for objects."""
+
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote
+
+from components.shared.faults import InputError
+from components.shared.storage.objects import VALID, StoredObject, hash_file
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def path_of(uri: str) -> Path:
+    """Return the path of a local URI."""
+    return Path(unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri).expanduser()
+
+
+@contextmanager
+def disk(place: str | Path) -> Iterator[None]:
+    """Turn a full disk and a missing permission into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise InputError(f"{place}: no space left on its disk; valid: one with room for it") from error
+        if error.errno in _REFUSED:
+            raise InputError(
+                f"{place}: this user has no permission ({error.strerror}); valid: {VALID}, that it may use"
+            ) from error
+        raise
+
+
+@contextmanager
+def part_of(path: Path) -> Iterator[Path]:
+    """Yield a hidden name beside a file, and remove what is left there."""
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.parent / f".{path.name}.{uuid.uuid4().hex}.part"
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def entries(uri: str, *, deep: bool) -> Iterator[StoredObject]:
+    """Yield the files directly in a folder; deep, those below it as well, and an absent folder is empty."""
+    folder = path_of(uri)
+    if not deep and not folder.is_dir():
+        raise InputError(f"{uri}: no such folder; valid: {VALID}")
+    with disk(uri):
+        paths = sorted(folder.rglob("*") if deep else folder.iterdir())
+    for path in paths:
+        hidden = path.name.endswith(".part") if deep else True
+        if path.is_file() and not (hidden and path.name.startswith(".")):
+            yield _stored(path, path.relative_to(folder).as_posix(), uri)
+
+
+def exists(uri: str) -> bool:
+    """Tell whether the file is there."""
+    return path_of(uri).is_file()
+
+
+def look(uri: str) -> StoredObject | None:
+    """Return the file, or None where there is none."""
+    path = path_of(uri)
+    return _stored(path, "", uri) if path.is_file() else None
+
+
+def read(uri: str) -> tuple[bytes, str]:
+    """Return a file's bytes and generation."""
+    with disk(uri), path_of(uri).open("rb") as file:
+        return file.read(), _generation(os.fstat(file.fileno()))
+
+
+def read_head(uri: str, size: int) -> bytes:
+    """Return a file's first bytes."""
+    with disk(uri), path_of(uri).open("rb") as file:
+        return file.read(size)
+
+
+def create(uri: str, data: bytes) -> bool:
+    """Write a file unless it is there."""
+    path = path_of(uri)
+    with part_of(path) as part:
+        part.write_bytes(data)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+    return True
+
+
+def replace(uri: str, data: bytes, generation: str) -> bool:
+    """Write a file if it is of this generation."""
+    path = path_of(uri)
+    with part_of(path) as part, _locked(path.parent):
+        part.write_bytes(data)
+        if not path.is_file() or _generation(path.stat()) != generation:
+            return False
+        part.replace(path)
+    return True
+
+
+def send(path: Path, uri: str) -> None:
+    """Copy a file to a URI."""
+    target = path_of(uri)
+    with part_of(target) as part:
+        shutil.copyfile(path, part)
+        part.replace(target)
+
+
+def fetch(found: StoredObject, path: Path) -> bool:
+    """Copy a file of a URI to a path."""
+    shutil.copyfile(path_of(found.uri), path)
+    return True
+
+
+def delete(uri: str) -> None:
+    """Remove a file where it is there."""
+    path = path_of(uri)
+    if path.is_file():
+        with disk(uri), _locked(path.parent):
+            path.unlink(missing_ok=True)
+
+
+def _stored(path: Path, name: str, folder: str) -> StoredObject:
+    uri = f"{folder.rstrip('/')}/{name}" if name else folder
+    return StoredObject(name=name, uri=uri, size=path.stat().st_size, ask=partial(_digest, path))
+
+
+def _digest(path: Path) -> str:
+    return f"sha256:{hash_file(path)}"
+
+
+def _generation(status: os.stat_result) -> str:
+    # Every write makes a new file, so inode and time name the version even when its bytes come back.
+    return f"{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; it leaves no file behind and dies with its process."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,62 @@
+"""Many files at once, from here to a place and back; what vouches for the others goes last."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from components.shared.progress import Progress
+
+_WORKERS = 8
+# An index vouches for the rest: artifacts end in a .json, a PlaneSet in planes.csv after planes.json.
+_RANKS = {".json": 1, ".csv": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """A file to copy."""
+
+    name: str
+    size: int  # bytes
+    there: bool  # something has its name where it goes
+    is_same: Callable[[], bool]  # and that is this very file
+    copy: Callable[[], None]
+    remove: Callable[[], None]  # what is there
+
+    @property
+    def rank(self) -> int:
+        """Return its place in the order of copying."""
+        return next((rank for suffix, rank in _RANKS.items() if self.name.endswith(suffix)), 0)
+
+
+def copy_all(items: Sequence[Item], progress: Progress) -> None:
+    """Copy what is not there yet, several at a time, by rank, and report bytes of bytes.
+
+    An old index is removed before a file that it would vouch for changes, so that a copy that is cut off
+    leaves no whole set, and the next one sends what is missing alone.
+    """
+    pool = ThreadPoolExecutor(_WORKERS)
+    try:
+        missing = _missing(items, pool)
+        total = sum(item.size for item in items)
+        done = total - sum(item.size for item in missing)
+        progress(done, total)
+        for rank in (0, *_RANKS.values()):
+            futures = {pool.submit(item.copy): item.size for item in missing if item.rank == rank}
+            for future in as_completed(futures):
+                future.result()
+                done += futures[future]
+                progress(done, total)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _missing(items: Sequence[Item], pool: ThreadPoolExecutor) -> Sequence[Item]:
+    """Return what must be copied, its indexes among it, after removing those that would vouch for it."""
+    same = pool.map(lambda item: item.there and item.is_same(), items)
+    kept = {item.name for item, is_kept in zip(items, same, strict=True) if is_kept}
+    first = min((item.rank for item in items if item.name not in kept), default=len(_RANKS))
+    stale = [item for item in items if item.rank > first]
+    for item in sorted(stale, key=lambda item: -item.rank):
+        if item.there:
+            item.remove()
+    return [item for item in items if item.name not in kept or item.rank > first]

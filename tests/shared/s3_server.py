@@ -1,0 +1,99 @@
+"""An S3 on loopback: moto behind a layer that checks what AWS checks and moto does not, and makes faults."""
+
+import base64
+import hashlib
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.shared.faults import HANG_S, READ, WRITE, Faults, flipped
+
+
+class _Layer:
+    def __init__(self, faults):
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.faults = faults
+        self.blind = False  # to conditions, as some servers are
+
+    def __call__(self, environ, start_response):
+        reads = environ["REQUEST_METHOD"] == "GET"
+        fault = self.faults.next(READ if reads else WRITE if environ["REQUEST_METHOD"] == "PUT" else ())
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if fault == "flip" and not reads:
+            body = flipped(body)
+        environ["wsgi.input"] = BytesIO(body)
+        if refusal := self._refusal(environ, body, fault):
+            status, code = refusal
+            text = f"<Error><Code>{code}</Code><Message>so it is</Message></Error>".encode()
+            start_response(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(text)))])
+            return [text]
+        if fault == "hang":
+            time.sleep(HANG_S)
+        return self._answer(environ, start_response, fault)
+
+    def _refusal(self, environ, body, fault):
+        if fault in ("429", "503"):
+            return ("429 Too Many Requests", "SlowDown") if fault == "429" else ("503 Slow Down", "SlowDown")
+        if fault == "403":
+            return "403 Forbidden", "AccessDenied"
+        md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
+        crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+        if (
+            environ.get("HTTP_CONTENT_MD5", md5) != md5
+            or environ.get("HTTP_X_AMZ_CHECKSUM_CRC32", crc) != crc
+        ):
+            return "400 Bad Request", "BadDigest"
+        if self.blind:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+            environ.pop("HTTP_IF_MATCH", None)
+        return None
+
+    def _answer(self, environ, start_response, fault):
+        kept = []
+        answer = b"".join(self.moto(environ, lambda status, headers, _=None: kept.append((status, headers))))
+        status, headers = kept[0]
+        if fault == "flip" and environ["REQUEST_METHOD"] == "GET":
+            answer = flipped(answer)
+        if fault not in ("cut", "lost"):
+            start_response(status, headers)
+            return [answer]
+        if fault == "cut" and "Content-Length" not in dict(headers):
+            headers = [*headers, ("Content-Length", str(len(answer)))]
+        return self._cut(environ, start_response, status, headers, answer[: len(answer) // 2], fault)
+
+    def _cut(self, environ, start_response, status, headers, half, fault):
+        if fault == "cut":
+            start_response(status, headers)
+            yield half
+        with suppress(OSError):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        raise BrokenPipeError
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *args):
+        pass
+
+
+@contextmanager
+def s3_server() -> Iterator[tuple[str, _Layer]]:
+    """Yield the URL for AWS_ENDPOINT_URL, and the layer in front of moto."""
+    layer = _Layer(Faults())
+    server = make_server("127.0.0.1", 0, layer, threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", layer
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,286 @@
+"""What a network, a busy server and a full disk do to transfers, on servers that keep conditions."""
+
+import gc
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.storage import clients, gcs, s3
+from tests.shared.buckets import gcs_bucket, s3_bucket
+from tests.shared.faults import READ, WRITE
+
+# Google's client leaves the answer of a refused download unread until it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+SET = {f"data/{k:02}.bin": bytes([k]) * (1000 + k) for k in range(30)} | {
+    "planes.json": b'{"side": 8}',
+    "planes.csv": b"image,label\n",
+}
+
+
+class Interrupted(BaseException):
+    """As a signal would."""
+
+
+@pytest.fixture(params=["gs", "s3"])
+def bucket(request, monkeypatch):
+    """A bucket's URI and its server, for a client that does not wait long."""
+    monkeypatch.setitem(gcs._PATIENTLY, "timeout", (1.0, 0.7))
+    monkeypatch.setitem(gcs._PATIENTLY, "retry", gcs._RETRY.with_delay(initial=0.05).with_timeout(60.0))
+    monkeypatch.setattr(clients, "AWS_READ_S", 0.7)
+    with (gcs_bucket if request.param == "gs" else s3_bucket)(monkeypatch) as found:
+        yield found
+    gc.collect()
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write(tmp_path / "source", SET)
+
+
+def write(folder, files):
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def read(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def stop_after(files):
+    """Return a progress that ends the transfer after so many files."""
+    seen = []
+
+    def progress(done, total):
+        seen.append(done)
+        if len(seen) > files:
+            raise Interrupted
+
+    return progress
+
+
+def test_twenty_faults_each_way_lose_nothing(bucket, source, tmp_path):
+    uri, server = f"{bucket[0]}/set", bucket[1]
+    for faults, transfer in (
+        (WRITE[:5], lambda: storage.upload(source, uri)),
+        (READ, lambda: storage.download(uri, tmp_path / "copy")),
+    ):
+        server.faults.waiting.extend(faults * 4)
+        server.faults.met, server.faults.spread = 0, True
+        transfer()
+        assert server.faults.met == 20
+    assert read(tmp_path / "copy") == SET
+
+
+def test_twenty_faults_lose_no_object(bucket):
+    uri, server = f"{bucket[0]}/ledger", bucket[1]
+    for k, fault in enumerate([*WRITE[:5], *READ]):
+        server.faults.waiting.append(fault)
+        name = f"{uri}/{k}"
+        assert storage.create(name, b"first")
+        data, generation = storage.read_versioned(name)
+        assert data == b"first"
+        server.faults.waiting.append(fault)
+        assert storage.replace(name, b"second", generation)
+        assert storage.read_bytes(name) == b"second"
+    assert server.faults.met == 20
+
+
+def test_parts_of_a_large_file_come_whole_through_faults(bucket, tmp_path, monkeypatch):
+    uri, server = f"{bucket[0]}/large", bucket[1]
+    for module in (gcs, s3):
+        monkeypatch.setattr(module, "_LARGE", 5 << 20)
+    monkeypatch.setattr(s3, "_PART", 5 << 20)
+    data = os.urandom(12 << 20)
+    (tmp_path / "large").write_bytes(data)
+    server.faults.waiting.extend(["503", "lost", "flip"])
+    storage.upload(tmp_path / "large", uri)
+    server.faults.waiting.extend(["503", "cut", "flip"])
+    storage.download(uri, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+    assert server.faults.met == 6
+    server.faults.waiting.append("403")
+    with pytest.raises(InputError, match="no permission"):
+        storage.upload(tmp_path / "large", f"{uri}-refused")
+    assert not storage.exists(f"{uri}-refused")
+
+
+def test_an_interrupted_upload_shows_no_index_and_a_resumed_one_sends_the_rest(bucket, source, tmp_path):
+    uri = f"{bucket[0]}/set"
+    with pytest.raises(Interrupted):
+        storage.upload(source, uri, stop_after(3))
+    assert [found.name for found in storage.list_objects(uri)] == []
+    there = {found.uri: found.version for found in storage.list_objects(f"{uri}/data")}
+    assert 2 <= len(there) < 30
+    seen = []
+    storage.upload(source, uri, lambda done, total: seen.append((done, total)))
+    total = sum(map(len, SET.values()))
+    assert seen == sorted(seen) and seen[-1] == (total, total)
+    assert seen[0][0] == sum(len(SET["data/" + place.rpartition("/")[2]]) for place in there), "kept"
+    now = {found.uri: found.version for found in storage.list_objects(f"{uri}/data")}
+    assert there.items() <= now.items()
+    storage.download(uri, tmp_path / "copy")
+    assert read(tmp_path / "copy") == SET
+
+
+def test_a_set_that_changes_has_no_index_meanwhile(bucket, source):
+    uri = f"{bucket[0]}/set"
+    storage.upload(source, uri)
+    write(source, {"data/00.bin": b"other", "data/01.bin": b"other"})
+    with pytest.raises(Interrupted):
+        storage.upload(source, uri, stop_after(0))
+    assert not storage.exists(f"{uri}/planes.csv") and not storage.exists(f"{uri}/planes.json")
+    storage.upload(source, uri)
+    assert storage.exists(f"{uri}/planes.csv") and storage.read_bytes(f"{uri}/data/00.bin") == b"other"
+
+
+def test_an_interrupted_download_has_no_index_and_a_resumed_one_keeps_what_came(bucket, source, tmp_path):
+    uri, copy = f"{bucket[0]}/set", tmp_path / "copy"
+    storage.upload(source, uri)
+    with pytest.raises(Interrupted):
+        storage.download(uri, copy, stop_after(3))
+    came = {path: path.stat().st_ino for path in copy.rglob("*") if path.is_file()}
+    assert came and not {"planes.csv", "planes.json"} & set(read(copy))
+    assert not [path for path in came if path.name.endswith(".part")]
+    next(iter(came)).write_bytes(b"spoilt")
+    storage.download(uri, copy)
+    assert read(copy) == SET
+    assert [path.stat().st_ino == node for path, node in came.items()].count(False) == 1
+
+
+def test_an_object_that_vanishes_is_named_and_one_that_is_overwritten_comes_new(bucket, source, tmp_path):
+    uri = f"{bucket[0]}/set"
+    storage.upload(source, uri)
+
+    def overwrite(*_):
+        storage.upload(write(tmp_path / "new", {"planes.csv": b"new"}) / "planes.csv", f"{uri}/planes.csv")
+
+    storage.download(uri, tmp_path / "copy", overwrite)
+    assert (tmp_path / "copy/planes.csv").read_bytes() == b"new"
+    with pytest.raises(FileNotFoundError, match=rf"{uri}/planes\.csv: vanished"):
+        storage.download(uri, tmp_path / "lost", lambda *_: storage.delete(f"{uri}/planes.csv"))
+
+
+def test_a_name_that_leads_out_of_its_folder_is_refused(bucket, tmp_path):
+    storage.create(f"{bucket[0]}/set/../evil", b"x")
+    with pytest.raises(InputError, match=r"set/\.\./evil: leads out"):
+        storage.download(f"{bucket[0]}/set", tmp_path / "copy")
+
+
+def test_ten_thousand_objects_are_listed(bucket, monkeypatch):
+    uri, server = bucket
+    names = [f"{k:05}.nrrd" for k in range(10_000)]
+    if uri.startswith("gs://"):
+        for name in names:
+            server.put({"name": f"many/{name}"}, b"")
+    else:
+        for name in names:
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(uri.removeprefix("s3://"), f"many/{name}", b"")
+    storage.create(f"{uri}/many/deeper/x", b"")
+    storage.create(f"{uri}/many-more", b"")
+    assert [found.name for found in storage.list_objects(f"{uri}/many")] == names
+
+
+@pytest.mark.parametrize("action", ["create", "upload"])
+def test_a_missing_permission_is_one_line(bucket, source, action):
+    uri, server = f"{bucket[0]}/x", bucket[1]
+    server.faults.waiting.append("403")
+    with pytest.raises(InputError, match=rf"^{uri}: .*no permission for this account.*valid: ") as refusal:
+        storage.create(uri, b"") if action == "create" else storage.upload(source / "planes.csv", uri)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("action", ["list", "read", "create", "upload", "download"])
+def test_a_missing_bucket_is_one_line(bucket, source, tmp_path, action):
+    uri = f"{bucket[0].partition(':')[0]}://no-such-bucket-xyz/x"
+    actions = {
+        "list": lambda: storage.list_objects(uri),
+        "read": lambda: storage.read_bytes(uri),
+        "create": lambda: storage.create(uri, b""),
+        "upload": lambda: storage.upload(source, uri),
+        "download": lambda: storage.download(uri, tmp_path / "copy"),
+    }
+    with pytest.raises(InputError, match=rf"^{uri}: .*no such bucket.*valid: ") as refusal:
+        actions[action]()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_a_full_disk_is_one_line(bucket, tmp_path, monkeypatch):
+    uri = f"{bucket[0]}/x"
+    storage.create(uri, b"some")
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))
+    actions = {
+        "a": lambda path: storage.download(uri, path),
+        "b": lambda path: storage.create(str(path), b"some"),
+        "c": lambda path: storage.upload(Path(__file__), str(path)),
+    }
+    for name, act in actions.items():
+        (tmp_path / f".{name}.{uuid.UUID(int=0).hex}.part").symlink_to("/dev/full")
+        with pytest.raises(InputError, match=rf"^{tmp_path}/{name}: no space left.*valid: "):
+            act(tmp_path / name)
+        assert not (tmp_path / name).exists()
+
+
+def test_a_server_that_ignores_conditions_is_refused(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, server):
+        server.blind = True
+        with pytest.raises(InputError, match=r"overwrites where it is told not to.*valid: AWS"):
+            storage.create(f"{uri}/lease.json", b"mine")
+
+
+def test_without_aws_credentials_the_line_says_which(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, _):
+        clients.aws(3).close()
+        clients.aws(6).close()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+        clients.aws.cache_clear()
+        with pytest.raises(InputError, match=r"no AWS credentials for bucket .*valid: AWS_ACCESS_KEY_ID"):
+            storage.list_objects(uri)
+
+
+def test_an_s3_out_of_reach_or_misnamed_answers_in_one_line(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, _):
+        clients.aws(3).close()
+        clients.aws(6).close()
+        for endpoint, words in (
+            ("http://127.0.0.1:9", "cannot be used"),
+            ("seaweedfs:8333", "no URL; valid"),
+        ):
+            monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+            clients.aws.cache_clear()
+            with pytest.raises(InputError, match=words):
+                storage.list_objects(uri)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+
+HEAD = {"ETag": '"0123456789abcdef0123456789abcdef"', "ContentLength": 7, "Metadata": {}}
+PARTS = HEAD | {"ETag": '"0123456789abcdef0123456789abcdef-2"'}
+
+
+@pytest.mark.parametrize(
+    ("head", "digest"),
+    [
+        (HEAD, "md5:0123456789abcdef0123456789abcdef"),
+        (PARTS, "etag:0123456789abcdef0123456789abcdef-2-7"),
+        (PARTS | {"Metadata": {"sha256": "ab"}}, "sha256:ab"),
+        (PARTS | {"ChecksumType": "FULL_OBJECT", "ChecksumCRC64NVME": "c="}, "crc64nvme:c="),
+        (PARTS | {"ChecksumType": "COMPOSITE", "ChecksumCRC32": "c=-2"}, PARTS["ETag"].strip('"')),
+        (HEAD | {"ServerSideEncryption": "AES256"}, "md5:"),
+        (HEAD | {"ServerSideEncryption": "aws:kms"}, "etag:"),
+        (HEAD | {"SSECustomerAlgorithm": "AES256"}, "etag:"),
+    ],
+)
+def test_an_etag_stands_for_content_only_where_it_is_its_md5(head, digest):
+    assert digest in s3._digest(head)
