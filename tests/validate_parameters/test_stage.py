@@ -42,7 +42,7 @@ WRONG = {
     "noise_index_planes": [0],
     "extract_shards": [0],
     "audit": ["perhaps"],
-    "pseudonym_key_uri": ["/nowhere", "s3://a/b"],
+    "pseudonym_key_uri": ["/nowhere", "ftp://a/b"],
     "run_name": ["a/b", "../up"],
     "gpu_count": ["one", "-1"],
     "seed": [-1, 2**31],
