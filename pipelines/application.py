@@ -43,9 +43,9 @@ def apply(
     """Cut planes from scans of patients that no classifier has seen, and classify them.
 
     Args:
-        volumes_uri: Folder or gs://bucket/prefix with NRRD volumes; may end in a glob.
+        volumes_uri: Folder, gs:// or s3://bucket/prefix with NRRD volumes; may end in a glob.
         classifiers_uri: The folder `published` of a finished run, or one classifier's folder.
-        state_uri: Folder or gs://bucket/prefix for what outlives a run.
+        state_uri: Folder, gs:// or s3://bucket/prefix for what outlives a run.
         patient_pattern: Regular expression on the file name with a group `patient`.
         pseudonym_key_uri: File with the secret key that the classifiers' patients were named under.
         missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.

@@ -196,8 +196,8 @@ def augmentation(
     """Extract planes, train classifier and GAN, pseudo-label in rounds, evaluate on unseen patients, report.
 
     Args:
-        volumes_uri: Folder or gs://bucket/prefix with NRRD volumes; may end in a glob.
-        state_uri: Folder or gs://bucket/prefix for what outlives a run: splits, ledger, checkpoints.
+        volumes_uri: Folder, gs:// or s3://bucket/prefix with NRRD volumes; may end in a glob.
+        state_uri: Folder, gs:// or s3://bucket/prefix for what outlives a run: splits, ledger, checkpoints.
         run_name: Name of the ledger; empty names the run by its contents.
         patient_pattern: Regular expression on the file name with a group `patient`.
         pseudonym_key_uri: File with the secret key of pseudonyms; empty takes the Secret, or the state's own.

@@ -43,7 +43,7 @@ PLACES = (
 class Parameters:
     """The dials of the pipeline `augmentation`, in the order of its stages."""
 
-    volumes_uri: str  # a folder, gs://bucket/prefix, or either ending in a glob
+    volumes_uri: str  # a folder, gs:// or s3://bucket/prefix, or any of them ending in a glob
     state_uri: str  # where splits, ledger and checkpoints outlive the run
     run_name: str = ""  # "": named by its contents, so that a repeated run finds its own state
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
@@ -125,8 +125,8 @@ def validate(parameters: Parameters) -> Sequence[str]:
 def check_places(p: Parameters) -> None:
     """Check where things are and what they run on."""
     named = re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None
-    require(p, "volumes_uri", bool(p.volumes_uri), "a folder or gs://bucket/prefix with NRRD volumes")
-    require(p, "state_uri", bool(p.state_uri), "a folder or gs://bucket/prefix that outlives the run")
+    require(p, "volumes_uri", bool(p.volumes_uri), "a folder, gs:// or s3://bucket/prefix with NRRD volumes")
+    require(p, "state_uri", bool(p.state_uri), "a folder, gs:// or s3://bucket/prefix that outlives the run")
     with _naming(p, "state_uri"):
         if storage.local_path(p.state_uri) is None:
             storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
