@@ -243,7 +243,9 @@ def _filled(volume: Volume, centre: Floats, points_N3: Floats, rim_mm: float) ->
     """Tell whether points lie in what the scanner filled, out of reach of what its rim blurs."""
     to_index = np.linalg.inv(volume.affine[:3, :3])
     least, last = volume.data_XYZ.min(), np.array(volume.data_XYZ.shape) - 1
-    around = np.array([place for place in itertools.product((-1, 0, 1), repeat=3) if abs(sum(place)) != 2])
+    around = np.array(
+        [place for place in itertools.product((-1, 0, 1), repeat=3) if np.count_nonzero(place) != 2]
+    )
     filled_N = np.ones(len(points_N3), bool)
     for way in around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1):
         index_N3 = centre + (points_N3 + rim_mm * way) @ to_index.T
