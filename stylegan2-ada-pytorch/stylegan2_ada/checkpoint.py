@@ -34,11 +34,21 @@ def write(folder: Path, run: str, images: int, state: Mapping[str, Any], keep: i
     digest = sha256(part)
     part.replace(path)
     write_json(path.with_suffix(".json"), {"run": run, "images": images, "sha256": digest})
-    for old in paths(folder, run)[:-keep]:
-        old.with_suffix(".json").unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    _prune(folder, run, path, keep)
     _remove_leftovers(folder)
     return path
+
+
+def _prune(folder: Path, run: str, written: Path, keep: int) -> None:
+    """Drop all but the last few sealed checkpoints up to the one just written.
+
+    What lies ahead of it was found damaged when the run went on from an earlier one: it must not count.
+    """
+    mine = paths(folder, run)
+    sealed = [old for old in mine if old <= written and old.with_suffix(".json").is_file()]
+    for old in set(mine) - set(sealed[-keep:]):
+        old.with_suffix(".json").unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
 
 
 def _remove_leftovers(folder: Path) -> None:

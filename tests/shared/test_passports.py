@@ -245,7 +245,7 @@ DOUBTFUL = {
         " space, and 0 mm with the front-back axis reversed, so front and back may be exchanged",
         "R",
     ),
-    "fnndsc_marc_avf": ("its planes show little: the sphere about its content ends after 8 mm", ""),
+    "fnndsc_marc_avf": ("it shows hardly any tissue: at most 0 % of a plane", ""),
     "plus_us_spinephantom": ("the middle of the volume lies 203 mm from the origin of its space", ""),
 }
 

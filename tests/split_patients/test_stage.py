@@ -61,12 +61,15 @@ def test_planes_without_a_test_patient_are_refused(tmp_path):
 
 
 def test_runs_at_the_same_time_agree(tmp_path):
+    split(tmp_path, tmp_path / "first", names(0, 5))  # so that every run has somebody on each side
+
     def run(number):
-        return split(tmp_path, tmp_path / f"out{number}", names(number, number + 8))
+        newcomers = names(5 + number, 9 + number)
+        return split(tmp_path, tmp_path / f"out{number}", [*names(0, 5), *newcomers])
 
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(run, range(8)))
-    last = split(tmp_path, tmp_path / "last", names(0, 15))
+    last = split(tmp_path, tmp_path / "last", names(0, 16))
     for splits in found:
         assert splits.folds == {patient: last.folds[patient] for patient in splits.folds}
 
