@@ -30,7 +30,7 @@ from stylegan2_ada.weights import write_json
 from torch import Tensor, nn
 
 from components.extract_planes.stage import Config as Planes
-from components.extract_planes.stage import extract_planes
+from components.extract_planes.stage import Cuts, extract_planes
 from components.shared import classifier
 from components.shared.planes import PlaneSet
 from components.shared.splits import TRAIN, Splits
@@ -82,14 +82,14 @@ def prepared(volumes: str, work: Path) -> tuple[PlaneSet, Splits]:
     """Cut planes and train a classifier in `work`, where that is not done."""
     state = str(work / "state")
     digest = snapshot(Volumes(volumes_uri=volumes, patient_pattern=PATTERN, state_uri=state))
-    splits = split_patients(Sides(state_uri=state, snapshot_digest=digest), work / "splits.csv")
     if not (work / "planes").is_dir():
-        planes = Planes(
-            volumes_uri=volumes, state_uri=state, snapshot_digest=digest,
-            plane_angles_deg=[-10, -5, 0, 5, 10], plane_spacing_mm=2.0, field_of_view_mm=90.0, side_px=64,
-        )  # fmt: skip
+        cuts = Cuts(
+            plane_angles_deg=[-10, -5, 0, 5, 10], plane_spacing_mm=2.0, field_of_view_mm=90.0, side_px=64
+        )
+        planes = Planes(volumes_uri=volumes, state_uri=state, snapshot_digest=digest, cuts=cuts)
         extract_planes(planes, work / "planes")
     found = PlaneSet.open(work / "planes")
+    splits = split_patients(Sides(state_uri=state), found, work / "splits.csv")
     if not classifier.is_whole(work / "classifier"):
         learning = Classifying(
             architecture="resnet18", epochs=2, frozen_epochs=0, size_px=64, label_fraction=1.0
