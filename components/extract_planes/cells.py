@@ -91,9 +91,17 @@ def open_cell(uri: str) -> Iterator[Cell]:
         if path is None:
             path = Path(scratch) / "cell.zip"
             storage.download(uri, path)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                yield Cell(archive, parse(json.loads(archive.read(_PASSPORT))))
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            storage.delete(uri)
-            raise InputError(f"{uri}: damaged, and removed; valid: run again, it is made anew") from error
+        archive, passport = _opened(path, uri)
+        with archive:
+            yield Cell(archive, passport)
+
+
+def _opened(path: Path, uri: str) -> tuple[zipfile.ZipFile, Passport]:
+    try:
+        archive = zipfile.ZipFile(path)
+        if (broken := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(broken)
+        return archive, parse(json.loads(archive.read(_PASSPORT)))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        storage.delete(uri)
+        raise InputError(f"{uri}: damaged, and removed; valid: run again, it is made anew") from error

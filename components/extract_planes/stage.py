@@ -22,7 +22,7 @@ from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
 from components.shared.snapshots import VolumeEntry, read_snapshot, require_unchanged
-from components.shared.volumes import MAX_HEADER, Volume, data_files, read_volume
+from components.shared.volumes import MAX_HEADER, Volume, data_files, read_header, read_volume
 
 __all__ = ["Config", "Cuts", "extract_planes", "extract_shard"]
 
@@ -122,6 +122,7 @@ def _open(config: Config, entry: VolumeEntry) -> _Opened:
     content = ""
     try:
         with _fetched(config.volumes_uri, entry.name) as files:
+            read_header(files[0], config.cuts.missing_geometry)  # before other files are even opened
             content = volume_hash([storage.hash_file(file) for file in files])
             volume = read_volume(files[0], config.cuts.missing_geometry)
         return _Opened(
@@ -130,6 +131,8 @@ def _open(config: Config, entry: VolumeEntry) -> _Opened:
             volume=volume,
             anatomy=Anatomy.of(volume, config.cuts.window),
         )
+    except FileNotFoundError:
+        return _Opened(entry=entry, fault="data file: absent; valid: a file that exists beside its header")
     except InputError as error:
         return _Opened(entry=entry, content=content, fault=str(error))
 

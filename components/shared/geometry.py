@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.faults import InputError
 from components.shared.planes import CORONAL, SAGITTAL
 from components.shared.resampling import MARGIN, PITCH, Floats, Grey, overview, patient_grid, spacing_mm
 from components.shared.sampling import sample_upright
@@ -95,6 +96,7 @@ class Anatomy:
         to_index = np.linalg.inv(volume.affine[:3, :3])
         sizes = volume.data_XYZ.shape
         radius = _radius(middle, sizes, to_index, coarsest) if radius_mm is None else radius_mm
+        _require_sphere(radius, window.pixel_mm, sizes)
         half = _half_mm(window, radius)
         shown = radius if window.field_of_view == SPHERE else np.inf
         voxels_XYZ = patient_grid(volume, middle, half, shown, coarsest)
@@ -202,6 +204,16 @@ def _centroid(voxels_XYZ: Grey, indices: Sequence[Floats], tissue: float) -> Flo
         return np.array([at.mean() for at in indices])
     counts = [content.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
     return np.array([np.average(at, weights=count) for at, count in zip(indices, counts, strict=True)])
+
+
+def _require_sphere(radius_mm: float, pixel_mm: float, sizes: Sequence[int]) -> None:
+    """Refuse a sphere whose outermost disc holds no pixel's centre: its planes would show nothing."""
+    least_mm = pixel_mm / np.sqrt(2 * (1 - REACH**2))
+    if radius_mm < least_mm:
+        raise InputError(
+            f"sizes: {' '.join(map(str, sizes))} leave a sphere of {radius_mm:.1f} mm about the content;"
+            f" valid: a block whose nearest face is farther, for one of {least_mm:.1f} mm"
+        )
 
 
 def _radius(centre: Floats, sizes: Sequence[int], to_index: Floats, coarsest_mm: float) -> float:

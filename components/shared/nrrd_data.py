@@ -82,7 +82,7 @@ def _inside(path: Path, name: str) -> Path:
     try:
         file = (path.parent / name).resolve()
         there = file.is_file() and os.access(file, os.R_OK)
-        inside = file.is_relative_to(path.parent.resolve())
+        inside = file.parent == path.parent.resolve()  # not below it: a snapshot lists one folder
     except (OSError, ValueError, RuntimeError):  # a name too long, with a null, a circle of links
         there = inside = False
     if there and not inside:

@@ -17,6 +17,7 @@ from components.shared.nrrd_fields import Fields, read_fields
 from components.shared.nrrd_geometry import REFUSE, read_geometry, require_policy
 
 MAX_VOXELS = 2**29  # 512 million: 800 voxels along each axis
+MAX_AXIS = 4096  # voxels along one: what is computed along an axis grows with its square
 MAX_SKIP = 2**26  # bytes before the data, which a compressed file makes us inflate
 MAX_LINES = 2**16  # before the data
 
@@ -116,6 +117,8 @@ def _sizes(fields: Fields) -> tuple[int, ...]:
         raise fields.fault("sizes", shown, "three spatial axes, and at most one of components")
     if math.prod(sizes) > MAX_VOXELS:
         raise fields.fault("sizes", shown, f"at most {MAX_VOXELS} voxels; resample the volume")
+    if max(sizes) > MAX_AXIS:
+        raise fields.fault("sizes", shown, f"at most {MAX_AXIS} voxels along an axis; resample the volume")
     return sizes
 
 

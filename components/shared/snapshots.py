@@ -206,7 +206,10 @@ def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[s
         raise InputError(
             f"{TABLE}: columns {', '.join(columns)}; valid: file, patient, and session, site if known"
         )
-    rows = {row["file"]: row for row in lines}
+    listed = list(lines)
+    rows = {row["file"]: row for row in listed}
+    if twice := [row["file"] for row in listed if row is not rows[row["file"]]]:
+        raise InputError(f"{TABLE}: two rows for {twice[0]}; valid: one row a file")
     absent = sorted(set(rows) - set(beside))
     if absent:
         raise InputError(f"{TABLE}: row {absent[0]} names no file beside it; valid: rows of files that exist")

@@ -214,6 +214,36 @@ def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted
     assert "sim09" not in found[-1].reason
 
 
+@pytest.mark.parametrize(
+    ("sizes", "data_file", "words"),
+    [
+        ("48 48 1", "", "leave a sphere"),
+        ("8000 2 2", "", "at most 4096 voxels along an axis"),
+        ("4 4 4", "Mueller_Anna.raw", "data file: "),
+        ("4 4 4", "endless.raw", "data file: "),
+    ],
+)
+def test_what_no_plane_can_be_cut_from_is_left_out(volumes, tmp_path, sizes, data_file, words):
+    """A slab, a needle, data that are not there, and data that never end."""
+    folder = copied(volumes, tmp_path / "volumes")
+    count = int(np.prod([int(n) for n in sizes.split()]))
+    header = f"NRRD0005\ntype: uint8\ndimension: 3\nsizes: {sizes}\nspace: RAS\nencoding: raw\n"
+    header += "space directions: (1,0,0) (0,1,0) (0,0,1)\n"
+    (folder / "endless.raw").symlink_to("/dev/zero")
+    if data_file:
+        (folder / "z.nhdr").write_text(f"{header}data file: {data_file}\n\n")
+    else:
+        (folder / "z.nrrd").write_bytes(header.encode() + b"\n" + bytes(range(200)) * (count // 200 + 1))
+        with (folder / "z.nrrd").open("r+b") as file:
+            file.truncate(len(header) + 1 + count)
+    extract_planes(configured(folder, tmp_path / "state"), tmp_path / "set")
+    (refused,) = [
+        each for each in passports.read(tmp_path / "set/passports.json") if each.verdict == "refuse"
+    ]
+    assert words in refused.reason
+    assert "Mueller" not in refused.reason
+
+
 def test_volumes_that_are_all_unusable_end_the_run(tmp_path):
     (tmp_path / "volumes").mkdir()
     (tmp_path / "volumes/a.nrrd").write_text("plain text")

@@ -24,7 +24,7 @@ from components.shared.thumbnails import thumbnail
 from components.shared.volumes import Volume, read_volume
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-WINDOW = Window(field_of_view_mm=120, side_px=32)
+WINDOW = Window(field_of_view_mm=120, side_px=96)
 ENTRY = VolumeEntry(
     name="Ruiz^Ana_2019_03_07.nrrd", size=1, digest="sha256:ab", patient="a1b2", session="c3d4", site=""
 )
@@ -206,7 +206,8 @@ def test_a_passport_holds_no_word_of_the_files_name(accepted):
         ),
         "sub/Ruiz^Ana_2019_03_07.nrrd: changed; Ana was scanned on 2019-03-07",
     ]
-    listed = [accepted, *(passports.refused(ENTRY, reason) for reason in reasons)]
+    plain = dataclasses.replace(accepted, thumbnail="")  # four letters of base64 are there by chance
+    listed = [plain, *(passports.refused(ENTRY, reason) for reason in reasons)]
     text = json.dumps([dataclasses.asdict(each) for each in listed]).lower()
     for secret in ("ruiz", "ana_", "2019_03", "2019-03", ".nrrd", ".raw", '"ana'):
         assert secret not in text
@@ -245,7 +246,7 @@ DOUBTFUL = {
         " space, and 0 mm with the front-back axis reversed, so front and back may be exchanged",
         "R",
     ),
-    "fnndsc_marc_avf": ("it shows hardly any tissue: at most 0 % of a plane", ""),
+    "fnndsc_marc_avf": ("its planes show little: the sphere about its content ends after 6 mm", ""),
     "plus_us_spinephantom": ("the middle of the volume lies 203 mm from the origin of its space", ""),
 }
 
