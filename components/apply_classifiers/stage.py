@@ -45,7 +45,7 @@ def apply_classifiers(
     known_N = np.array([row.label in CLASSES for row in planes.rows], bool)
     known = [row for row in planes.rows if row.label in CLASSES]
     measured = {
-        name: measure(predictions_of(values_NC[known_N], known), config.seed) if known else None
+        name: measure(predictions_of(values_NC[known_N], known)) if known else None
         for name, values_NC in found.items()
     }
     counts = Counter(row.label for row in known)

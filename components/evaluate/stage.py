@@ -88,7 +88,7 @@ def _measure_all(
     results: dict[str, dict[str, Any]] = {}
     for name, model in models.items():
         found = classifiers.probabilities(model, pixels[model.size_px], config.batch)
-        results[name] = measure(predictions_of(found, rows), config.seed)
+        results[name] = measure(predictions_of(found, rows))
         progress(len(rows) * len(results), total)
     return results
 

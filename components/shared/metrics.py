@@ -1,6 +1,6 @@
 """What a classifier's probabilities are worth, on planes whose truth and patient are known.
 
-Shapes: N planes, C classes (`CLASSES`), P patients, R resamples. A class that is not in the truth has no
+Shapes: N planes, C classes (`CLASSES`), P patients. A class that is not in the truth has no
 recall: None. The primary metric is the balanced accuracy of coronal against sagittal.
 """
 
@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.intervals import FEWEST_FOR_INTERVAL, Floats, Integers, mean_interval, naive_interval
 from components.shared.planes import CLASSES, CORONAL, NOISE, SAGITTAL, PlaneRow
 
-_RESAMPLES = 2000
 _LEAST_PROBABILITY = 1e-7  # keeps the loss of a class that the model does not know finite
-
-Floats = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +49,7 @@ def predictions_of(probabilities_NC: Floats, rows: Sequence[PlaneRow]) -> Predic
     )
 
 
-def measure(predictions: Predictions, seed: int) -> dict[str, Any]:
+def measure(predictions: Predictions) -> dict[str, Any]:
     """Return every metric of one model, ready for JSON."""
     confusion_CC = confusion(predictions.truth, predictions.predicted)
     right = accuracy(confusion_CC)
@@ -63,7 +60,7 @@ def measure(predictions: Predictions, seed: int) -> dict[str, Any]:
         "mean_patient_loss": mean_patient_loss(predictions),
         "macro_f1": macro_f1(confusion_CC),
         "balanced_accuracy": balanced_accuracy(predictions),
-        "balanced_accuracy_interval": patient_interval(predictions, seed),
+        "balanced_accuracy_interval": patient_interval(predictions),
         "recall": recall(confusion_CC),
         "confusion": {"classes": list(CLASSES), "matrix": confusion_CC.tolist()},
         "per_patient": per_patient(predictions),
@@ -112,20 +109,43 @@ def mean_patient_loss(predictions: Predictions) -> float:
 
 def balanced_accuracy(predictions: Predictions) -> float | None:
     """Return the mean recall of coronal and sagittal, each plane given to the likelier of the two."""
-    value = _balanced(_pair_counts(predictions)[None].astype(np.float64))[0]
-    return None if np.isnan(value) else float(value)
-
-
-def patient_interval(predictions: Predictions, seed: int) -> list[float] | None:
-    """Return the 95 % bootstrap interval of balanced accuracy over patients; None with fewer than two."""
-    patients = _in_order(predictions)
-    if len(patients) < 2:
+    counts_4 = _pair_counts(predictions)
+    if not counts_4[[1, 3]].all():
         return None
-    counts_P4 = np.array([_pair_counts(predictions.of(predictions.patients == p)) for p in patients])
-    draws_RP = np.random.default_rng(seed).integers(len(patients), size=(_RESAMPLES, len(patients)))
-    values_R = _balanced(counts_P4[draws_RP].sum(axis=1).astype(np.float64))
-    values_R = values_R[~np.isnan(values_R)]
-    return [float(value) for value in np.quantile(values_R, [0.025, 0.975])] if len(values_R) else None
+    return float((counts_4[[0, 2]] / counts_4[[1, 3]]).mean())
+
+
+def patient_interval(predictions: Predictions) -> list[float] | None:
+    """Return the 95 % interval of balanced accuracy over patients; None with under three of a class."""
+    counts_P4 = _patient_counts(predictions)
+    if ((counts_P4[:, [1, 3]] > 0).sum(axis=0) < FEWEST_FOR_INTERVAL).any():
+        return None
+    interval = mean_interval(shares_of_patients(counts_P4))
+    return None if interval is None else [float(end) for end in interval]
+
+
+def plane_interval(predictions: Predictions) -> list[float] | None:
+    """Return the interval of balanced accuracy that calls planes independent, to be shown crossed out."""
+    counts_4 = _pair_counts(predictions)
+    if not counts_4[[1, 3]].all():
+        return None
+    return [float(end) for end in naive_interval(counts_4[[0, 2]], counts_4[[1, 3]])]
+
+
+def shares_of_patients(counts_P4: Integers) -> Floats:
+    """Return what each patient adds to the balanced accuracy of all planes, P: its mean is that accuracy.
+
+    These are the jackknife's pseudo-values (Tukey 1958) about the pooled value: long scans count more, as
+    they do in it, and a patient may lack a class. The last axis of counts is found and all coronal, found and
+    all sagittal planes; axes before the patients' are data sets of their own.
+    """
+    found_P2, planes_P2 = counts_P4[..., [0, 2]], counts_P4[..., [1, 3]]
+    found_2, planes_2 = (each.sum(axis=-2, keepdims=True) for each in (found_P2, planes_P2))
+    without_P = ((found_2 - found_P2) / (planes_2 - planes_P2)).mean(axis=-1)
+    accuracy = (found_2 / planes_2).mean(axis=-1)
+    apart_P = (counts_P4.shape[-2] - 1) * (without_P.mean(axis=-1, keepdims=True) - without_P)
+    shares_P: Floats = accuracy + apart_P
+    return shares_P
 
 
 def per_patient(predictions: Predictions) -> dict[str, dict[str, Any]]:
@@ -160,6 +180,10 @@ def _in_order(predictions: Predictions) -> NDArray[np.str_]:
     return predictions.patients[np.sort(first)]
 
 
+def _patient_counts(predictions: Predictions) -> Integers:
+    return np.array([_pair_counts(predictions.of(predictions.patients == p)) for p in _in_order(predictions)])
+
+
 def _summary(predictions: Predictions) -> dict[str, Any]:
     return {
         "planes": len(predictions.truth),
@@ -177,10 +201,3 @@ def _pair_counts(predictions: Predictions) -> Integers:
     return np.array(
         [(coronal_N & likelier_N).sum(), coronal_N.sum(), (sagittal_N & ~likelier_N).sum(), sagittal_N.sum()]
     )
-
-
-def _balanced(counts_R4: Floats) -> Floats:
-    """Return the mean of two recalls; not a number where a class has no plane."""
-    with np.errstate(invalid="ignore"):
-        recalls_R: Floats = (counts_R4[:, 0] / counts_R4[:, 1] + counts_R4[:, 2] / counts_R4[:, 3]) / 2
-    return recalls_R

@@ -164,7 +164,7 @@ def _validate(
         return None
     images_NHW = classifiers.load_pixels(planes, rows, config.size_px)
     found = classifiers.probabilities(model, images_NHW, config.batch)
-    return measure(predictions_of(found, rows), config.seed)
+    return measure(predictions_of(found, rows))
 
 
 def _count(rows: Sequence[PlaneRow]) -> Mapping[str, int]:

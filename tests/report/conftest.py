@@ -121,7 +121,7 @@ def evaluation_of(patients: Sequence[str], models: Sequence[str], labels: Sequen
         logits_NC[np.arange(len(truth_N)), truth_N] += skill + hardness_N
         p_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(axis=1, keepdims=True)
         predictions = Predictions(probabilities=p_NC, truth=truth_N, patients=patients_N)
-        measured[name] = measure(predictions, 0) | {"noise_by_grey": 0.95 if "noise" in labels else None}
+        measured[name] = measure(predictions) | {"noise_by_grey": 0.95 if "noise" in labels else None}
     return {"models": measured, "patients": sorted(patients), "planes": {}}
 
 

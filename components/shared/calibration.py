@@ -1,0 +1,69 @@
+"""Whether a classifier's confidence is what it says: measured, and mended by one temperature.
+
+Shapes: N planes, C classes, B bins. Scores are logits or log-probabilities: they differ by a constant a
+plane, which no temperature sees.
+"""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from components.shared.faults import InputError
+from components.shared.intervals import Floats, Integers
+
+BINS = 15  # as Guo et al. 2017
+_TEMPERATURES = (1 / 16, 16.0)  # where no plane is wrong, the loss falls for ever as temperature does
+_LEAST_LOG = float(np.log(1e-7))  # as the loss in metrics.py: a class the model does not know stays finite
+
+
+def fit_temperature(scores_NC: Floats, truth_N: Integers) -> float:
+    """Return the temperature of least mean loss on planes of calibration patients (Guo et al. 2017, s. 4.2).
+
+    Raises InputError where there is no plane. The loss is convex in 1 / temperature, so it has one minimum.
+    """
+    if not len(truth_N):
+        raise InputError("scores: no plane to calibrate on; valid: planes of at least one patient")
+    ends = [-np.log(temperature) for temperature in _TEMPERATURES]
+    found = minimize_scalar(
+        lambda log_inverse: mean_loss(scores_NC, truth_N, float(np.exp(-log_inverse))),
+        bounds=sorted(ends),
+        method="bounded",
+    )
+    return float(np.exp(-found.x))
+
+
+def tempered(scores_NC: Floats, temperature: float) -> Floats:
+    """Return the probabilities of scores divided by a temperature; the class of highest probability stays."""
+    probabilities_NC: Floats = np.exp(_tempered_logs(scores_NC, temperature))
+    return probabilities_NC
+
+
+def mean_loss(scores_NC: Floats, truth_N: Integers, temperature: float = 1.0) -> float:
+    """Return the mean negative log-likelihood at a temperature, in nats."""
+    logs_NC = _tempered_logs(scores_NC, temperature)
+    return float(-logs_NC[np.arange(len(truth_N)), truth_N].mean())
+
+
+def calibration_error(
+    probabilities_NC: Floats, truth_N: Integers, bins: int = BINS, equal_mass: bool = True
+) -> float:
+    """Return the expected calibration error of the predicted class's confidence, 0..1.
+
+    Bins hold equally many planes: most confidences lie near 1, and of equally wide bins the last would hold
+    nearly all. `equal_mass=False` takes equally wide ones, to compare with what others print. The error of a
+    perfect model is not 0 but about the noise of a bin, so compare it on equal numbers of planes.
+    """
+    confidence_N = probabilities_NC.max(axis=1)
+    right_N = probabilities_NC.argmax(axis=1) == truth_N
+    steps = np.linspace(0, 1, bins + 1)[1:-1]
+    edges = np.quantile(confidence_N, steps) if equal_mass else steps
+    # Equal confidences share a bin, so that the order of planes does not count.
+    bin_N = np.searchsorted(edges, confidence_N, side="left")
+    gap_B = np.bincount(bin_N, weights=confidence_N - right_N, minlength=bins)
+    return float(np.abs(gap_B).sum() / len(truth_N))
+
+
+def _tempered_logs(scores_NC: Floats, temperature: float) -> Floats:
+    logs_NC = np.maximum(log_softmax(scores_NC.astype(np.float64), axis=1), _LEAST_LOG)
+    again_NC: Floats = log_softmax(logs_NC / temperature, axis=1)
+    return again_NC

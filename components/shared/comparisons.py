@@ -1,0 +1,130 @@
+"""Two models on the same patients: the mean difference, its interval, and a test of no effect.
+
+Shapes: P patients, K repeats (seeds). Values are balanced accuracies, 0..1. Repeats are averaged within a
+patient before anything else: they are not more patients.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm, permutation_test, t
+
+from components.shared.faults import InputError
+from components.shared.intervals import Floats, difference_interval
+
+FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
+SIGNIFICANCE = 0.05
+POWER = 0.8
+_FLIPS = 9999  # every one of the 2**P up to 13 patients, as many drawn above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is known of the difference of one model to another."""
+
+    patients: int
+    difference: float  # mean over patients
+    interval: tuple[float, float] | None  # 95 %
+    p_value: float | None  # two-sided; None with fewer than six patients
+
+    @property
+    def shown(self) -> bool:
+        """Whether test and interval both exclude that there is no difference."""
+        if self.interval is None or self.p_value is None:
+            return False
+        return self.p_value <= SIGNIFICANCE and not self.interval[0] <= 0 <= self.interval[1]
+
+
+def compare(model_KP: Floats, other_KP: Floats, seed: int) -> Comparison:
+    """Compare two models on the same patients in the same order; a single repeat may leave its axis out.
+
+    Raises InputError where the two have not equally many patients, or a repeat lacks one.
+    """
+    if model_KP.shape[-1] != other_KP.shape[-1]:
+        raise InputError(
+            f"values: {model_KP.shape[-1]} patients against {other_KP.shape[-1]}; valid: the same patients"
+        )
+    differences_P = averaged(model_KP) - averaged(other_KP)
+    interval = difference_interval(differences_P)
+    return Comparison(
+        patients=len(differences_P),
+        difference=float(differences_P.mean()),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        p_value=None if len(differences_P) < FEWEST_FOR_CLAIM else float(sign_flip_p(differences_P, seed)),
+    )
+
+
+def averaged(values_KP: Floats) -> Floats:
+    """Return each patient's mean over repeats, P; InputError where a repeat lacks a patient."""
+    if not np.isfinite(values_KP).all():
+        raise InputError("values: a repeat lacks a patient; valid: a number for each patient in each repeat")
+    averaged_P: Floats = np.atleast_2d(values_KP).mean(axis=0)
+    return averaged_P
+
+
+def sign_flip_p(differences_P: Floats, seed: int, flips: int = _FLIPS) -> NDArray[np.float64]:
+    """Return the two-sided p-value of no effect: the two models' names are exchanged, patient by patient.
+
+    The last axis is patients. scipy.stats.permutation_test tries every exchange where there are no more than
+    `flips`, and else draws so many and counts the one that was seen among them.
+    """
+
+    def mean_difference(one: Floats, other: Floats, axis: int) -> Floats:
+        return np.asarray((one - other).mean(axis=axis))
+
+    found = permutation_test(
+        (differences_P, np.zeros_like(differences_P)),
+        mean_difference,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=flips,
+        batch=100,
+        axis=-1,
+        rng=np.random.default_rng(seed),
+    )
+    return np.asarray(found.pvalue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientsNeeded:
+    """How many patients would show a difference of `worth` with power 80 % at 5 %, two-sided."""
+
+    worth: float
+    patients: int
+    interval: tuple[int, int]  # from the 95 % interval of the differences' spread
+
+
+def patients_needed(differences_P: Floats, worth: float) -> PatientsNeeded | None:
+    """Return how many patients such differences need; None where so few or equal ones cannot tell.
+
+    `worth` (above 0, on the scale of the differences) is chosen before the run. The difference that was seen
+    is no substitute: the smaller it happens to be, the more patients it would ask for.
+    """
+    if not worth > 0:
+        raise InputError(f"worth={worth}: no difference to look for; valid: above 0")
+    free = len(differences_P) - 1
+    variance = float(differences_P.var(ddof=1)) if free else 0.0
+    if free + 1 < FEWEST_FOR_CLAIM or variance == 0:
+        return None
+    low, high = (variance * free / chi2.ppf(q, free) for q in (0.975, 0.025))
+    return PatientsNeeded(
+        worth=worth,
+        patients=_needed(variance, worth),
+        interval=(_needed(float(low), worth), _needed(float(high), worth)),
+    )
+
+
+def _needed(variance: float, worth: float) -> int:
+    """Return the least number of patients whose t test has that power, by t quantiles at its own freedom."""
+    ratio = variance / worth**2
+    patients = max(FEWEST_FOR_CLAIM, math.ceil(_power_term(norm.ppf) * ratio))
+    while patients < _power_term(t(patients - 1).ppf) * ratio:
+        patients += 1  # two or three steps: the normal quantiles are nearly there
+    return patients
+
+
+def _power_term(quantile: Callable[[float], float]) -> float:
+    return float((quantile(1 - SIGNIFICANCE / 2) + quantile(POWER)) ** 2)

@@ -1,0 +1,44 @@
+"""From numbers to the one sentence that a reader remembers."""
+
+from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
+
+NOTHING_TO_GAIN = "nothing to gain: labelled only already equals all labels"
+
+
+def verdict(subject: str, found: Comparison) -> str:
+    """Say what was seen, how sure it is and on how many patients; `subject` is what one model had more."""
+    if found.patients < FEWEST_FOR_CLAIM or found.interval is None:
+        return no_claim(found.patients)
+    low, high = found.interval
+    return (
+        f"{subject} {_direction(found.difference)}: {_signed(found.difference)} pt [{_points(low)},"
+        f" {_points(high)}], {found.patients} patients: {'shown' if found.shown else 'not shown'}"
+    )
+
+
+def headroom_verdict(headroom: Comparison) -> str | None:
+    """Say that all labels are not shown to be better than some; None where they are."""
+    if headroom.patients < FEWEST_FOR_CLAIM or headroom.interval is None:
+        return no_claim(headroom.patients)
+    return NOTHING_TO_GAIN if headroom.interval[0] <= 0 else None
+
+
+def no_claim(patients: int) -> str:
+    """Say that so few patients carry no claim."""
+    return f"n = {patients} patient{'s' if patients != 1 else ''}: no claim possible"
+
+
+def _direction(difference: float) -> str:
+    if _points(difference) == "0.0":
+        return "changed nothing"
+    return "helped" if difference > 0 else "hurt"
+
+
+def _signed(difference: float) -> str:
+    points = _points(difference)
+    return points if points == "0.0" or points.startswith("-") else f"+{points}"
+
+
+def _points(share: float) -> str:
+    """Print a share in points; never as minus nought."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"

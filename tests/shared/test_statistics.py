@@ -1,0 +1,190 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy.stats import nct, t, ttest_1samp
+
+from components.shared.comparisons import (
+    FEWEST_FOR_CLAIM,
+    Comparison,
+    averaged,
+    compare,
+    patients_needed,
+    sign_flip_p,
+)
+from components.shared.faults import InputError
+from components.shared.intervals import difference_interval, mean_interval, naive_interval
+from components.shared.spread import spread
+from components.shared.verdicts import NOTHING_TO_GAIN, headroom_verdict, verdict
+
+accuracies = arrays.arrays(np.float64, st.integers(3, 12), elements=st.floats(0, 1))
+
+
+@given(accuracies)
+def test_an_interval_holds_its_mean_and_stays_on_the_scale(values_P):
+    low, high = mean_interval(values_P)
+    assert 0 <= low <= values_P.mean() <= high <= 1
+    low, high = difference_interval(values_P - 0.5)
+    assert -1 <= low <= values_P.mean() - 0.5 <= high <= 1
+
+
+@given(accuracies)
+def test_more_patients_of_the_same_kind_narrow_both_intervals(values_P):
+    thrice_P = np.tile(values_P, 3)
+    assert np.diff(mean_interval(thrice_P)) < np.diff(mean_interval(values_P))
+    assert np.diff(difference_interval(thrice_P)) < np.diff(difference_interval(values_P))
+
+
+def test_data_sets_side_by_side_have_the_intervals_they_have_alone():
+    values_SP = np.random.default_rng(0).random((4, 7))
+    for interval in (mean_interval, difference_interval):
+        assert interval(values_SP) == pytest.approx(np.array([interval(values_P) for values_P in values_SP]))
+
+
+def test_with_many_patients_the_intervals_are_students():
+    values_P = np.random.default_rng(0).beta(8, 4, 5000)
+    expected = ttest_1samp(values_P, 0).confidence_interval()
+    assert mean_interval(values_P) == pytest.approx(expected, abs=1e-3)
+    assert difference_interval(values_P) == pytest.approx(expected, abs=1e-3)
+
+
+def test_two_patients_have_no_interval():
+    assert mean_interval(np.array([0.9, 1.0])) is None
+    assert difference_interval(np.array([0.1, 0.0])) is None
+
+
+def test_the_naive_interval_of_two_classes():
+    # Two recalls of 0.9 over 100 planes each: standard error 0.03 / sqrt 2.
+    assert naive_interval(np.array([90, 90]), np.array([100, 100])) == pytest.approx(
+        [0.9 - 1.96 * 0.03 / 2**0.5, 0.9 + 1.96 * 0.03 / 2**0.5], abs=1e-5
+    )
+
+
+def test_eight_patients_who_all_gain_are_as_rare_as_two_in_256():
+    gains_P = np.linspace(0.01, 0.08, 8)
+    assert sign_flip_p(gains_P, seed=0) == pytest.approx(2 / 256)
+    assert sign_flip_p(-gains_P, seed=0) == pytest.approx(2 / 256)
+    assert sign_flip_p(np.zeros(8), seed=0) == 1
+
+
+def test_drawn_flips_are_near_to_all_of_them_and_repeat():
+    differences_P = np.random.default_rng(1).normal(0.3, 1, 12)
+    every = sign_flip_p(differences_P, seed=0)
+    drawn = sign_flip_p(differences_P, seed=0, flips=4000)
+    assert drawn != every and drawn == pytest.approx(every, abs=0.03)
+    assert drawn == sign_flip_p(differences_P, seed=0, flips=4000)
+
+
+def test_seeds_are_not_patients():
+    rng = np.random.default_rng(0)
+    one_KP, other_KP = rng.random((3, 8)), rng.random((3, 8))
+    found = compare(one_KP, other_KP, seed=0)
+    assert found == compare(one_KP.mean(axis=0), other_KP.mean(axis=0), seed=0)
+    assert found.patients == 8
+    assert found.difference == pytest.approx(one_KP.mean() - other_KP.mean())
+    mirrored = compare(other_KP, one_KP, seed=0)
+    assert mirrored.difference == pytest.approx(-found.difference)
+    assert mirrored.interval == pytest.approx((-found.interval[1], -found.interval[0]))
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(InputError, match="8 patients against 1"):
+        compare(np.ones(8), np.ones(1), seed=0)
+    with pytest.raises(InputError, match="a repeat lacks a patient"):
+        averaged(np.array([[0.5, np.nan], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("patients", [1, 2, 3, 5])
+def test_fewer_than_six_patients_have_no_p_value_and_make_no_claim(patients):
+    found = compare(np.full(patients, 0.9), np.linspace(0.1, 0.2, patients), seed=0)
+    assert found.p_value is None and not found.shown
+    assert (found.interval is None) == (patients < 3)
+    noun = "patient" if patients == 1 else "patients"
+    assert verdict("synthetic data", found) == f"n = {patients} {noun}: no claim possible"
+    assert headroom_verdict(found) == f"n = {patients} {noun}: no claim possible"
+
+
+def comparison(difference, low, high, p_value, patients=8):
+    return Comparison(difference=difference, interval=(low, high), p_value=p_value, patients=patients)
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        (
+            comparison(0.012, -0.004, 0.029, 0.2),
+            "synthetic data helped: +1.2 pt [-0.4, 2.9], 8 patients: not shown",
+        ),
+        (
+            comparison(0.031, 0.012, 0.05, 0.01, 15),
+            "synthetic data helped: +3.1 pt [1.2, 5.0], 15 patients: shown",
+        ),
+        (
+            comparison(-0.02, -0.035, -0.005, 0.02),
+            "synthetic data hurt: -2.0 pt [-3.5, -0.5], 8 patients: shown",
+        ),
+        (
+            comparison(-0.0001, -0.01, 0.01, 0.9),
+            "synthetic data changed nothing: 0.0 pt [-1.0, 1.0], 8 patients: not shown",
+        ),
+        # The interval excludes 0 and the test does not, or the other way round: both must.
+        (
+            comparison(0.02, 0.001, 0.039, 0.07),
+            "synthetic data helped: +2.0 pt [0.1, 3.9], 8 patients: not shown",
+        ),
+        (
+            comparison(0.02, -0.001, 0.041, 0.04),
+            "synthetic data helped: +2.0 pt [-0.1, 4.1], 8 patients: not shown",
+        ),
+    ],
+)
+def test_the_verdict_in_words(found, sentence):
+    assert verdict("synthetic data", found) == sentence
+
+
+def test_the_verdict_on_the_headroom():
+    assert headroom_verdict(comparison(0.01, -0.01, 0.03, 0.3)) == NOTHING_TO_GAIN
+    assert headroom_verdict(comparison(-0.02, -0.03, -0.01, 0.01)) == NOTHING_TO_GAIN
+    assert headroom_verdict(comparison(0.05, 0.02, 0.08, 0.01)) is None
+
+
+@pytest.mark.parametrize("worth", [0.01, 0.02, 0.2])
+def test_the_patients_needed_have_power_by_the_noncentral_t(worth):
+    differences_P = np.random.default_rng(0).normal(0, 0.04, 10)
+    needed = patients_needed(differences_P, worth)
+
+    def power(patients):
+        shift = worth / differences_P.std(ddof=1) * patients**0.5
+        return nct.sf(t.ppf(0.975, patients - 1), patients - 1, shift)
+
+    assert needed.interval[0] <= needed.patients <= needed.interval[1]
+    assert power(needed.patients + 1) > 0.8
+    assert needed.patients == FEWEST_FOR_CLAIM or power(needed.patients - 2) < 0.8
+
+
+def test_patients_needed_where_nobody_can_tell():
+    assert patients_needed(np.array([0.1, 0.2, 0.3, 0.1, 0.2]), 0.01) is None
+    assert patients_needed(np.zeros(8), 0.01) is None
+    with pytest.raises(InputError, match="worth=0"):
+        patients_needed(np.arange(8.0), 0)
+
+
+def test_the_spread_finds_the_variances_it_was_drawn_with():
+    rng = np.random.default_rng(0)
+    drawn = [
+        spread(rng.normal(0, 0.05, (1, 12)) + rng.normal(0, 0.02, (4, 1)) + rng.normal(0, 0.01, (4, 12)))
+        for _ in range(400)
+    ]
+    for name, deviation in {"patients": 0.05, "repeats": 0.02, "rest": 0.01}.items():
+        variance = np.mean([getattr(found, name) ** 2 for found in drawn])
+        assert variance == pytest.approx(deviation**2, rel=0.1)
+
+
+def test_a_table_without_noise_has_two_spreads_alone():
+    found = spread(np.array([0.0, 2.0, 4.0]) + np.array([[0.0], [1.0]]))
+    assert (found.patients, found.rest) == pytest.approx((2.0, 0.0))
+    assert found.repeats == pytest.approx(0.5**0.5)
+    assert spread(np.zeros((1, 5))) is None and spread(np.zeros((3, 1))) is None
+    with pytest.raises(InputError, match="1 axes"):
+        spread(np.zeros(4))
