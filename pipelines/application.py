@@ -38,7 +38,6 @@ def apply(
     gpu_count: str = "1",
     gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
     gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
-    seed: int = 0,
 ) -> Findings:
     """Cut planes from scans of patients that no classifier has seen, and classify them.
 
@@ -61,12 +60,11 @@ def apply(
         gpu_count: GPUs of a GPU task, as text.
         gpu_node_selector: Labels of the GPU nodes.
         gpu_tolerations: Tolerations for the GPU nodes.
-        seed: Seed of the bootstrap.
 
     """
     p = SimpleNamespace(**locals())
     checked = uncached(knowing_names(validate_application(**vars(p))))
     _, planes = cut_planes(p, checked, minimum_patients=1)
-    applied = apply_classifiers(planes=planes, classifiers_uri=classifiers_uri, seed=seed)
+    applied = apply_classifiers(planes=planes, classifiers_uri=classifiers_uri)
     found = on_gpu(applied, p).set_caching_options(enable_caching=False).outputs  # no key sees the models
     return Findings(page=found["page"], result=found["result"], predictions=found["predictions"])

@@ -273,7 +273,7 @@ def augmentation(
     real = {"planes": planes, "splits": splits, "supervised": on_gpu(supervised, p).outputs["classifier"]}
     owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     closed = close_rounds(supervised=real["supervised"], owner=owner, **state).after(rounds)
-    evaluated = evaluate(rounds_digest=uncached(closed).output, seed=seed, **real, **state)
+    evaluated = evaluate(rounds_digest=uncached(closed).output, **real, **state)
     written = report(
         parameters=checked.outputs["parameters"],
         generator=generator,

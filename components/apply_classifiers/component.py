@@ -25,7 +25,6 @@ def validate_application(
     gpu_count: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
-    seed: int,
 ) -> None:
     """Check every parameter, and refuse patients that a classifier has seen, before anything is computed."""
     given = dict(locals())  # as submitted
@@ -42,7 +41,6 @@ def validate_application(
 def apply_classifiers(
     planes: dsl.Input[dsl.Dataset],
     classifiers_uri: str,
-    seed: int,
     predictions: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
@@ -62,6 +60,6 @@ def apply_classifiers(
     with stage("apply_classifiers") as progress, tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(classifiers_uri, Path(folder))
         opened, out = PlaneSet.open(Path(planes.path)), Path(predictions.path)
-        apply_classifiers(Config(seed=seed), opened, models, out, progress)
+        apply_classifiers(Config(), opened, models, out, progress)
         apply_page(out, Path(page.path), opened, simulated(opened))
         shutil.copyfile(out / "metrics.json", result.path)

@@ -28,7 +28,6 @@ class Config:
     """How planes are read and models measured."""
 
     batch: int = 256  # planes at a time: memory against speed
-    seed: int = 0  # of the bootstrap
 
 
 def apply_classifiers(

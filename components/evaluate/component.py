@@ -13,7 +13,6 @@ def evaluate(
     state_uri: str,
     run: str,
     rounds_digest: str,
-    seed: int,
     evaluation: dsl.Output[dsl.Artifact],
 ) -> None:
     """Measure the supervised and every round's classifier on the test patients.
@@ -33,4 +32,4 @@ def evaluate(
         models = Ledger(state_uri=state_uri, run=run).fetch_rounds(Path(folder), rounds_digest)
         models = {"supervised": Path(supervised.path), **models}
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-        evaluate(Config(seed=seed), *opened, models, Path(evaluation.path), progress)
+        evaluate(Config(), *opened, models, Path(evaluation.path), progress)

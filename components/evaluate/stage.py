@@ -29,7 +29,6 @@ class Config:
     """How models are measured."""
 
     batch: int = 256  # planes at a time: memory against speed
-    seed: int = 0  # of the bootstrap
 
 
 def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every stage

@@ -37,7 +37,6 @@ class ApplyParameters:
     gpu_tolerations: list[dict[str, str]] = field(
         default_factory=lambda: [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     )
-    seed: int = 0
 
 
 def validate_application(p: ApplyParameters) -> Sequence[str]:
@@ -49,7 +48,6 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)
     require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
-    require(p, "seed", 0 <= p.seed < 2**31, "0 to 2147483647")
     source = snapshots.Source(
         volumes_uri=p.volumes_uri,
         patient_pattern=p.patient_pattern,

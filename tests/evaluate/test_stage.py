@@ -37,7 +37,7 @@ def test_a_trained_model_beats_an_untrained_one_on_the_same_test_planes(planes, 
     assert result["planes"] == {CORONAL: 16, SAGITTAL: 16, NOISE: 16}
     trained, untrained = result["models"]["supervised"], result["models"]["round_000"]
     assert trained["balanced_accuracy"] > 0.9 > untrained["accuracy"]
-    assert trained["balanced_accuracy_interval"][1] <= 1
+    assert trained["balanced_accuracy_interval"] is None  # two test patients hold none
     assert trained["per_patient"].keys() == {"t", "u"}
 
 
