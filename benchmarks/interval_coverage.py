@@ -1,6 +1,6 @@
 """How often the intervals hold the truth, and the test finds what is not there, on simulated patients.
 
-python benchmarks/interval_coverage.py prints the tables of docs/statistics.md (4 minutes on one core).
+python benchmarks/interval_coverage.py prints the tables of docs/statistics.md, in seven minutes on one core.
 
 Shapes: S data sets, P patients, two classes, counts as `shares_of_patients` takes them.
 """
@@ -205,7 +205,7 @@ def rejections(differences_SP: Floats) -> str:
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", type=int, default=4000, help="simulated data sets a row")
+    parser.add_argument("--sets", type=int, default=10_000, help="simulated data sets a row")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for rows in (accuracy_rows, difference_rows):

@@ -4,6 +4,7 @@ With 500 sets a share of 95 % is known to 2 points; where coverage itself is nea
 """
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ SETS = 500
 MANY = 4000  # known to 0.7 points
 PATIENTS = (8, 15, 40)
 SEED = 1
-PLACE = Path(__file__).parents[2] / "benchmarks/interval_coverage.py"
+ROOT = Path(__file__).parents[2]
+PLACE = ROOT / "benchmarks/interval_coverage.py"
+DOCUMENT = ROOT / "docs/statistics.md"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,21 @@ def test_the_paired_test_finds_what_is_there(simulated, middle):
         for patients in PATIENTS
     ]
     assert found == sorted(found) and found[0] > 0.3 and found[-1] > 0.95
+
+
+@pytest.mark.slow
+def test_the_documented_tables_are_what_the_benchmark_prints(simulated):
+    sets = 1000
+    documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
+    again = [*simulated.accuracy_rows(sets, SEED), *simulated.difference_rows(sets, SEED)]
+    again = [line for line in again if line.startswith("| ")]
+    assert [line.split("|")[1] for line in documented] == [line.split("|")[1] for line in again]
+    told, found = (
+        np.array(re.findall(r"(?<=\| )\d+\.\d(?= \|)", "\n".join(lines)), float) / 100
+        for lines in (documented, again)
+    )
+    assert told.shape == found.shape and len(told) > 300
+    assert np.all(np.abs(told - found) <= 0.002 + 4.5 * np.sqrt(told * (1 - told) / sets))
 
 
 def test_where_a_fifth_of_the_patients_is_poor_eight_patients_hold_no_interval(simulated):
