@@ -3,9 +3,11 @@
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
@@ -23,6 +25,7 @@ class Config:
     relabel: (
         str  # all: judge the whole pool anew each round; remaining: keep what was accepted (the notebook)
     )
+    shuffle_seed: int | None = None  # exchange the accepted labels at random: a control, see study.py
 
 
 def relabel_images(
@@ -35,6 +38,8 @@ def relabel_images(
     before = ledger.rounds()[: config.round]
     carried = kept_labels(ledger, config.round, config.relabel)
     fresh = judge(read_predictions(predictions), config.confidence_threshold)
+    if config.shuffle_seed is not None:
+        fresh = shuffled(fresh, config.shuffle_seed + config.round)
     summary = summarise(config.round, classifier, carried, fresh)
     if reason := stop_reason([*before, summary], ledger.rule()):
         fresh = [LabelRow(**{**vars(row), "status": SCORED}) for row in fresh]
@@ -55,6 +60,14 @@ def judge(scores: Sequence[Mapping[str, str]], threshold: float) -> list[LabelRo
         )
         for row in scores
     ]
+
+
+def shuffled(rows: Sequence[LabelRow], seed: int) -> list[LabelRow]:
+    """Return the rows with the labels of the accepted ones exchanged; each class keeps its share."""
+    accepted = [row for row in rows if row.status == ACCEPTED]
+    order = np.random.default_rng(seed).permutation(len(accepted))
+    labels = {row.image: accepted[place].label for row, place in zip(accepted, order, strict=True)}
+    return [replace(row, label=labels.get(row.image, row.label)) for row in rows]
 
 
 def _status(label: str, confidence: float, threshold: float) -> str:

@@ -12,6 +12,8 @@ from components.shared.pseudonyms import require_same_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
+FOLDS = 5
+SIDES = (TEST, VALIDATION, TRAIN, TRAIN, TRAIN)  # by fold
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Splits:
     def digest(self) -> str:
         """The hash of that table."""
         return hashlib.sha256(self.text().encode()).hexdigest()
+
+    def turned(self, fold: int) -> "Splits":
+        """Return the splits of cross-validation in which `fold` is tested, and the next one validates."""
+        sides = {patient: SIDES[(own - fold) % FOLDS] for patient, own in self.folds.items()}
+        return Splits(self.folds, sides)
 
     def patients(self, split: str) -> Sequence[str]:
         """Return the patients of one side, in alphabetical order."""

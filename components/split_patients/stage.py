@@ -9,10 +9,7 @@ import numpy as np
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, PlaneSet
-from components.shared.splits import SPLITS, TEST, TRAIN, VALIDATION, Splits
-
-FOLDS = 5
-_SIDES = (TEST, VALIDATION, TRAIN, TRAIN, TRAIN)  # by fold
+from components.shared.splits import FOLDS, SIDES, SPLITS, Splits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +24,7 @@ def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     patients = list(dict.fromkeys(row.patient for row in planes.rows if row.label in CLASSES))
     known = _remembered(config.state_uri, patients)
     folds = {patient: known[patient] for patient in sorted(patients)}
-    splits = Splits(folds, {patient: _SIDES[fold] for patient, fold in folds.items()})
+    splits = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()})
     for side in SPLITS:
         if not splits.patients(side):
             raise InputError(
@@ -63,6 +60,6 @@ def _remembered(state_uri: str, patients: Iterable[str]) -> dict[str, int]:
             version += 1
             continue
         folds = assign(known, patients)
-        text = Splits(folds, {patient: _SIDES[fold] for patient, fold in folds.items()}).text()
+        text = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()}).text()
         if folds == known or storage.create(uri, text.encode()):
             return folds

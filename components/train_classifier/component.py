@@ -32,6 +32,7 @@ def train_classifier(
             pretrained_uri=pretrained_uri,
             label_fraction=1.0,
             label_unit="plane",
+            label_seed=seed,
             seed=seed,
         )
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
@@ -74,12 +75,13 @@ def train_round(
             pretrained_uri=pretrained_uri,
             label_fraction=label_fraction,
             label_unit=label_unit,
+            label_seed=seed,
             seed=seed,
         )
         train_round(
             config,
             planes=PlaneSet.open(Path(planes.path)),
-            synthetic=PlaneSet.open(Path(synthetic.path)),
+            pool=PlaneSet.open(Path(synthetic.path)),
             splits=Splits.read(Path(splits.path)),
             ledger=Ledger(state_uri=state_uri, run=run),
             number=number,

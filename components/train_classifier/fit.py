@@ -23,7 +23,7 @@ class Examples:
 
     images: Tensor  # N x H x W, a byte a pixel
     targets: Tensor  # N, position among the classifier's classes
-    synthetic: Tensor  # N, whether the target is a pseudo-label
+    pseudo: Tensor  # N, whether the target is a pseudo-label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Plan:
     steps: int  # of an epoch
     batch: int  # images of a step
     learning_rate: float  # at its highest
+    augment: bool
     seed: int
 
     @property
@@ -51,7 +52,7 @@ def fit(
     network = classifier.network.to(at, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(plan.seed)
     images_NHW, targets_N = examples.images.to(at), examples.targets.to(at)
-    order = batches(examples.targets.numpy(), examples.synthetic.numpy(), plan.batch, plan.seed)
+    order = batches(examples.targets.numpy(), examples.pseudo.numpy(), plan.batch, plan.seed)
     history: list[Mapping[str, float]] = []
     for epochs, parameters in _phases(network, classifier.architecture, plan):
         optimizer = torch.optim.AdamW(parameters, weight_decay=_WEIGHT_DECAY)
@@ -61,7 +62,9 @@ def fit(
                 place = epoch * plan.steps + step
                 _set_rate(optimizer, plan.learning_rate * _rate(place, epochs * plan.steps))
                 chosen_N = torch.from_numpy(next(order)).to(at)
-                grey_NHW = augment(images_NHW[chosen_N].float() / 255, generator)
+                grey_NHW = images_NHW[chosen_N].float() / 255
+                if plan.augment:
+                    grey_NHW = augment(grey_NHW, generator)
                 input_N3HW = as_input(grey_NHW, classifier.mean, classifier.std)
                 total += _step(network, optimizer, input_N3HW, targets_N[chosen_N])
                 progress(

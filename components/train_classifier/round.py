@@ -18,7 +18,7 @@ def train_round(
     config: Config,
     *,
     planes: PlaneSet,
-    synthetic: PlaneSet,
+    pool: PlaneSet | None,
     splits: Splits,
     ledger: Ledger,
     number: int,
@@ -35,7 +35,7 @@ def train_round(
         if ledger.fetch_classifier(round_name(number), out):
             return describe(out)
         accepted = accepted_labels(ledger, number)
-        pseudo = PseudoLabels(images=synthetic, labels=accepted) if accepted else None
+        pseudo = PseudoLabels(images=pool, labels=accepted) if pool and accepted else None
         about = train_classifier(config, planes, splits, pseudo, out, progress)
         ledger.keep_classifier(round_name(number), out)
     return about

@@ -20,7 +20,7 @@ from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.labels import PLANE, known_classes, labelled_rows
 from components.shared.metrics import measure, predictions_of
-from components.shared.planes import CLASSES, SYNTHETIC, PlaneRow, PlaneSet, digest_of
+from components.shared.planes import CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
 from components.train_classifier.fit import Examples, Plan, fit
@@ -40,12 +40,14 @@ class Config:
     pretrained_uri: str = ""  # "": from scratch
     label_fraction: float = 0.2
     label_unit: str = PLANE
-    seed: int = 0
+    label_seed: int = 0  # which planes or patients the fraction is
+    augment: bool = True  # classical augmentation of every batch
+    seed: int = 0  # of initial weights, order and augmentation
 
 
 @dataclass(frozen=True, kw_only=True)
 class PseudoLabels:
-    """Synthetic planes and the labels of those among them that were accepted."""
+    """Planes whose truth is not told, synthetic or real, and the labels of those that were accepted."""
 
     images: PlaneSet
     labels: Mapping[str, str]  # by image
@@ -61,7 +63,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
 ) -> Mapping[str, Any]:
     """Write a classifier into out and return its JSON."""
     training = planes.rows_of(splits.patients(TRAIN))
-    labelled = labelled_rows(training, config.label_fraction, config.label_unit, config.seed)
+    labelled = labelled_rows(training, config.label_fraction, config.label_unit, config.label_seed)
     classes, left_out = known_classes(labelled)
     labelled = [row for row in labelled if row.label in classes]
     synthetic = _accepted(pseudo, splits, classes)
@@ -78,13 +80,14 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
             patients_seen=sorted({*_patients(labelled, pseudo), *inherited}),
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
-        examples = _examples(images_NHW, [*labelled, *synthetic], classes)
+        examples = _examples(images_NHW, labelled, synthetic, classes)
         history = fit(model, examples, _plan(config, len(training)), progress)
     notes = {
         "config": asdict(config) | {"pretrained_uri": Path(config.pretrained_uri).name},
         "pretrained": pretrained,
         "labelled": len(labelled),
         "labelled_by_class": _count(labelled),
+        "labelled_patients": sorted({row.patient for row in labelled}),
         "left_out": left_out,
         "field_of_view_mm": planes.settings.get("field_of_view_mm"),
         "patients_validated_on": splits.patients(VALIDATION),
@@ -136,11 +139,13 @@ def _pixels(
     return torch.cat([real_NHW, classifiers.load_pixels(pseudo.images, synthetic, config.size_px)])
 
 
-def _examples(images_NHW: Tensor, rows: Sequence[PlaneRow], classes: Sequence[str]) -> Examples:
+def _examples(
+    images_NHW: Tensor, labelled: Sequence[PlaneRow], pseudo: Sequence[PlaneRow], classes: Sequence[str]
+) -> Examples:
     return Examples(
         images=images_NHW,
-        targets=torch.tensor([classes.index(row.label) for row in rows]),
-        synthetic=torch.tensor([row.source == SYNTHETIC for row in rows]),
+        targets=torch.tensor([classes.index(row.label) for row in (*labelled, *pseudo)]),
+        pseudo=torch.tensor([False] * len(labelled) + [True] * len(pseudo)),
     )
 
 
@@ -151,6 +156,7 @@ def _plan(config: Config, epoch_images: int) -> Plan:
         steps=math.ceil(epoch_images / config.batch),
         batch=config.batch,
         learning_rate=config.learning_rate,
+        augment=config.augment,
         seed=config.seed,
     )
 

@@ -18,6 +18,7 @@ from components.shared import storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.files import write_whole
+from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
@@ -43,13 +44,16 @@ class Config:
     seed: int = 0
     checkpoint_uri: str = ""  # where a stopped run goes on from; "": nowhere
     snapshot_kimg: float = 200.0
+    label_fraction: float = 1.0  # of the training planes (or patients): the share that a classifier is told
+    label_unit: str = PLANE
+    label_seed: int = 0
 
 
 def train_gan(
     config: Config, planes: PlaneSet, splits: Splits, out: Path, progress: Progress = silent
 ) -> Mapping[str, Any]:
     """Write a Generator folder into out and return its JSON."""
-    rows = training_rows(planes, splits)
+    rows = _labelled(config, training_rows(planes, splits))
     resume = f"gan_resume_uri={config.resume_uri}"
     with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
@@ -88,6 +92,11 @@ def training_rows(planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:
     return rows
 
 
+def _labelled(config: Config, rows: Sequence[PlaneRow]) -> Sequence[PlaneRow]:
+    """Return the rows whose label a classifier would be told, which are all of them at fraction 1."""
+    return labelled_rows(rows, config.label_fraction, config.label_unit, config.label_seed)
+
+
 @contextmanager
 def input_errors(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Turn what stylegan2_ada refuses into the suite's error, in the words of who runs the pipeline.
@@ -114,7 +123,8 @@ def input_errors(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[No
 
 def _settings(config: Config) -> stylegan2_ada.TrainingConfig:
     values = asdict(config)
-    del values["resume_uri"], values["checkpoint_uri"]
+    for name in ("resume_uri", "checkpoint_uri", "label_fraction", "label_unit", "label_seed"):
+        del values[name]
     return stylegan2_ada.TrainingConfig(**values)
 
 

@@ -24,7 +24,7 @@ def train(tmp_path, monkeypatch):
         return train_classifier(*args)
 
     monkeypatch.setattr(rounds, "train_classifier", counted)
-    given = {"planes": planes, "synthetic": synthetic, "splits": SPLITS, "ledger": ledger}
+    given = {"planes": planes, "pool": synthetic, "splits": SPLITS, "ledger": ledger}
     return lambda out: train_round(TINY, **given, number=0, owner="run", out=out), trainings
 
 

@@ -1,0 +1,69 @@
+"""Names a study, checks that every fold can be run, and says which cells there are, before any GPU."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.open_ledger.stage import check_labels
+from components.shared.faults import InputError
+from components.shared.ledger import Ledger
+from components.shared.planes import PlaneSet
+from components.shared.splits import SPLITS, Splits
+from components.shared.study import Grid
+
+RUN_NAME_LENGTH = 12  # hex digits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a study is made of."""
+
+    state_uri: str
+    run_name: str  # "": named by its contents
+    fingerprint: str  # hash of every parameter that changes a result, and of the code
+    snapshot_digest: str
+
+
+def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> str:
+    """Return the study's name; its record exists and is of this very study.
+
+    Raises InputError when a fold has an empty side, or a label fraction leaves too few planes in one.
+    """
+    grid = grid_of(parameters)
+    for fold in range(grid.folds):
+        _check_fold(fold, grid.fractions, parameters, planes, splits.turned(fold))
+    content = hashlib.sha256(f"study/{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
+    run = config.run_name or content[:RUN_NAME_LENGTH]
+    record = {
+        "parameters": dict(parameters),
+        "snapshot_digest": config.snapshot_digest,
+        "fingerprint": config.fingerprint,
+        "folds": dict(splits.folds),
+    }
+    Ledger(state_uri=config.state_uri, run=run).begin(record)
+    return run
+
+
+def grid_of(parameters: Mapping[str, Any]) -> Grid:
+    """Return the combinations that the parameters of a study name."""
+    return Grid(
+        folds=parameters["folds"],
+        fractions=list(parameters["label_fractions"]),
+        seeds=parameters["seeds"],
+        gans=parameters["gans"],
+        arms=parameters["arms"],
+    )
+
+
+def _check_fold(
+    fold: int, fractions: Sequence[float], parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits
+) -> None:
+    empty = [side for side in SPLITS if not splits.patients(side)]
+    if empty:
+        raise InputError(
+            f"folds={parameters['folds']}: with fold {fold} tested, no patient is in {' or '.join(empty)};"
+            " valid: volumes of at least 5 patients, or fewer folds"
+        )
+    for fraction in fractions:
+        check_labels({**parameters, "label_fraction": fraction}, planes, splits)

@@ -1,0 +1,136 @@
+"""The arms of a study, and the cells in which each is run: one fold, one label fraction, one seed.
+
+Arms differ in what a classifier is shown, never in how long it learns: steps, batch, initial weights and the
+order of seeds are the same in all of them.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from components.shared.faults import InputError
+
+REAL_POOL, SYNTHETIC_POOL = "real", "synthetic"
+ALL_PLANES, LABELLED_PLANES = "all", "labelled"  # what a GAN is trained on
+BASELINE, PSEUDO = "baseline", "pseudo"  # the two steps of a fold: pseudo-labels start from arm C
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What a classifier is trained on."""
+
+    letter: str
+    title: str
+    all_labels: bool = False
+    augment: bool = True  # classical augmentation: crops, turns, mirrors, light
+    pool: str = ""  # where pseudo-labelled planes come from
+    gan_planes: str = ALL_PLANES
+    shuffled: bool = False  # pseudo-labels are exchanged at random: what do they say?
+
+
+ARMS = {
+    arm.letter: arm
+    for arm in (
+        Arm(letter="A", title="All labels", all_labels=True, augment=False),
+        Arm(letter="B", title="Labelled only", augment=False),
+        Arm(letter="C", title="Labelled, augmented"),
+        Arm(letter="D", title="C and the other real planes", pool=REAL_POOL),
+        Arm(letter="E", title="C and synthetic images", pool=SYNTHETIC_POOL),
+        Arm(letter="F", title="E, GAN on labelled planes", pool=SYNTHETIC_POOL, gan_planes=LABELLED_PLANES),
+        Arm(letter="G", title="E, pseudo-labels shuffled", pool=SYNTHETIC_POOL, shuffled=True),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Every combination that a study runs."""
+
+    folds: int  # of the folds in which patients are split, those that are tested in turn
+    fractions: Sequence[float]  # of the labels
+    seeds: int
+    gans: int  # a fold; seeds take them in turn
+    arms: str  # their letters
+
+    def cells(self, fold: int, step: str) -> list["Cell"]:
+        """Return the cells of one fold and step, in the order in which they are run."""
+        return [
+            Cell(fold=fold, arm=arm.letter, fraction=fraction, seed=seed)
+            for arm in (ARMS[letter] for letter in sorted(self.arms))
+            if bool(arm.pool) == (step == PSEUDO)
+            for fraction in self.fractions_of(arm)
+            for seed in range(self.seeds)
+        ]
+
+    def all_cells(self) -> list["Cell"]:
+        """Return every cell of the study."""
+        steps = (BASELINE, PSEUDO)
+        return [cell for fold in range(self.folds) for step in steps for cell in self.cells(fold, step)]
+
+    def fractions_of(self, arm: Arm) -> Sequence[float]:
+        """Return the label fractions at which an arm is run."""
+        if arm.all_labels:
+            return [1.0]
+        return self.fractions[:1] if arm.gan_planes == LABELLED_PLANES else self.fractions
+
+    def sources(self, fold: int) -> list["Source"]:
+        """Return the sets of synthetic images that a fold's arms ask for."""
+        arms = (ARMS[letter] for letter in sorted(self.arms))
+        wanted = dict.fromkeys(arm.gan_planes for arm in arms if arm.pool == SYNTHETIC_POOL)
+        return [Source(fold=fold, planes=planes, gan=gan) for planes in wanted for gan in range(self.gans)]
+
+    def source_of(self, cell: "Cell") -> "Source":
+        """Return the synthetic images that a cell's pool is made of."""
+        return Source(fold=cell.fold, planes=ARMS[cell.arm].gan_planes, gan=cell.seed % self.gans)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One arm, trained once."""
+
+    fold: int  # whose patients are tested
+    arm: str
+    fraction: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """A name to be found by, e.g. `fold0_E_0.2_seed1`."""
+        return f"fold{self.fold}_{self.arm}_{self.fraction:g}_seed{self.seed}"
+
+    @classmethod
+    def named(cls, name: str) -> "Cell":
+        """Return the cell of that name."""
+        found = re.fullmatch(r"fold(\d+)_([A-G])_([0-9.e-]+)_seed(\d+)", name)
+        if found is None:
+            raise InputError(f"cell={name}: valid: a name such as fold0_E_0.2_seed1")
+        fold, arm, fraction, seed = found.groups()
+        return cls(fold=int(fold), arm=arm, fraction=float(fraction), seed=int(seed))
+
+    @property
+    def start(self) -> "Cell":
+        """The cell whose classifier is round 0 of this one: arm C, the same labels and seed."""
+        return Cell(fold=self.fold, arm="C", fraction=self.fraction, seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One GAN and its images."""
+
+    fold: int
+    planes: str  # all or labelled
+    gan: int  # which of a fold's GANs
+
+    @property
+    def name(self) -> str:
+        """A name to be found by, e.g. `fold0_all_gan0`."""
+        return f"fold{self.fold}_{self.planes}_gan{self.gan}"
+
+    @classmethod
+    def named(cls, name: str) -> "Source":
+        """Return the source of that name."""
+        found = re.fullmatch(rf"fold(\d+)_({ALL_PLANES}|{LABELLED_PLANES})_gan(\d+)", name)
+        if found is None:
+            raise InputError(f"source={name}: valid: a name such as fold0_all_gan0")
+        fold, planes, gan = found.groups()
+        return cls(fold=int(fold), planes=planes, gan=int(gan))
