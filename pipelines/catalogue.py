@@ -10,12 +10,15 @@ from components.validate_parameters.stage import (
     check_audit,
     check_classifier,
     check_gan,
+    check_labels,
     check_planes,
     check_rounds,
     validate,
 )
+from components.validate_parameters.study import StudyParameters, check_grid, validate_study
 from pipelines.application import apply
 from pipelines.augmentation import augmentation
+from pipelines.study import study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,14 @@ PIPELINES = {
         graph=augmentation,
         parameters=Parameters,
         validate=validate,
-        checks=(check_planes, check_audit, check_classifier, check_gan, check_rounds),
+        checks=(check_planes, check_audit, check_classifier, check_labels, check_gan, check_rounds),
+        outputs={"page": "report.html", "result": "metrics.json"},
+    ),
+    "study": Pipeline(
+        graph=study,
+        parameters=StudyParameters,
+        validate=validate_study,
+        checks=(check_planes, check_audit, check_classifier, check_grid, check_gan, check_rounds),
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
 }

@@ -18,6 +18,9 @@ LAPTOP: dict[str, Any] = {
     "gan_channel_base": 1024,
     "images": 1200,
     "max_rounds": 3,
+    "label_fractions": [0.2],
+    "folds": 3,
+    "seeds": 1,
     "gpu_count": "0",
 }
 

@@ -1,4 +1,4 @@
-"""KFP interfaces of what precedes the arms of a study: its name, and the lists that its loops run over."""
+"""KFP interfaces of what precedes a study's arms: its check, its name, the lists that its loops run over."""
 
 from kfp import dsl
 
@@ -34,28 +34,88 @@ def open_study(
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def list_folds(folds: int) -> list[int]:
-    """Return the folds that are tested in turn."""
-    return list(range(folds))
-
-
-@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def list_cells(
-    fold: int, label_fractions: list[float], seeds: int, gans: int, arms: str, folds: int, step: str
+    label_fractions: list[float], folds: int, seeds: int, gans: int, arms: str, step: str
 ) -> list[str]:
-    """Return the names of a fold's cells: of the baseline arms, or of those with pseudo-labels."""
+    """Return the names of all cells of the baseline arms, or of those with pseudo-labels."""
     from components.shared.study import Grid
 
     grid = Grid(folds=folds, fractions=label_fractions, seeds=seeds, gans=gans, arms=arms)
-    return [cell.name for cell in grid.cells(fold, step)]
+    return [cell.name for cell in grid.cells(step)]
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def list_sources(
-    fold: int, label_fractions: list[float], seeds: int, gans: int, arms: str, folds: int
-) -> list[str]:
-    """Return the names of the sets of synthetic images that a fold's arms ask for."""
+def list_sources(label_fractions: list[float], folds: int, seeds: int, gans: int, arms: str) -> list[str]:
+    """Return the names of all sets of synthetic images that the arms ask for."""
     from components.shared.study import Grid
 
     grid = Grid(folds=folds, fractions=label_fractions, seeds=seeds, gans=gans, arms=arms)
-    return [source.name for source in grid.sources(fold)]
+    return [source.name for source in grid.sources()]
+
+
+@dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
+def validate_study(
+    volumes_uri: str,
+    state_uri: str,
+    run_name: str,
+    patient_pattern: str,
+    pseudonym_key_uri: str,
+    missing_geometry: str,
+    plane_angles_deg: list[float],
+    plane_spacing_mm: float,
+    field_of_view: str,
+    field_of_view_mm: float,
+    noise_rule: str,
+    noise_max_content: float,
+    anatomy_min_content: float,
+    noise_index_planes: int,
+    extract_shards: int,
+    audit: str,
+    classifier: str,
+    epochs: int,
+    image_size_px: int,
+    pretrained_uri: str,
+    label_fractions: list[float],
+    label_unit: str,
+    arms: str,
+    folds: int,
+    seeds: int,
+    gans: int,
+    worthwhile_gain: float,
+    gan_kimg: float,
+    gan_resolution: int,
+    gan_gamma: float,
+    gan_batch: int,
+    gan_channel_base: int,
+    gan_mirror: bool,
+    gan_augment: str,
+    gan_resume_uri: str,
+    images: int,
+    truncations: list[float],
+    confidence_threshold: float,
+    max_rounds: int,
+    patience: int,
+    min_gain: float,
+    relabel: str,
+    gpu_count: str,
+    gpu_node_selector: dict,
+    gpu_tolerations: list,
+    seed: int,
+    parameters: dsl.Output[dsl.Artifact],
+) -> str:
+    """Check every parameter before anything is computed; return the fingerprint of those that matter."""
+    given = {name: value for name, value in locals().items() if name != "parameters"}  # as submitted
+
+    import json
+    from pathlib import Path
+
+    from components.shared.progress import emit, stage
+    from components.validate_parameters.stage import fingerprint, results
+    from components.validate_parameters.study import StudyParameters, validate_study
+
+    with stage("validate_parameters"):
+        checked = StudyParameters(**given)
+        for left_out in validate_study(checked):
+            emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
+        Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
+        return fingerprint(checked)

@@ -1,12 +1,12 @@
-"""One cell of a study in one task: train, judge the pool, relabel, train again; then the fold's test patients.
+"""One cell of a study in one task: train, judge the pool, relabel, train again; then the test patients.
 
-The rounds are those of the pipeline `augmentation`, done by the same functions in the same order. The ledger of
-the cell, {state_uri}/{run}/cells/{cell}/, is what a pod that is lost goes on from:
+The rounds are those of the pipeline `augmentation`, done by the same functions in the same order. The cell's
+ledger, {state_uri}/{run}/cells/{cell}/, is what a pod that is lost goes on from:
 
     run.json, rounds/...    as in components/shared/ledger.py
     predictions.csv         probabilities of every test plane
     result.json             written last, create-only: the cell is done
-    failed.json             why the last attempt came to nothing
+    failed.json             why the last attempt came to nothing (failures.py)
 """
 
 import csv
@@ -20,6 +20,7 @@ from typing import Any
 
 from components.classify_images.stage import Config as ClassifyConfig
 from components.classify_images.stage import classify_images
+from components.make_synthetic.stage import fetch_synthetic
 from components.relabel_images.stage import Config as RelabelConfig
 from components.relabel_images.stage import relabel_images, summarise
 from components.shared import classifier as classifiers
@@ -34,12 +35,9 @@ from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
 from components.shared.rounds import MAX_ROUNDS, RoundRule, best_round, stop_reason
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
-from components.shared.study import ARMS, REAL_POOL, Arm, Cell
+from components.shared.study import ARMS, CELLS, PREDICTIONS, REAL_POOL, RESULT, Arm, Cell, Grid
 from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config as TrainConfig
-
-CELLS = "cells"
-RESULT, FAILED, PREDICTIONS = "result.json", "failed.json", "predictions.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,7 @@ class Config:
     """What all cells of a study share."""
 
     study_uri: str  # {state_uri}/{run}
+    grid: Grid
     training: TrainConfig  # label fraction, seed and augmentation are the cell's
     relabelling: RelabelConfig  # its round is whichever comes
     max_rounds: int
@@ -59,17 +58,15 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     cell: Cell,
     planes: PlaneSet,
     splits: Splits,
-    synthetic: PlaneSet | None,
     owner: str,
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Return the cell's result; one that is there already is not made again.
 
-    `synthetic` is the pool of the arms whose pool is synthetic. Raises InputError where the cell's
-    arm C, in which it begins, has no classifier.
+    Raises InputError where there is no classifier of arm C, in which the cell begins, or no synthetic images.
     """
-    uri = storage.join(config.study_uri, CELLS, cell.name)
-    if storage.exists(done := storage.join(uri, RESULT)):
+    done = storage.join(cell.uri(config.study_uri), RESULT)
+    if storage.exists(done):
         return dict(json.loads(storage.read_bytes(done)))
     arm, turned = ARMS[cell.arm], splits.turned(cell.fold)
     ledger = Ledger(state_uri=storage.join(config.study_uri, CELLS), run=cell.name)
@@ -80,8 +77,8 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         seed=config.training.seed + cell.seed,
         augment=arm.augment,
     )
-    pool = _pool(arm, training, planes, turned, synthetic)
     with tempfile.TemporaryDirectory() as scratch:
+        pool = _pool(config, cell, training, planes, turned, Path(scratch) / "pool")
         if arm.pool:
             _begin_with(Ledger(state_uri=ledger.state_uri, run=cell.start.name), ledger, Path(scratch))
         for number in range(config.max_rounds + 1):
@@ -102,12 +99,13 @@ def _record(config: Config, cell: Cell, splits: Splits) -> dict[str, Any]:
     return {"cell": asdict(cell), "rule": asdict(rule), "patients": splits.patients(TRAIN)}
 
 
-def _pool(
-    arm: Arm, training: TrainConfig, planes: PlaneSet, splits: Splits, synthetic: PlaneSet | None
+def _pool(  # noqa: PLR0917
+    config: Config, cell: Cell, training: TrainConfig, planes: PlaneSet, splits: Splits, folder: Path
 ) -> PlaneSet | None:
     """Return the planes whose labels are guessed: synthetic ones, or the real ones that were not labelled."""
+    arm = ARMS[cell.arm]
     if arm.pool != REAL_POOL:
-        return synthetic if arm.pool else None
+        return fetch_synthetic(config.study_uri, config.grid.source_of(cell), folder) if arm.pool else None
     patients = splits.patients(TRAIN)
     rows = planes.rows_of(patients)
     told = labelled_rows(rows, training.label_fraction, training.label_unit, training.label_seed)
@@ -191,7 +189,6 @@ def _conclude(
         "test": measure(predictions_of(found_NC, rows)),
     }
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
-    storage.delete(storage.join(ledger.uri, FAILED))
     return result
 
 
@@ -202,15 +199,6 @@ def _table(rows: Sequence[PlaneRow], probabilities_NC: Any) -> bytes:
     for row, values_C in zip(rows, probabilities_NC, strict=True):
         writer.writerow([row.image, *(f"{value:.6f}" for value in values_C)])
     return buffer.getvalue().encode()
-
-
-def record_failure(study_uri: str, cell: str, error: Exception) -> str:
-    """Write why a cell came to nothing, where the report finds it; return the reason."""
-    reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    uri = storage.join(study_uri, CELLS, cell, FAILED)
-    storage.delete(uri)
-    storage.create(uri, _as_json({"cell": cell, "reason": reason}))
-    return reason
 
 
 def _as_json(value: Mapping[str, Any]) -> bytes:

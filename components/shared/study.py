@@ -8,9 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from components.shared import storage
 from components.shared.faults import InputError
 
 REAL_POOL, SYNTHETIC_POOL = "real", "synthetic"
+RESULT, PREDICTIONS = "result.json", "predictions.csv"  # of a cell; the former is written last
+CELLS = "cells"  # the folder of all of them, below the study's
 ALL_PLANES, LABELLED_PLANES = "all", "labelled"  # what a GAN is trained on
 BASELINE, PSEUDO = "baseline", "pseudo"  # the two steps of a fold: pseudo-labels start from arm C
 
@@ -52,10 +55,11 @@ class Grid:
     gans: int  # a fold; seeds take them in turn
     arms: str  # their letters
 
-    def cells(self, fold: int, step: str) -> list["Cell"]:
-        """Return the cells of one fold and step, in the order in which they are run."""
+    def cells(self, step: str) -> list["Cell"]:
+        """Return the cells of one step, fold by fold."""
         return [
             Cell(fold=fold, arm=arm.letter, fraction=fraction, seed=seed)
+            for fold in range(self.folds)
             for arm in (ARMS[letter] for letter in sorted(self.arms))
             if bool(arm.pool) == (step == PSEUDO)
             for fraction in self.fractions_of(arm)
@@ -63,9 +67,8 @@ class Grid:
         ]
 
     def all_cells(self) -> list["Cell"]:
-        """Return every cell of the study."""
-        steps = (BASELINE, PSEUDO)
-        return [cell for fold in range(self.folds) for step in steps for cell in self.cells(fold, step)]
+        """Return every cell, those that others begin with first."""
+        return [*self.cells(BASELINE), *self.cells(PSEUDO)]
 
     def fractions_of(self, arm: Arm) -> Sequence[float]:
         """Return the label fractions at which an arm is run."""
@@ -73,11 +76,16 @@ class Grid:
             return [1.0]
         return self.fractions[:1] if arm.gan_planes == LABELLED_PLANES else self.fractions
 
-    def sources(self, fold: int) -> list["Source"]:
-        """Return the sets of synthetic images that a fold's arms ask for."""
+    def sources(self) -> list["Source"]:
+        """Return the sets of synthetic images that the arms ask for, fold by fold."""
         arms = (ARMS[letter] for letter in sorted(self.arms))
         wanted = dict.fromkeys(arm.gan_planes for arm in arms if arm.pool == SYNTHETIC_POOL)
-        return [Source(fold=fold, planes=planes, gan=gan) for planes in wanted for gan in range(self.gans)]
+        return [
+            Source(fold=fold, planes=planes, gan=gan)
+            for fold in range(self.folds)
+            for planes in wanted
+            for gan in range(self.gans)
+        ]
 
     def source_of(self, cell: "Cell") -> "Source":
         """Return the synthetic images that a cell's pool is made of."""
@@ -107,6 +115,10 @@ class Cell:
         fold, arm, fraction, seed = found.groups()
         return cls(fold=int(fold), arm=arm, fraction=float(fraction), seed=int(seed))
 
+    def uri(self, study_uri: str) -> str:
+        """Return where its ledger and its result are."""
+        return storage.join(study_uri, CELLS, self.name)
+
     @property
     def start(self) -> "Cell":
         """The cell whose classifier is round 0 of this one: arm C, the same labels and seed."""
@@ -125,6 +137,10 @@ class Source:
     def name(self) -> str:
         """A name to be found by, e.g. `fold0_all_gan0`."""
         return f"fold{self.fold}_{self.planes}_gan{self.gan}"
+
+    def uri(self, study_uri: str) -> str:
+        """Return where its images are."""
+        return storage.join(study_uri, "synthetic", self.name)
 
     @classmethod
     def named(cls, name: str) -> "Source":

@@ -57,11 +57,11 @@ def validate_parameters(
     from pathlib import Path
 
     from components.shared.progress import emit, stage
-    from components.validate_parameters.stage import Parameters, validate
+    from components.validate_parameters.stage import Parameters, fingerprint, results, validate
 
     with stage("validate_parameters"):
         checked = Parameters(**given)
         for left_out in validate(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
-        Path(parameters.path).write_text(json.dumps(checked.results(), indent=2, sort_keys=True))
-        return checked.fingerprint()
+        Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
+        return fingerprint(checked)

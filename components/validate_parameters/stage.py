@@ -89,15 +89,17 @@ class Parameters:
     )
     seed: int = 0
 
-    def results(self) -> dict[str, Any]:
-        """Return the parameters that change a result, in plain JSON types."""
-        kept = {name: value for name, value in asdict(self).items() if name not in PLACES}
-        return dict(json.loads(json.dumps(kept)))
 
-    def fingerprint(self) -> str:
-        """Return the hash of those parameters and of the code that uses them."""
-        text = json.dumps(self.results(), sort_keys=True) + code_digest()
-        return hashlib.sha256(text.encode()).hexdigest()
+def results(parameters: Any) -> dict[str, Any]:
+    """Return the parameters that change a result, in plain JSON types."""
+    kept = {name: value for name, value in asdict(parameters).items() if name not in PLACES}
+    return dict(json.loads(json.dumps(kept)))
+
+
+def fingerprint(parameters: Any) -> str:
+    """Return the hash of those parameters and of the code that uses them."""
+    text = json.dumps(results(parameters), sort_keys=True) + code_digest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def validate(parameters: Parameters) -> Sequence[str]:
@@ -109,20 +111,26 @@ def validate(parameters: Parameters) -> Sequence[str]:
     check_planes(parameters)
     check_audit(parameters)
     check_classifier(parameters)
+    check_labels(parameters)
     check_gan(parameters)
     check_rounds(parameters)
     check_starts(parameters)
+    return check_volumes(parameters)
+
+
+def check_volumes(p: Any) -> Sequence[str]:
+    """Return a line for each file that will be left out; InputError where too few are left."""
     _, left_out = snapshots.check(
         snapshots.Source(
-            volumes_uri=parameters.volumes_uri,
-            patient_pattern=parameters.patient_pattern,
-            missing_geometry=parameters.missing_geometry,
+            volumes_uri=p.volumes_uri,
+            patient_pattern=p.patient_pattern,
+            missing_geometry=p.missing_geometry,
         )
     )
     return left_out
 
 
-def check_places(p: Parameters) -> None:
+def check_places(p: Any) -> None:
     """Check where things are and what they run on."""
     named = re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None
     require(p, "volumes_uri", bool(p.volumes_uri), "a folder, gs:// or s3://bucket/prefix with NRRD volumes")
@@ -149,21 +157,25 @@ def check_planes(p: Any) -> None:
     Cuts.among(vars(p))
 
 
-def check_audit(p: Parameters) -> None:
+def check_audit(p: Any) -> None:
     """Check what follows from the shortcut audit."""
     require_one_of(p, "audit", AUDITS)
 
 
-def check_classifier(p: Parameters) -> None:
+def check_classifier(p: Any) -> None:
     """Check how classifiers are trained."""
     require_one_of(p, "classifier", CLASSIFIERS)
     require(p, "epochs", 1 <= p.epochs <= 1000, "1 to 1000")
     require(p, "image_size_px", 32 <= p.image_size_px <= 512, "32 to 512")
+
+
+def check_labels(p: Parameters) -> None:
+    """Check which labels are used."""
     require(p, "label_fraction", 0 < p.label_fraction <= 1, "above 0 and at most 1, e.g. 0.2")
     require_one_of(p, "label_unit", LABEL_UNITS)
 
 
-def check_gan(p: Parameters) -> None:
+def check_gan(p: Any) -> None:
     """Check how the GAN is trained and sampled."""
     batch, base, psis = p.gan_batch, p.gan_channel_base, list(p.truncations)
     least = max(256, 2 * p.gan_resolution)  # two feature maps at the last layer
@@ -180,7 +192,7 @@ def check_gan(p: Parameters) -> None:
     require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
 
 
-def check_starts(p: Parameters) -> None:
+def check_starts(p: Any) -> None:
     """Check that what training starts from is there and fits."""
     with _naming(p, "pretrained_uri"):
         body = not p.pretrained_uri or storage.exists(p.pretrained_uri)
@@ -189,7 +201,7 @@ def check_starts(p: Parameters) -> None:
         _check_generator(p)
 
 
-def _check_generator(p: Parameters) -> None:
+def _check_generator(p: Any) -> None:
     """Check the generator to start from by its JSON, as train_gan will by its weights."""
     about = _read_generator(p)
     valid = "empty, or a folder with the generator.json of train_gan, which names patients_seen, or of"
@@ -209,7 +221,7 @@ def _check_generator(p: Parameters) -> None:
         )
 
 
-def _read_generator(p: Parameters) -> dict[str, Any]:
+def _read_generator(p: Any) -> dict[str, Any]:
     uri = storage.join(p.gan_resume_uri, "generator.json")
     with _naming(p, "gan_resume_uri"):
         text = storage.read_bytes(uri) if storage.exists(uri) else b"{}"
@@ -220,7 +232,7 @@ def _read_generator(p: Parameters) -> dict[str, Any]:
 
 
 @contextmanager
-def _naming(p: Parameters, name: str) -> Iterator[None]:
+def _naming(p: Any, name: str) -> Iterator[None]:
     """Begin what the storage refuses with the parameter that asked for it."""
     try:
         yield
@@ -228,7 +240,7 @@ def _naming(p: Parameters, name: str) -> Iterator[None]:
         raise InputError(f"{name}={getattr(p, name)}: {error}") from error
 
 
-def check_rounds(p: Parameters) -> None:
+def check_rounds(p: Any) -> None:
     """Check the pseudo-label loop."""
     require(p, "confidence_threshold", 0 <= p.confidence_threshold < 1, "at least 0 and below 1, e.g. 0.75")
     require(p, "max_rounds", 1 <= p.max_rounds <= 50, "1 to 50")

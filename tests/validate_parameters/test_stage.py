@@ -7,7 +7,7 @@ import pytest
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.stage import Parameters, validate
+from components.validate_parameters.stage import fingerprint, Parameters, validate
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
@@ -84,11 +84,11 @@ def test_too_few_patients_are_refused(volumes, tmp_path):
 
 
 def test_places_change_no_fingerprint_and_results_do(volumes):
-    base = given(volumes).fingerprint()
-    assert given(volumes, state_uri="elsewhere", gpu_count="4", run_name="x").fingerprint() == base
-    assert given(volumes, extract_shards=9, audit="off", pseudonym_key_uri="k").fingerprint() == base
-    assert given(volumes, label_fraction=0.5).fingerprint() != base
-    assert given(volumes, seed=1).fingerprint() != base
+    base = fingerprint(given(volumes))
+    assert fingerprint(given(volumes, state_uri="elsewhere", gpu_count="4", run_name="x")) == base
+    assert fingerprint(given(volumes, extract_shards=9, audit="off", pseudonym_key_uri="k")) == base
+    assert fingerprint(given(volumes, label_fraction=0.5)) != base
+    assert fingerprint(given(volumes, seed=1)) != base
 
 
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):

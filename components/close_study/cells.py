@@ -1,0 +1,111 @@
+"""What the cells of a study left behind, read back: results, predictions, and reasons for failure.
+
+Shapes: K seeds, P patients, N planes, C classes.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from components.shared import storage
+from components.shared.failures import reason_at
+from components.shared.faults import InputError
+from components.shared.intervals import Floats
+from components.shared.metrics import Predictions, per_patient, predictions_of
+from components.shared.planes import CLASSES, PlaneRow, PlaneSet
+from components.shared.splits import TEST, Splits
+from components.shared.study import PREDICTIONS, RESULT, Cell, Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One cell: its result and test predictions, or why there are none."""
+
+    cell: Cell
+    result: Mapping[str, Any] | None
+    rows: Sequence[PlaneRow]  # N, of the fold's test patients
+    predictions: Predictions | None
+    reason: str = ""
+
+
+def read_outcomes(study_uri: str, grid: Grid, planes: PlaneSet, splits: Splits) -> list[Outcome]:
+    """Return what became of every cell of the study."""
+    tested = {fold: planes.rows_of(splits.turned(fold).patients(TEST)) for fold in range(grid.folds)}
+    return [_read(cell.uri(study_uri), cell, tested[cell.fold]) for cell in grid.all_cells()]
+
+
+def _read(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> Outcome:
+    if not storage.exists(storage.join(uri, RESULT)):
+        return Outcome(cell=cell, result=None, rows=rows, predictions=None, reason=reason_at(uri))
+    result = json.loads(storage.read_bytes(storage.join(uri, RESULT)))
+    found_NC = _probabilities(storage.join(uri, PREDICTIONS), rows)
+    return Outcome(cell=cell, result=result, rows=rows, predictions=predictions_of(found_NC, rows))
+
+
+def _probabilities(uri: str, rows: Sequence[PlaneRow]) -> Floats:
+    lines = list(csv.DictReader(io.StringIO(storage.read_bytes(uri).decode())))
+    if [line["image"] for line in lines] != [row.image for row in rows]:
+        raise InputError(f"{uri}: predictions of other planes; valid: a run_name of its own")
+    return np.array([[float(line[label]) for label in CLASSES] for line in lines])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The balanced accuracies of one arm at one fraction, by seed and patient."""
+
+    patients: Sequence[str]  # P, in the order of the planes: names depend on a secret key
+    values: Floats  # K x P
+
+
+def table_of(outcomes: Sequence[Outcome], seeds: int, measurable: Sequence[str]) -> Table | None:
+    """Return the values of one arm's cells; None where no seed came to its end in every fold.
+
+    A seed that failed in a fold lacks that fold's patients, so it is left out in all of them.
+    """
+    whole = [
+        [outcome for outcome in outcomes if outcome.cell.seed == seed and outcome.predictions is not None]
+        for seed in range(seeds)
+    ]
+    folds = {outcome.cell.fold for outcome in outcomes}
+    complete = [found for found in whole if {outcome.cell.fold for outcome in found} == folds]
+    if not complete:
+        return None
+    values = [_by_patient(found) for found in complete]
+    return Table(
+        patients=list(measurable),
+        values=np.array([[each[patient] for patient in measurable] for each in values]),
+    )
+
+
+def _by_patient(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for outcome in outcomes:
+        if outcome.predictions is not None:
+            measured = per_patient(outcome.predictions)
+            found |= {patient: values["balanced_accuracy"] for patient, values in measured.items()}
+    return found
+
+
+def measurable_patients(planes: PlaneSet, splits: Splits, grid: Grid) -> tuple[list[str], list[str]]:
+    """Return the tested patients with planes of both cuts, and those that lack one, in the planes' order."""
+    tested = {patient for fold in range(grid.folds) for patient in splits.turned(fold).patients(TEST)}
+    cuts: dict[str, set[str]] = {}
+    for row in planes.rows_of(tested):
+        cuts.setdefault(row.patient, set()).add(row.label)
+    whole = [patient for patient, labels in cuts.items() if {"coronal", "sagittal"} <= labels]
+    return whole, [patient for patient in cuts if patient not in whole]
+
+
+def pooled(outcomes: Sequence[Outcome]) -> tuple[list[PlaneRow], Predictions] | None:
+    """Return the test planes of several cells as one, each as often as it was tested; None without any."""
+    done = [outcome for outcome in outcomes if outcome.predictions is not None]
+    if not done:
+        return None
+    rows = [row for outcome in done for row in outcome.rows]
+    found = [outcome.predictions.probabilities for outcome in done if outcome.predictions is not None]
+    return rows, predictions_of(np.concatenate(found), rows)

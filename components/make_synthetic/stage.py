@@ -1,0 +1,84 @@
+"""One GAN of a study and its images, kept in the study's state for the arms that ask for them.
+
+{state_uri}/{run}/synthetic/{source}/planes/       PlaneSet of the images
+{state_uri}/{run}/synthetic/{source}/generator/    its generator.json and sample grids
+{state_uri}/{run}/synthetic/{source}/made.json     written last: the set is complete
+{state_uri}/{run}/synthetic/{source}/failed.json   why the last attempt came to nothing
+
+A GAN that fails takes no arm with it that does not ask for its images.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.generate_images.stage import Config as GenerateConfig
+from components.generate_images.stage import generate_images
+from components.shared import storage
+from components.shared.failures import reason_at
+from components.shared.faults import InputError
+from components.shared.planes import PlaneSet
+from components.shared.progress import Progress, silent
+from components.shared.splits import Splits
+from components.shared.study import LABELLED_PLANES, Source
+from components.train_gan.stage import Config as GanConfig
+from components.train_gan.stage import train_gan
+
+MADE = "made.json"
+_SHOWN = ("generator.json", "samples.png", "reals.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What all GANs of a study share."""
+
+    study_uri: str  # {state_uri}/{run}
+    gan: GanConfig  # label fraction and seed are the source's
+    generation: GenerateConfig
+    label_fraction: float  # of the planes that a GAN on labelled planes sees
+
+
+def make_synthetic(
+    config: Config, source: Source, planes: PlaneSet, splits: Splits, progress: Progress = silent
+) -> Mapping[str, Any]:
+    """Train a GAN on the fold's training patients and sample it; return what was made, once."""
+    uri = source.uri(config.study_uri)
+    if storage.exists(storage.join(uri, MADE)):
+        return dict(json.loads(storage.read_bytes(storage.join(uri, MADE))))
+    fraction = config.label_fraction if source.planes == LABELLED_PLANES else 1.0
+    gan = replace(config.gan, seed=config.gan.seed + source.gan, label_fraction=fraction)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        about = train_gan(gan, planes, splits.turned(source.fold), folder / "whole", progress)
+        generate_images(config.generation, folder / "whole", folder / "planes", progress)
+        storage.upload(folder / "planes", storage.join(uri, "planes"))
+        for name in _SHOWN:
+            storage.upload(folder / "whole" / name, storage.join(uri, "generator", name))
+        made = {
+            "digest": PlaneSet.open(folder / "planes").digest,
+            "generator": about["digest"],
+            "patients": about["patients_seen"],
+        }
+    storage.create(storage.join(uri, MADE), (json.dumps(made, indent=2, sort_keys=True) + "\n").encode())
+    return made
+
+
+def fetch_synthetic(study_uri: str, source: Source, folder: Path) -> PlaneSet:
+    """Copy a source's images to a folder and open them; InputError says why there are none."""
+    uri = source.uri(study_uri)
+    if not storage.exists(storage.join(uri, MADE)):
+        raise InputError(
+            f"synthetic images {source.name}: not made, {reason_at(uri)}; valid: a study in which the"
+            " GAN of this fold came to its end"
+        )
+    storage.download(storage.join(uri, "planes"), folder)
+    opened = PlaneSet.open(folder)
+    made = json.loads(storage.read_bytes(storage.join(uri, MADE)))
+    if opened.digest != made["digest"]:
+        raise InputError(
+            f"synthetic images {source.name}: changed since they were made; valid: another run_name"
+        )
+    return opened

@@ -1,0 +1,197 @@
+"""The page of a study: verdict first, then what was compared, on whom, and everything behind it."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from components.close_study.stage import Config, close_study
+from components.open_study.stage import grid_of
+from components.report import pictures, study_charts, study_words, summary
+from components.report.gather import simulated
+from components.report.page import render
+from components.report.shortcuts import shortcuts_section
+from components.report.volumes import volumes_page
+from components.shared import passports, storage
+from components.shared.code import versions
+from components.shared.failures import reason_at
+from components.shared.files import write_whole
+from components.shared.passports import Passport
+from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneSet
+from components.shared.splits import SPLITS, Splits
+from components.shared.study import Grid, Source
+
+_GRIDS = 6  # sets of synthetic images shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a study left behind."""
+
+    parameters: Mapping[str, Any]  # those that change a result, as submitted
+    snapshot: str  # digest of the volumes
+    run: str
+    study_uri: str
+    planes: PlaneSet
+    passports: Sequence[Passport]
+    findings: Path  # folder of audit_shortcuts
+    splits: Splits
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        parameters: Path,
+        planes: Path,
+        findings: Path,
+        splits: Path,
+        snapshot: str,
+        study_uri: str,
+        run: str,
+    ) -> Self:
+        """Open the artifacts of a study."""
+        return cls(
+            parameters=json.loads(parameters.read_text()),
+            snapshot=snapshot,
+            run=run,
+            study_uri=study_uri,
+            planes=PlaneSet.open(planes),
+            passports=passports.read(planes / passports.PASSPORTS),
+            findings=findings,
+            splits=Splits.read(splits),
+        )
+
+    @property
+    def grid(self) -> Grid:
+        """The study's combinations."""
+        return grid_of(self.parameters)
+
+
+def report_study(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
+    """Write report.html and metrics.json, also beside the study's state, and return the latter's content."""
+    values = collect(inputs)
+    write_whole(metrics, summary.canonical(values))
+    write_whole(html, render("study.html.j2", values, **_parts(inputs, values)))
+    for path, name in ((html, "report.html"), (metrics, "metrics.json")):
+        storage.upload(path, storage.join(inputs.study_uri, "report", name))
+    return values
+
+
+def collect(inputs: Inputs) -> dict[str, Any]:
+    """Return what metrics.json holds: every number of the study, no time and no machine path."""
+    config = Config(
+        study_uri=inputs.study_uri,
+        grid=inputs.grid,
+        worthwhile_gain=inputs.parameters["worthwhile_gain"],
+        seed=inputs.parameters["seed"],
+    )
+    return {
+        **close_study(config, inputs.planes, inputs.splits),
+        "folds": [_fold(inputs, fold) for fold in range(inputs.grid.folds)],
+        "parameters": {name: summary.portable(value) for name, value in inputs.parameters.items()},
+        "planes": _count_planes(inputs.planes),
+        "run": inputs.run,
+        "snapshot": inputs.snapshot,
+        "synthetic": [_source(inputs.study_uri, source) for source in inputs.grid.sources()],
+        "versions": versions(),
+    }
+
+
+def _fold(inputs: Inputs, fold: int) -> dict[str, Any]:
+    turned = inputs.splits.turned(fold)
+    return {"fold": fold, **{side: list(turned.patients(side)) for side in SPLITS}}
+
+
+def _count_planes(planes: PlaneSet) -> dict[str, int]:
+    labels = [row.label for row in planes.rows]
+    return {label: labels.count(label) for label in (*CLASSES, UNCERTAIN)}
+
+
+def _source(study_uri: str, source: Source) -> dict[str, Any]:
+    """Return what is known of one set of synthetic images."""
+    about = storage.join(source.uri(study_uri), "generator", "generator.json")
+    named = {"source": source.name, "fold": source.fold, "planes": source.planes, "gan": source.gan}
+    if not storage.exists(storage.join(source.uri(study_uri), "made.json")):
+        return {**named, "failed": reason_at(source.uri(study_uri))}
+    return {**named, **summary.describe_gan(json.loads(storage.read_bytes(about)))}
+
+
+def flat_metrics(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the few numbers that the KFP UI compares between studies."""
+    first = values["parameters"]["label_fractions"][0]
+    flat = {f"{arm['letter']}_balanced_accuracy": arm["value"] for arm in _at(values["arms"], first)}
+    for each in values["comparisons"]:
+        if each["fraction"] == first and each["role"] != "described":
+            flat[f"{each['model']}_minus_{each['other']}"] = each["found"]["difference"]
+    flat |= {"patients": values["patients"], "failed_cells": len(values["failed"])}
+    return {name: float(value) for name, value in flat.items() if value is not None}
+
+
+def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
+    fractions = inputs.parameters["label_fractions"]
+    measured = [arm for arm in values["arms"] if arm["value"] is not None]
+    return {
+        "notes": simulated(inputs.planes),
+        "caution": study_words.caution(values),
+        "limits": study_words.limits(values, simulated(inputs.planes)),
+        "charts": [
+            (
+                fraction,
+                study_charts.arm_chart(_at(measured, fraction)),
+                study_charts.difference_chart(_at(values["comparisons"], fraction)),
+            )
+            for fraction in fractions
+        ],
+        "fraction_chart": study_charts.fraction_chart(values["arms"]),
+        "questions": study_words.QUESTIONS,
+        "patient_rows": _patient_rows(values, fractions[0]),
+        "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
+        "errors": study_words.error_tables(values["errors"]),
+        "grids": _grids(inputs),
+        "samples": _samples(inputs),
+        "shortcuts": shortcuts_section(inputs.findings),
+        "volumes": volumes_page(inputs.passports),
+        "digests": [("Snapshot of the volumes", inputs.snapshot), ("Planes", inputs.planes.digest)],
+    }
+
+
+def _at(items: Sequence[Mapping[str, Any]], fraction: float) -> list[Mapping[str, Any]]:
+    """Return what is of one label fraction, or of all labels."""
+    return [item for item in items if item["fraction"] in (fraction, 1.0)]
+
+
+def _patient_rows(values: Mapping[str, Any], fraction: float) -> list[tuple[str, list[float]]]:
+    """Return every tested patient's values, arm by arm, at the first fraction."""
+    arms = [arm for arm in _at(values["arms"], fraction) if arm["value"] is not None]
+    patients = list(arms[0]["patients"]) if arms else []
+    return [(patient, [arm["patients"][patient] for arm in arms]) for patient in patients]
+
+
+def _samples(inputs: Inputs) -> list[tuple[str, list[pictures.Tile]]]:
+    patients = set(inputs.splits.folds)
+    found = []
+    for label in CLASSES:
+        rows = pictures.sample_planes(inputs.planes, label, patients, pictures.SAMPLES)
+        if rows:
+            found.append((label, pictures.plane_tiles(inputs.planes, rows)))
+    return found
+
+
+def _grids(inputs: Inputs) -> list[tuple[str, str]]:
+    """Return captions and grids: real planes as small as the GAN saw them, then each GAN's."""
+    side = inputs.parameters["gan_resolution"]
+    half = pictures.MOSAIC[0] * pictures.MOSAIC[1] // 2
+    patients = set(inputs.splits.folds)
+    real = [r for k in GAN_CLASSES for r in pictures.sample_planes(inputs.planes, k, patients, half)]
+    grids = [(f"Real, reduced to {side} px", pictures.mosaic(inputs.planes, real, side))]
+    for source in inputs.grid.sources()[:_GRIDS]:
+        if not storage.exists(storage.join(source.uri(inputs.study_uri), "made.json")):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            storage.download(storage.join(source.uri(inputs.study_uri), "planes"), Path(folder))
+            images = PlaneSet.open(Path(folder))
+            picture = pictures.mosaic(images, images.rows, side)
+        grids.append((f"Fold {source.fold}, GAN on {source.planes} planes", picture))
+    return grids

@@ -1,0 +1,96 @@
+"""What the report of a study says in words; every sentence that claims something is made here."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.report.words import REALISTIC_KIMG, count, plural
+from components.shared.comparisons import FEWEST_FOR_CLAIM
+
+QUESTIONS = {
+    ("A", "B"): "Headroom: is there anything to gain over few labels?",
+    ("E", "C"): "Did the synthetic images help?",
+    ("E", "D"): "More than the real planes the GAN was fed?",
+    ("C", "B"): "Did classical augmentation help?",
+    ("D", "C"): "Did the hidden real planes help?",
+    ("E", "F"): "Did it help that the GAN saw planes without a label?",
+    ("E", "G"): "Do the pseudo-labels say anything?",
+    ("A", "E"): "What do all labels have on synthetic images?",
+}
+_KINDS = {
+    "class": "Class",
+    "angle": "Angle (degrees)",
+    "offset": "Distance from the centre (mm)",
+    "site": "Site",
+}
+
+
+def caution(values: Mapping[str, Any]) -> str:
+    """Return the sentence that tells what the verdict rests on."""
+    patients = plural(values["patients"], "patient")
+    base = (
+        f"Everything below rests on {patients}, each tested by models that have not seen it. Neighbouring"
+        " planes of one patient are near-copies, so it is patients that count, however many planes they give."
+    )
+    if values["patients"] < FEWEST_FOR_CLAIM:
+        return f"{base} With fewer than {FEWEST_FOR_CLAIM} of them no test is made."
+    return (
+        f"{base} Seeds are averaged within a patient. The models of different folds share training patients,"
+        " so the patients' values are not quite independent, and no interval here knows of it."
+    )
+
+
+def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
+    """Return what this study cannot show, in plain sentences."""
+    found = [*notes, *_of_gans(values), *_of_failures(values)]
+    if values["parameters"]["gans"] == 1:
+        found.append(
+            "Every fold has one GAN: what another one would have changed is not known apart from the folds."
+        )
+    found.append(
+        "Only E − C, and E − D after it, at the first label fraction are tests; all other differences"
+        " describe, and some of so many will look like something by chance."
+    )
+    found.append(
+        "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
+    )
+    return found
+
+
+def _of_gans(values: Mapping[str, Any]) -> list[str]:
+    young = [each for each in values["synthetic"] if each.get("kimg", REALISTIC_KIMG) < REALISTIC_KIMG]
+    if not young:
+        return []
+    return [
+        f"The GANs were trained for {count(young[0]['kimg'])} kimg at {young[0]['resolution']} px (the"
+        " notebooks: 1,200 at 256), so their pictures are not realistic: what they add here says nothing of"
+        " what a longer training would."
+    ]
+
+
+def _of_failures(values: Mapping[str, Any]) -> list[str]:
+    failed = len(values["failed"])
+    if not failed:
+        return []
+    return [f"{plural(failed, 'cell')} failed; an arm's seed that failed in one fold is left out in all."]
+
+
+def error_tables(
+    errors: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
+) -> list[tuple[str, list[tuple[str, Mapping[str, Any], Mapping[str, Any] | None]]]]:
+    """Return, for each kind of group, its rows: the group, arm C's part and arm E's."""
+    first = errors.get("C") or errors.get("E") or {}
+    second = {kind: {p["group"]: p for p in parts} for kind, parts in errors.get("E", {}).items()}
+    return [
+        (
+            title,
+            [(_named(part["group"]), part, second.get(kind, {}).get(part["group"])) for part in first[kind]],
+        )
+        for kind, title in _KINDS.items()
+        if kind in first and len(first[kind]) > 1
+    ]
+
+
+def _named(group: str | float) -> str:
+    if isinstance(group, str):
+        return group or "not known"
+    return f"{group:+g}".replace("-", "−") if group else "0"

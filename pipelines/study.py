@@ -1,0 +1,345 @@
+"""The pipeline `study`: did the synthetic images help, by arms that differ in one thing each?
+
+    validate - snapshot - extract - audit - split - open_study
+        +- arms A, B, C of every fold, fraction and seed ------------+
+        +- the GANs of every fold, and their images -----------------+- arms D, E, F, G - close_study - settle
+
+D to G begin with C's classifier. Volumes are cut once, a fold's images are made once. A part that fails
+leaves its reason and ends green; the report names it, and settle_study fails the run once it is written.
+"""
+
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components.audit_shortcuts.component import audit_shortcuts
+from components.close_study.component import close_study, settle_study
+from components.make_synthetic.component import make_synthetic
+from components.open_study.component import list_cells, list_sources, open_study, validate_study
+from components.run_arm.component import run_arm
+from components.shared.study import BASELINE, PSEUDO
+from components.split_patients.component import split_patients
+from pipelines.planes import cut_planes
+from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, uncached
+
+_GRID = ("label_fractions", "folds", "seeds", "gans", "arms")
+_ROUNDS = ("confidence_threshold", "max_rounds", "patience", "min_gain", "relabel")
+_CLASSIFIER = ("epochs", "image_size_px", "pretrained_uri", "label_unit")
+_GAN = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
+
+_ENCLOSING = ("all_cells", "all_sources", "parallelism")  # which `locals` shows beside the parameters
+
+
+@dsl.pipeline(name="one-cell")
+def one_cell(
+    cell: str,
+    state_uri: str,
+    run: str,
+    owner: str,
+    label_fractions: list[float],
+    folds: int,
+    seeds: int,
+    gans: int,
+    arms: str,
+    architecture: str,
+    epochs: int,
+    image_size_px: int,
+    pretrained_uri: str,
+    label_unit: str,
+    confidence_threshold: float,
+    max_rounds: int,
+    patience: int,
+    min_gain: float,
+    relabel: str,
+    gpu_count: str,
+    gpu_node_selector: dict,
+    gpu_tolerations: list,
+    seed: int,
+    planes: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Artifact],
+) -> None:
+    """Run one cell on a GPU node.
+
+    It needs a pipeline of its own: in a loop's body kfp.local does not find the parameters that place a task.
+    """
+    p = SimpleNamespace(**locals())
+    told = {name: value for name, value in vars(p).items() if name not in GPU}
+    on_gpu(run_arm(**told), p).set_caching_options(enable_caching=False)
+
+
+@dsl.pipeline(name="one-source")
+def one_source(
+    source: str,
+    state_uri: str,
+    run: str,
+    label_fractions: list[float],
+    label_unit: str,
+    kimg: float,
+    resolution: int,
+    gamma: float,
+    batch: int,
+    channel_base: int,
+    mirror: bool,
+    augment: str,
+    resume_uri: str,
+    truncations: list[float],
+    images: int,
+    gpu_count: str,
+    gpu_node_selector: dict,
+    gpu_tolerations: list,
+    seed: int,
+    planes: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Artifact],
+) -> None:
+    """Train one GAN on a GPU node and sample it."""
+    p = SimpleNamespace(**locals())
+    told = {name: value for name, value in vars(p).items() if name not in GPU}
+    on_gpu(make_synthetic(**told), p).set_caching_options(enable_caching=False)
+
+
+def cells_at(parallelism: int) -> Any:
+    """Return the pipeline that runs a list of cells, so many at a time."""
+
+    @dsl.pipeline(name="all-cells")
+    def all_cells(
+        cells: list[str],
+        state_uri: str,
+        run: str,
+        owner: str,
+        label_fractions: list[float],
+        folds: int,
+        seeds: int,
+        gans: int,
+        arms: str,
+        architecture: str,
+        epochs: int,
+        image_size_px: int,
+        pretrained_uri: str,
+        label_unit: str,
+        confidence_threshold: float,
+        max_rounds: int,
+        patience: int,
+        min_gain: float,
+        relabel: str,
+        gpu_count: str,
+        gpu_node_selector: dict,
+        gpu_tolerations: list,
+        seed: int,
+        planes: dsl.Input[dsl.Dataset],
+        splits: dsl.Input[dsl.Artifact],
+    ) -> None:
+        shared = {name: value for name, value in locals().items() if name not in ("cells", *_ENCLOSING)}
+        with dsl.ParallelFor(cells, parallelism=parallelism) as cell:
+            one_cell(cell=cell, **shared)
+
+    return all_cells
+
+
+def sources_at(parallelism: int) -> Any:
+    """Return the pipeline that makes a list of sets of synthetic images, so many at a time."""
+
+    @dsl.pipeline(name="all-sources")
+    def all_sources(
+        sources: list[str],
+        state_uri: str,
+        run: str,
+        label_fractions: list[float],
+        label_unit: str,
+        kimg: float,
+        resolution: int,
+        gamma: float,
+        batch: int,
+        channel_base: int,
+        mirror: bool,
+        augment: str,
+        resume_uri: str,
+        truncations: list[float],
+        images: int,
+        gpu_count: str,
+        gpu_node_selector: dict,
+        gpu_tolerations: list,
+        seed: int,
+        planes: dsl.Input[dsl.Dataset],
+        splits: dsl.Input[dsl.Artifact],
+    ) -> None:
+        shared = {name: value for name, value in locals().items() if name not in ("sources", *_ENCLOSING)}
+        with dsl.ParallelFor(sources, parallelism=parallelism) as source:
+            one_source(source=source, **shared)
+
+    return all_sources
+
+
+class Findings(NamedTuple):
+    """What the pipeline returns."""
+
+    page: dsl.HTML
+    result: dsl.Artifact
+
+
+def study_of(parallelism: int) -> Any:
+    """Return the pipeline, with so many cells, and so many GANs, at a time.
+
+    KFP fixes the width of a loop when it compiles. 1 is right for a laptop: two torch processes on two cores
+    run 20 times slower than one.
+    """
+    all_cells, all_sources = cells_at(parallelism), sources_at(parallelism)
+
+    @dsl.pipeline(name="study", display_name="Did the synthetic images help?")
+    def study(
+        volumes_uri: str,
+        state_uri: str,
+        run_name: str = "",
+        patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
+        pseudonym_key_uri: str = "",
+        missing_geometry: str = "refuse",
+        plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
+        plane_spacing_mm: float = 1.0,
+        field_of_view: str = "sphere",
+        field_of_view_mm: float = 120.0,
+        noise_rule: str = "content",
+        noise_max_content: float = 0.02,
+        anatomy_min_content: float = 0.10,
+        noise_index_planes: int = 20,
+        extract_shards: int = 1,
+        audit: str = "stop",
+        classifier: str = "convnext_tiny",
+        epochs: int = 7,
+        image_size_px: int = 192,
+        pretrained_uri: str = "",
+        label_fractions: list[float] = [0.2, 0.5],  # noqa: B006
+        label_unit: str = "patient",
+        arms: str = "ABCDEFG",
+        folds: int = 5,
+        seeds: int = 3,
+        gans: int = 1,
+        worthwhile_gain: float = 0.02,
+        gan_kimg: float = 1200.0,
+        gan_resolution: int = 256,
+        gan_gamma: float = 25.0,
+        gan_batch: int = 0,
+        gan_channel_base: int = 0,
+        gan_mirror: bool = True,
+        gan_augment: str = "bg",
+        gan_resume_uri: str = "",
+        images: int = 16000,
+        truncations: list[float] = [0.5, 1.0],  # noqa: B006
+        confidence_threshold: float = 0.75,
+        max_rounds: int = 5,
+        patience: int = 1,
+        min_gain: float = 0.0,
+        relabel: str = "all",
+        gpu_count: str = "1",
+        gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
+        gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
+        seed: int = 0,
+    ) -> Findings:
+        """Train every arm on some patients, test it on others, and say what the synthetic images did.
+
+        Args:
+            volumes_uri: Folder, gs:// or s3://bucket/prefix with NRRD volumes; may end in a glob.
+            state_uri: Folder, gs:// or s3://bucket/prefix for splits, cells and checkpoints.
+            run_name: Name of the ledger; empty names the run by its contents.
+            patient_pattern: Regular expression on the file name with a group `patient`.
+            pseudonym_key_uri: File with the key of pseudonyms; empty takes the Secret, or the state's own.
+            missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
+            plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
+            plane_spacing_mm: Distance between neighbouring planes.
+            field_of_view: sphere (the same for every class) or full (tells the class by the block's border).
+            field_of_view_mm: Side of the square window of every plane.
+            noise_rule: content (share of tissue) or index (the notebook's outermost planes).
+            noise_max_content: Share of the disc that is tissue, up to which a plane is noise.
+            anatomy_min_content: And from which it is anatomy; between them it is kept aside.
+            noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
+            extract_shards: Pods that share the volumes.
+            audit: What happens when a class can be read without anatomy; stop, warn or off.
+            classifier: convnext_tiny or resnet18.
+            epochs: Passes of fine-tuning.
+            image_size_px: Side of the images that the classifier sees.
+            pretrained_uri: State dict to start from, classifier.json beside it; empty trains from scratch.
+            label_fractions: Shares of the training patients (or planes) with labels; the first is tested.
+            label_unit: patient (whole patients) or plane (the notebooks).
+            arms: Letters of the arms; D, E, F and G need C.
+            folds: Folds of patients, of five, that are tested in turn.
+            seeds: Trainings of every cell.
+            gans: GANs of every fold, which the seeds take in turn.
+            worthwhile_gain: Gain of balanced accuracy for which the patients needed are told.
+            gan_kimg: Length of GAN training in thousands of images.
+            gan_resolution: Side of the synthetic images, a power of two.
+            gan_gamma: R1 weight; 0 takes the formula of the configuration.
+            gan_batch: Batch size; 0 takes the formula.
+            gan_channel_base: Network width; 0 takes the formula.
+            gan_mirror: Whether the GAN also sees mirrored planes.
+            gan_augment: Adaptive augmentation: none, bg or bgc.
+            gan_resume_uri: Generator folder to start from.
+            images: Synthetic images in all.
+            truncations: Truncation psi values that share the images.
+            confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
+            max_rounds: Most rounds with pseudo-labels, after round 0.
+            patience: Rounds without gain on the validation patients before stopping.
+            min_gain: Fall of the validation loss that counts as a gain, in nats.
+            relabel: all (judge the whole pool each round) or remaining (the notebook).
+            gpu_count: GPUs of a GPU task, as text.
+            gpu_node_selector: Labels of the GPU nodes.
+            gpu_tolerations: Tolerations for the GPU nodes.
+            seed: Seed of everything random.
+
+        """
+        p = SimpleNamespace(**{name: value for name, value in locals().items() if name not in _ENCLOSING})
+        checked = uncached(knowing_names(validate_study(**vars(p))))
+        snapshot, planes = cut_planes(p, checked)
+        audited = lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed))
+        # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
+        splits = lasting(split_patients(state_uri=state_uri, planes=planes).after(audited)).outputs["splits"]
+        run = uncached(
+            open_study(
+                state_uri=state_uri,
+                run_name=run_name,
+                fingerprint=checked.outputs["Output"],
+                snapshot_digest=snapshot.output,
+                parameters=checked.outputs["parameters"],
+                planes=planes,
+                splits=splits,
+            )
+        ).output
+        inputs = {"planes": planes, "splits": splits, "state_uri": state_uri, "run": run}
+        baseline = all_cells(cells=_listed(p, BASELINE), **inputs, **_of_cells(p))
+        grid = _among(p, _GRID)
+        made = all_sources(sources=list_sources(**grid).output, **inputs, **_of_sources(p))
+        pseudo = all_cells(cells=_listed(p, PSEUDO), **inputs, **_of_cells(p)).after(baseline, made)
+        closed = uncached(
+            close_study(
+                parameters=checked.outputs["parameters"],
+                findings=audited.outputs["findings"],
+                snapshot_digest=snapshot.output,
+                **inputs,
+            ).after(pseudo)
+        )
+        uncached(settle_study(study=closed.outputs["result"], state_uri=state_uri, run=run))
+        return Findings(page=closed.outputs["page"], result=closed.outputs["result"])
+
+    return study
+
+
+def _among(p: SimpleNamespace, names: tuple[str, ...]) -> dict[str, Channel]:
+    return {name: getattr(p, name) for name in names}
+
+
+def _listed(p: SimpleNamespace, step: str) -> Channel:
+    """Return the names of the cells of one step."""
+    return list_cells(step=step, **_among(p, _GRID)).output
+
+
+def _of_cells(p: SimpleNamespace) -> dict[str, Channel]:
+    """Return what every cell is told."""
+    shared = _among(p, (*_GRID, *_CLASSIFIER, *_ROUNDS, *GPU, "seed"))
+    return {"architecture": p.classifier, "owner": dsl.PIPELINE_JOB_ID_PLACEHOLDER, **shared}
+
+
+def _of_sources(p: SimpleNamespace) -> dict[str, Channel]:
+    """Return what every GAN is told."""
+    gan = {name: getattr(p, f"gan_{name}") for name in _GAN}
+    return gan | _among(p, ("label_fractions", "label_unit", "truncations", "images", *GPU, "seed"))
+
+
+study = study_of(parallelism=1)
