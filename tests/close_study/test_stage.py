@@ -1,0 +1,143 @@
+"""From fabricated cells whose truth is known to the study's answer."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from components.close_study.settle import settle
+from components.close_study.stage import Config, close_study
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.planes import CLASSES, CORONAL, SAGITTAL
+from components.shared.splits import TEST, Splits
+from components.shared.study import PREDICTIONS, RESULT, Grid
+from tests.drawn_planes import write_planes
+
+PER_CLASS = 20
+GRID = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory):
+    patients = [f"p{k:02}" for k in range(15)]
+    return write_planes(tmp_path_factory.mktemp("planes"), patients, PER_CLASS, (CORONAL, SAGITTAL))
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return Splits({f"p{k:02}": k % 5 for k in range(15)}, {})
+
+
+def write_cell(study, cell, rows, right):
+    """Write a cell whose classifier is right on so many coronal planes of each patient, and all sagittal."""
+    buffer, seen = io.StringIO(), {}
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", *CLASSES])
+    for row in rows:
+        seen[row.patient, row.label] = seen.get((row.patient, row.label), 0) + 1
+        found = row.label == SAGITTAL or seen[row.patient, row.label] <= right[row.patient]
+        says = row.label if found else SAGITTAL
+        writer.writerow([row.image, *(0.9 if name == says else 0.05 for name in CLASSES)])
+    storage.create(f"{cell.uri(study)}/{PREDICTIONS}", buffer.getvalue().encode())
+    validation = {"mean_patient_loss": 0.1, "balanced_accuracy": 0.9}
+    rounds = [{"round": 0, "accepted": {}, "pool": 0, "validation": validation, "stop_reason": "max_rounds"}]
+    result = {
+        "labelled": 40,
+        "labelled_patients": 2,
+        "pseudo": {},
+        "temperature": 1.0,
+        "best_round": 0,
+        "digest": "d",
+        "rounds": rounds,
+        "test": {"balanced_accuracy": 0.9},
+    }
+    storage.create(f"{cell.uri(study)}/{RESULT}", json.dumps(result).encode())
+
+
+@pytest.fixture
+def study(tmp_path, planes, splits):
+    """Return a function that writes all cells and closes the study: arm -> coronal planes found, of 20."""
+
+    def close(found, grid=GRID, leave_out=()):
+        uri = str(tmp_path / "study")
+        rng = np.random.default_rng(0)
+        apart = {patient: int(rng.integers(-9, 1)) for patient in sorted(splits.folds)}
+        for cell in grid.all_cells():
+            if cell.name in leave_out:
+                storage.create(f"{cell.uri(uri)}/failed.json", b'{"reason": "out of memory"}')
+                continue
+            right = {patient: found[cell.arm] + apart[patient] for patient in apart}
+            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), right)
+        config = Config(study_uri=uri, grid=grid, worthwhile_gain=0.02, seed=0)
+        return close_study(config, planes, splits)
+
+    return close
+
+
+def compared(result, model, other):
+    return next(c for c in result["comparisons"] if (c["model"], c["other"]) == (model, other))
+
+
+def test_differences_are_those_that_were_put_in(study):
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})
+    assert result["patients"] == 15
+    assert not result["failed"]
+    for model, other, planes_more in (("A", "B", 10), ("E", "C", 6), ("E", "D", 4), ("C", "B", 2)):
+        found = compared(result, model, other)["found"]
+        assert found["difference"] == pytest.approx(planes_more / PER_CLASS / 2)
+        assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+    assert result["verdict"][0].startswith("synthetic data helped: +15.0 pt")
+    assert result["verdict"][0].endswith("15 patients: shown")
+    assert result["verdict"][1].startswith("synthetic data more than the hidden real planes helped: +10.0 pt")
+
+
+def test_the_second_test_waits_for_the_first(study):
+    result = study({"A": 20, "B": 10, "C": 18, "D": 10, "E": 18})
+    assert len(result["verdict"]) == 1
+    assert "changed nothing" in result["verdict"][0]
+
+
+def test_without_headroom_there_is_nothing_to_gain(study):
+    result = study({"A": 18, "B": 18, "C": 18, "D": 18, "E": 18})
+    assert result["verdict"][0] == "nothing to gain: labelled only already equals all labels"
+
+
+def test_three_patients_carry_no_claim(study):
+    grid = Grid(folds=1, fractions=[0.2], seeds=1, gans=1, arms="ABCDE")
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid)
+    assert result["verdict"] == ["n = 3 patients: no claim possible"]
+    assert compared(result, "E", "C")["found"]["p_value"] is None
+
+
+def test_a_seed_that_failed_in_one_fold_is_left_out_in_all(study):
+    whole = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=["fold3_E_0.2_seed1"])
+    arm = next(a for a in whole["arms"] if a["letter"] == "E")
+    assert (arm["cells"], arm["failed"], len(arm["seeds"])) == (10, 1, 1)
+    assert whole["failed"] == [{"cell": "fold3_E_0.2_seed1", "reason": "out of memory"}]
+    assert compared(whole, "E", "C")["found"]["patients"] == 15
+
+
+def test_an_arm_without_a_whole_seed_is_not_compared_and_the_others_are(study):
+    lost = [f"fold2_E_0.2_seed{seed}" for seed in range(2)]
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=lost)
+    assert not [c for c in result["comparisons"] if "E" in (c["model"], c["other"])]
+    assert compared(result, "A", "B")["found"]["difference"] == pytest.approx(0.25)
+    assert result["verdict"] == ["no arm with synthetic images came to its end: nothing is compared"]
+    with pytest.raises(InputError, match=r"2 of 50 cells failed, fold2_E_0.2_seed0: out of memory"):
+        settle(result, "state/run/report")
+
+
+def test_the_naive_interval_is_far_narrower(study):
+    arm = next(a for a in study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})["arms"] if a["letter"] == "C")
+    assert arm["naive"][1] - arm["naive"][0] < arm["interval"][1] - arm["interval"][0]
+
+
+def test_predictions_of_other_planes_are_refused(study, tmp_path):
+    study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})
+    table = next((tmp_path / "study/cells").glob("*/predictions.csv"))
+    table.write_text(table.read_text().replace("p0", "q0"))
+    with pytest.raises(InputError, match="predictions of other planes"):
+        study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})

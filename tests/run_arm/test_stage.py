@@ -1,0 +1,134 @@
+"""A cell trains what its arm says, on its fold's training patients, once."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from components.relabel_images.stage import Config as RelabelConfig
+from components.run_arm import stage
+from components.run_arm.stage import Config, run_arm
+from components.shared import classifier as classifiers
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.labels import labelled_rows
+from components.shared.ledger import Ledger
+from components.shared.splits import TRAIN, Splits
+from components.shared.study import CELLS, Cell, Grid, Source
+from components.train_classifier.stage import Config as TrainConfig
+from tests.drawn_planes import write_planes, write_synthetic
+
+SPLITS = Splits({f"p{k}": k % 5 for k in range(10)}, {})
+GRID = Grid(folds=1, fractions=[0.4], seeds=1, gans=1, arms="ABCDEFG")
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory):
+    return write_planes(tmp_path_factory.mktemp("planes"), sorted(SPLITS.folds), per_class=6)
+
+
+@pytest.fixture
+def config(tmp_path):
+    study = tmp_path / "study"
+    for source in GRID.sources():
+        folder = tmp_path / source.name
+        images = write_synthetic(folder, ["p2", "p3"], ["coronal", "sagittal"] * 6)
+        storage.upload(folder, f"{source.uri(str(study))}/planes")
+        made = json.dumps({"digest": images.digest}).encode()
+        storage.create(f"{source.uri(str(study))}/made.json", made)
+    training = TrainConfig(
+        architecture="resnet18", epochs=1, size_px=32, batch=12, learning_rate=3e-3, label_unit="patient"
+    )
+    relabelling = RelabelConfig(round=0, confidence_threshold=0.0, relabel="all")
+    return Config(
+        study_uri=str(study),
+        grid=GRID,
+        training=training,
+        relabelling=relabelling,
+        max_rounds=1,
+        patience=1,
+        min_gain=0.0,
+    )
+
+
+def cell(arm):
+    return Cell(fold=0, arm=arm, fraction=1.0 if arm == "A" else 0.4, seed=0)
+
+
+def run(config, planes, arm):
+    return run_arm(config, cell(arm), planes, SPLITS, "owner")
+
+
+def ledger(config, arm):
+    return Ledger(state_uri=f"{config.study_uri}/{CELLS}", run=cell(arm).name)
+
+
+def test_arms_are_shown_what_they_say(config, planes):
+    shown = {arm: run(config, planes, arm) for arm in "ABCDE"}
+    training = SPLITS.turned(0).patients(TRAIN)
+    assert shown["A"]["labelled_patients"] == len(training) == 6
+    assert {shown[arm]["labelled_patients"] for arm in "BCDE"} == {2}
+    assert [sum(shown[arm]["pseudo"].values()) > 0 for arm in "ABCDE"] == [False] * 3 + [True] * 2
+    assert [shown[arm]["best_round"] for arm in "ABCDE"] == [0, 0, 0, 1, 1]
+    rounds = {arm: shown[arm]["rounds"] for arm in "CDE"}
+    assert rounds["C"][0]["classifier_digest"] == rounds["D"][0]["classifier_digest"]
+    assert rounds["C"][0]["classifier_digest"] == rounds["E"][0]["classifier_digest"]
+    assert shown["B"]["digest"] != shown["C"]["digest"]
+
+
+def test_the_pool_of_d_is_the_training_planes_without_a_label_and_no_others(config, planes):
+    run(config, planes, "C")
+    run(config, planes, "D")
+    pool = {row.image for row in ledger(config, "D").labels(0)}
+    rows = planes.rows_of(SPLITS.turned(0).patients(TRAIN))
+    told = {row.image for row in labelled_rows(rows, 0.4, "patient", 0)}
+    assert pool == {row.image for row in rows} - told
+
+
+def test_no_classifier_descends_from_who_is_tested_or_validates(config, planes, tmp_path):
+    training = set(SPLITS.turned(0).patients(TRAIN))
+    for arm in "ACDE":
+        run(config, planes, arm)
+        place = ledger(config, arm)
+        place.fetch_sealed(place.rounds()[-1], tmp_path / arm)
+        assert set(classifiers.describe(tmp_path / arm)["patients_seen"]) <= training
+
+
+def test_shuffled_labels_keep_their_classes_shares_and_are_not_those_of_e(config, planes):
+    run(config, planes, "C")
+    labels = {}
+    for arm in "EG":
+        run(config, planes, arm)
+        labels[arm] = {row.image: row.label for row in ledger(config, arm).labels(0)}
+    assert Counter(labels["E"].values()) == Counter(labels["G"].values())
+    assert labels["E"].keys() == labels["G"].keys()
+    if len(set(labels["E"].values())) > 1:
+        assert labels["E"] != labels["G"]
+
+
+def test_a_finished_cell_is_not_trained_again(config, planes, monkeypatch):
+    first = run(config, planes, "B")
+    monkeypatch.setattr(stage, "train_round", None)
+    assert run(config, planes, "B") == first
+
+
+def test_a_cell_without_its_arm_c_is_refused(config, planes):
+    with pytest.raises(InputError, match=r"fold0_C_0.4_seed0 has no classifier"):
+        run(config, planes, "E")
+
+
+def test_a_cell_without_synthetic_images_says_why(config, planes):
+    run(config, planes, "C")
+    source = Source(fold=0, planes="all", gan=0)
+    storage.delete(f"{source.uri(config.study_uri)}/made.json")
+    storage.create(f"{source.uri(config.study_uri)}/failed.json", b'{"reason": "gan_gamma: diverged"}')
+    with pytest.raises(InputError, match="fold0_all_gan0: not made, gan_gamma: diverged"):
+        run(config, planes, "E")
+
+
+def test_another_seed_is_another_classifier_on_the_same_labels(config, planes):
+    first = run(config, planes, "C")
+    other = run_arm(config, replace(cell("C"), seed=1), planes, SPLITS, "owner")
+    assert first["digest"] != other["digest"]
+    assert first["labelled"] == other["labelled"]

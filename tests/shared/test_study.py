@@ -1,0 +1,60 @@
+"""The cells of a study, and the folds they are tested on."""
+
+import pytest
+
+from components.shared.faults import InputError
+from components.shared.splits import FOLDS, SPLITS, TEST, Splits
+from components.shared.study import ARMS, BASELINE, PSEUDO, Cell, Grid, Source
+
+GRID = Grid(folds=2, fractions=[0.2, 0.5], seeds=3, gans=2, arms="ABCDEFG")
+
+
+def test_all_labels_once_labelled_gan_at_the_first_fraction_the_rest_at_each():
+    fractions = {letter: {c.fraction for c in GRID.all_cells() if c.arm == letter} for letter in ARMS}
+    assert fractions["A"] == {1.0}
+    assert fractions["F"] == {0.2}
+    assert all(fractions[letter] == {0.2, 0.5} for letter in "BCDEG")
+
+
+def test_every_cell_is_there_once_and_after_the_cell_it_begins_with():
+    cells = GRID.all_cells()
+    assert len(cells) == len(set(cells)) == 2 * 3 * (1 + 5 * 2 + 1)
+    for place, cell in enumerate(cells):
+        if ARMS[cell.arm].pool:
+            assert cells.index(cell.start) < place
+    assert {cell.arm for cell in GRID.cells(BASELINE)} == set("ABC")
+    assert {cell.arm for cell in GRID.cells(PSEUDO)} == set("DEFG")
+
+
+def test_names_say_all():
+    for cell in GRID.all_cells():
+        assert Cell.named(cell.name) == cell
+    for source in GRID.sources():
+        assert Source.named(source.name) == source
+
+
+@pytest.mark.parametrize("name", ["", "fold0_H_0.2_seed0", "fold0_E_0.2", "../x"])
+def test_other_names_are_refused(name):
+    with pytest.raises(InputError, match="valid: a name such as"):
+        Cell.named(name)
+    with pytest.raises(InputError, match="valid: a name such as"):
+        Source.named(name)
+
+
+def test_every_synthetic_pool_has_its_source():
+    sources = set(GRID.sources())
+    assert len(sources) == 2 * 2 * 2
+    pools = {GRID.source_of(cell) for cell in GRID.all_cells() if ARMS[cell.arm].pool == "synthetic"}
+    assert pools == sources
+    without = Grid(folds=2, fractions=[0.2], seeds=1, gans=1, arms="ABCD")
+    assert without.sources() == []
+
+
+def test_folds_turned_test_every_patient_once_and_keep_sides_apart():
+    splits = Splits({f"p{k}": k % FOLDS for k in range(13)}, {})
+    tested = [patient for fold in range(FOLDS) for patient in splits.turned(fold).patients(TEST)]
+    assert sorted(tested) == sorted(splits.folds)
+    for fold in range(FOLDS):
+        turned = splits.turned(fold)
+        sides = [set(turned.patients(side)) for side in SPLITS]
+        assert sum(map(len, sides)) == len(set.union(*sides)) == 13
