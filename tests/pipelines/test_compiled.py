@@ -60,7 +60,7 @@ def executors(spec):
 
 
 def test_small_enough_to_submit(compiled):
-    assert {path.name for path in compiled.iterdir()} == {"augmentation.yaml", "apply.yaml"}
+    assert {path.name for path in compiled.iterdir()} == {"augmentation.yaml", "apply.yaml", "study.yaml"}
     # Argo's workflow takes up to 3.6 times the YAML, its status as much again, and etcd takes 1.5 MB.
     assert all(path.stat().st_size < 150_000 for path in compiled.iterdir())
 
@@ -73,14 +73,18 @@ def test_every_gpu_task_asks_for_its_gpus_by_a_text_parameter(spec):
     assert spec["root"]["inputDefinitions"]["parameters"]["gpu_count"]["parameterType"] == "STRING"
 
 
-@pytest.mark.parametrize("name", ["augmentation", "apply"])
+@pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
 def test_the_key_of_pseudonyms_is_mounted_where_names_are_seen_and_nowhere_else(compiled, name):
     mounted = {
         task.removeprefix("exec-"): executor["secretAsVolume"][0]
         for task, executor in platform_of(compiled, name).items()
         if "secretAsVolume" in executor
     }
-    first = {"augmentation": "validate-parameters", "apply": "validate-application"}[name]
+    first = {
+        "augmentation": "validate-parameters",
+        "apply": "validate-application",
+        "study": "validate-study",
+    }[name]
     assert set(mounted) == {first, "snapshot-volumes"}
     for secret in mounted.values():
         assert secret["optional"] is True
@@ -164,7 +168,7 @@ def test_no_stage_installs_anything_when_it_starts(compiled):
     assert "pip install" not in (compiled / "augmentation.yaml").read_text()
 
 
-@pytest.mark.parametrize("name", ["augmentation", "apply"])
+@pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
 def test_parameters_are_the_same_in_the_form_and_in_the_check(name):
     pipeline = PIPELINES[name]
     form = pipeline.graph.component_spec.inputs

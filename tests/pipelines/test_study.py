@@ -1,0 +1,78 @@
+"""A small study through its graph: every cell is run once, a failure is told, a repeated study is free."""
+
+import json
+
+import pytest
+
+from components.shared.phantom import simulate_patients
+from tests.pipelines.small_run import SMALL, events, run
+
+STUDY = {name: value for name, value in SMALL.items() if name != "label_fraction"} | {
+    "label_fractions": 0.4,
+    "folds": 1,
+    "max_rounds": 1,
+    "audit": "off",
+}
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes")
+    simulate_patients(folder, patients=7, seed=3, size=48)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(volumes, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    run("study", root, volumes_uri=volumes, arms="ABCE", **STUDY)
+    return root, events(root), (root / "report/metrics.json").read_bytes()
+
+
+def test_every_cell_and_gan_is_run_once_in_its_order(finished):
+    _, seen, _ = finished
+    done = [stage for stage, _ in seen if stage.startswith(("arm ", "synthetic "))]
+    cells = ["arm fold0_A_1_seed0", "arm fold0_B_0.4_seed0", "arm fold0_C_0.4_seed0", "arm fold0_E_0.4_seed0"]
+    assert [stage for stage in done if stage.startswith("arm ")] == cells
+    assert [stage for stage in done if stage not in cells] == ["synthetic fold0_all_gan0"]
+    assert done.index("synthetic fold0_all_gan0") < done.index("arm fold0_E_0.4_seed0")
+
+
+def test_the_answer_rests_on_the_patients_of_the_fold(finished):
+    found = json.loads(finished[2])
+    assert found["patients"] == len(found["folds"][0]["test"]) == 2
+    assert found["verdict"] == ["n = 2 patients: no claim possible"]
+    assert [arm["letter"] for arm in found["arms"]] == list("ABCE")
+    page = (finished[0] / "report/report.html").read_text()
+    assert "n = 2 patients: no claim possible" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_repeated_study_trains_nothing_and_says_the_same(finished, volumes):
+    root, _, metrics = finished
+    run("study", root, volumes_uri=volumes, arms="ABCE", **STUDY)
+    assert (root / "report/metrics.json").read_bytes() == metrics
+    sealed = list((root / "state").glob("*/cells/*/rounds/*/round.json"))
+    assert len(sealed) == 3 + 2  # A, B, C and the two rounds of E: the second study sealed none
+
+
+@pytest.mark.slow
+def test_a_gan_that_fails_costs_its_arms_alone_and_the_report_is_kept(volumes, tmp_path):
+    """A learning rate cannot be set from outside, so the GAN fails by a generator folder that is none."""
+    generator = tmp_path / "start"
+    generator.mkdir()
+    about = {"patients_seen": [], "architecture": {"resolution": 16}}
+    (generator / "generator.json").write_text(json.dumps(about))
+    root = tmp_path / "root"
+    told = run("study", root, check=False, volumes_uri=volumes, arms="BCE", gan_resume_uri=generator, **STUDY)
+    assert told.returncode == 1
+    assert "1 of 3 cells failed, fold0_E_0.4_seed0: synthetic images fold0_all_gan0: not made" in told.stderr
+    report = next((root / "state").glob("*/report"))
+    assert "cells failed" in (report / "report.html").read_text()
+    assert {
+        arm["letter"]: arm["failed"] for arm in json.loads((report / "metrics.json").read_text())["arms"]
+    } == {
+        "B": 0,
+        "C": 0,
+        "E": 1,
+    }
