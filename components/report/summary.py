@@ -18,6 +18,7 @@ MODEL_KEYS = (
     "accuracy",
     "balanced_accuracy",
     "balanced_accuracy_interval",
+    "calibration",
     "confusion",
     "error_rate",
     "loss",
