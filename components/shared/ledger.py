@@ -33,7 +33,9 @@ class LabelRow:
     image: str
     label: str
     confidence: float  # of the label, 0..1
-    status: str  # accepted, below (the threshold), rejected (outside gan_classes), scored (after the stop)
+    # accepted, below (the threshold), rejected (outside gan_classes), capped (too many of its class), scored
+    # (would have been accepted, had the loop not stopped)
+    status: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,8 @@ def seal(ledger, tmp_path, number, loss):
     digest = classifier(tmp_path / f"c{number}", f"round {number}")
     ledger.keep_classifier(f"rounds/{number:03}", tmp_path / f"c{number}")
     validation = {"mean_patient_loss": loss}
-    ledger.seal({"round": number, "below": 3, "validation": validation, "classifier_digest": digest}, [])
+    decided = {"below": 3, "capped": 0, "changed": 0.5, "accepted": {"coronal": 9}, "stop_reason": ""}
+    ledger.seal({"round": number, "validation": validation, "classifier_digest": digest, **decided}, [])
 
 
 def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tmp_path):

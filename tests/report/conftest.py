@@ -145,6 +145,13 @@ def round_record(number: int, last: int, stop_reason: str) -> dict[str, Any]:
         "newly_accepted": sum(accepted.values()),
         "below": 0 if number == last else 78 - sum(accepted.values()),
         "rejected": 0 if number == last else 2,
+        "capped": 0,
+        "thresholds": {"coronal": 0.75, "sagittal": 0.75},
+        "changed": 0.3 if number else None,
+        "flips": 4 * bool(number),
+        "evicted": 5 * bool(number),
+        "accepted_again": 40 * bool(number),
+        "accepted_flips": 1 * bool(number),
         "validation": {
             "accuracy": 0.84 + 0.012 * number,
             "balanced_accuracy": 0.86 + 0.01 * number,
