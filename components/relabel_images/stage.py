@@ -13,7 +13,7 @@ from components.relabel_images.thresholds import capped, class_thresholds
 from components.shared.history import accepted_of, changes
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
-from components.shared.planes import GAN_CLASSES
+from components.shared.planes import GAN_CLASSES, digest_of
 from components.shared.pool import kept_labels
 from components.shared.progress import emit
 from components.shared.rounds import (
@@ -117,6 +117,7 @@ def summarise(
         "rejected": status[REJECTED],
         "validation": classifier["validation"],
         "classifier_digest": classifier["digest"],
+        "classifier_record": digest_of(classifier),
         "stop_reason": "",
     }
 

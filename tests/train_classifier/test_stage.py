@@ -73,6 +73,16 @@ def test_without_validation_patients_the_temperature_stays(planes, tmp_path):
     assert about["calibration"]["note"] == "no validation plane"
 
 
+def test_without_augmentation_planes_are_seen_as_they_are(planes, tmp_path, monkeypatch):
+    monkeypatch.setattr("components.train_classifier.fit.augment", lambda grey_NHW, generator: 1 - grey_NHW)
+    one = replace(TINY, epochs=1)
+    losses = [
+        train_classifier(replace(one, augment=augment), planes, SPLITS, None, tmp_path)["history"][0]["loss"]
+        for augment in (True, False)
+    ]
+    assert losses[0] != losses[1]
+
+
 def test_the_length_of_an_epoch_can_be_set(planes, tmp_path):
     events: list[tuple[int, int]] = []
     config = replace(TINY, epochs=1, epoch_images=30)
