@@ -7,7 +7,7 @@ import pytest
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.stage import fingerprint, Parameters, validate
+from components.validate_parameters.stage import Parameters, fingerprint, validate
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
