@@ -1,4 +1,4 @@
-"""The command line: python -m pipelines compile | run | simulate | upload | submit | schedule."""
+"""The command line: python -m pipelines compile | run | simulate | rounds | upload | submit | schedule."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from pipelines import local, profiles, schedule, submit
+from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compile_all
 from pipelines.submission import parse, with_absolute_paths
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipelines", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="compile|run|simulate|upload|submit|schedule")
+    commands = parser.add_subparsers(
+        required=True, metavar="compile|run|simulate|rounds|upload|submit|schedule"
+    )
     compiling = commands.add_parser("compile", help="write the pipelines' YAML for a cluster")
     compiling.add_argument("--to", type=Path, default=Path("build"), help="folder (default: build)")
     compiling.add_argument(
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     simulating.set_defaults(command=_simulate)
     submit.add_commands(commands)
     schedule.add_command(commands)
+    rounds.add_command(commands)
     return parser
 
 

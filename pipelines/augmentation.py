@@ -47,6 +47,8 @@ def one_round(
     label_fraction: float,
     label_unit: str,
     confidence_threshold: float,
+    threshold_rule: str,
+    max_class_ratio: float,
     relabel: str,
     gpu_count: str,
     gpu_node_selector: dict,
@@ -85,6 +87,8 @@ def one_round(
             classifier=classifier,
             owner=owner,
             confidence_threshold=confidence_threshold,
+            threshold_rule=threshold_rule,
+            max_class_ratio=max_class_ratio,
             relabel=relabel,
             **turn,
         )
@@ -122,6 +126,8 @@ def all_rounds(
     label_fraction: float,
     label_unit: str,
     confidence_threshold: float,
+    threshold_rule: str,
+    max_class_ratio: float,
     relabel: str,
     gpu_count: str,
     gpu_node_selector: dict,
@@ -184,6 +190,8 @@ def augmentation(
     images: int = 16000,
     truncations: list[float] = [0.5, 1.0],  # noqa: B006
     confidence_threshold: float = 0.75,
+    threshold_rule: str = "global",
+    max_class_ratio: float = 3.0,
     max_rounds: int = 5,
     patience: int = 1,
     min_gain: float = 0.0,
@@ -229,6 +237,8 @@ def augmentation(
         images: Synthetic images in all.
         truncations: Truncation psi values that share the images.
         confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
+        threshold_rule: global (the notebook) or adaptive (lower for classes that are less known).
+        max_class_ratio: Most accepted images of one class to one of the other; the surest are kept.
         max_rounds: Most rounds with pseudo-labels, after round 0.
         patience: Rounds without gain on the validation patients before stopping.
         min_gain: Fall of the validation loss that counts as a gain, in nats.
@@ -259,7 +269,8 @@ def augmentation(
     # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
     supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p)).after(opened)
     generator, synthetic = synthesise(p, planes, splits, opened)
-    names = ("label_fraction", "label_unit", "confidence_threshold", "relabel", *GPU)
+    thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
+    names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(
         numbers=list_rounds(max_rounds=max_rounds).output,
         owner=dsl.PIPELINE_JOB_ID_PLACEHOLDER,

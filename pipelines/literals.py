@@ -9,7 +9,7 @@ from typing import Any
 from components.extract_planes.cut import NOISE_RULES
 from components.shared.geometry import FIELDS_OF_VIEW
 from components.shared.nrrd_geometry import POLICIES
-from components.shared.rounds import ALL, REMAINING
+from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
 from components.validate_parameters.stage import AUDITS, AUGMENTATIONS, CLASSIFIERS, LABEL_UNITS
 
 CHOICES: Mapping[str, Sequence[str]] = {
@@ -20,6 +20,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "classifier": CLASSIFIERS,
     "label_unit": LABEL_UNITS,
     "gan_augment": AUGMENTATIONS,
+    "threshold_rule": (GLOBAL, ADAPTIVE),
     "relabel": (ALL, REMAINING),
 }
 

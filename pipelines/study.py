@@ -24,7 +24,8 @@ from pipelines.planes import cut_planes
 from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, uncached
 
 _GRID = ("label_fractions", "folds", "seeds", "gans", "arms")
-_ROUNDS = ("confidence_threshold", "max_rounds", "patience", "min_gain", "relabel")
+_THRESHOLDS = ("confidence_threshold", "threshold_rule", "max_class_ratio")
+_ROUNDS = (*_THRESHOLDS, "max_rounds", "patience", "min_gain", "relabel")
 _CLASSIFIER = ("epochs", "image_size_px", "pretrained_uri", "label_unit")
 _GAN = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
 
@@ -48,6 +49,8 @@ def one_cell(
     pretrained_uri: str,
     label_unit: str,
     confidence_threshold: float,
+    threshold_rule: str,
+    max_class_ratio: float,
     max_rounds: int,
     patience: int,
     min_gain: float,
@@ -118,6 +121,8 @@ def cells_at(parallelism: int) -> Any:
         pretrained_uri: str,
         label_unit: str,
         confidence_threshold: float,
+        threshold_rule: str,
+        max_class_ratio: float,
         max_rounds: int,
         patience: int,
         min_gain: float,
@@ -225,6 +230,8 @@ def study_of(parallelism: int) -> Any:
         images: int = 16000,
         truncations: list[float] = [0.5, 1.0],  # noqa: B006
         confidence_threshold: float = 0.75,
+        threshold_rule: str = "global",
+        max_class_ratio: float = 3.0,
         max_rounds: int = 5,
         patience: int = 1,
         min_gain: float = 0.0,
@@ -275,6 +282,8 @@ def study_of(parallelism: int) -> Any:
             images: Synthetic images in all.
             truncations: Truncation psi values that share the images.
             confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
+            threshold_rule: global (the notebook) or adaptive (lower for classes that are less known).
+            max_class_ratio: Most accepted images of one class to one of the other; the surest are kept.
             max_rounds: Most rounds with pseudo-labels, after round 0.
             patience: Rounds without gain on the validation patients before stopping.
             min_gain: Fall of the validation loss that counts as a gain, in nats.

@@ -39,6 +39,8 @@ class Terminal:
             self.errors.append(f"{stage}: {event['message']}")
         elif kind == "warning":
             self._line(f"{stage}: warning: {event['message']}")
+        elif kind == "note":
+            self._line(f"{stage}: {event['message']}")
         else:
             self._finish(stage, kind)
 

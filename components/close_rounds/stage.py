@@ -3,7 +3,9 @@
 import tempfile
 from pathlib import Path
 
+from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.history import HISTORY, history_table
 from components.shared.lease import release
 from components.shared.ledger import Ledger
 from components.shared.rounds import best_round, model_name, stop_reason
@@ -14,7 +16,8 @@ PUBLISHED = "published"
 def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     """Publish the supervised and the best round's classifier, and return the digest of all sealed rounds.
 
-    They lie in {run}/published/<model name>/, where pipeline `apply` takes them from. The run writes no
+    They lie in {run}/published/<model name>/, where pipeline `apply` takes them from; beside it history.csv
+    tells what every round thought of every image. The run writes no
     more to its ledger, so its lease ends here.
 
     Raises InputError when the loop has not come to an end: SUCCESS of its tasks alone proves nothing.
@@ -29,6 +32,9 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         ledger.fetch_sealed(rounds[best], Path(folder))
         ledger.keep_classifier(f"{PUBLISHED}/{model_name(best)}", Path(folder))
+        history = Path(folder) / HISTORY
+        history.write_bytes(history_table([ledger.labels(entry["round"]) for entry in rounds]))
+        storage.upload(history, storage.join(ledger.uri, HISTORY))
     ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
     release(ledger.uri, owner)
     return ledger.digest()

@@ -22,14 +22,15 @@ def evaluate(
     import tempfile
     from pathlib import Path
 
-    from components.evaluate.stage import Config, evaluate
+    from components.evaluate.stage import Config, calibration_lines, evaluate
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
-    from components.shared.progress import stage
+    from components.shared.progress import emit, stage
     from components.shared.splits import Splits
 
     with stage("evaluate") as progress, tempfile.TemporaryDirectory() as folder:
         models = Ledger(state_uri=state_uri, run=run).fetch_rounds(Path(folder), rounds_digest)
         models = {"supervised": Path(supervised.path), **models}
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-        evaluate(Config(), *opened, models, Path(evaluation.path), progress)
+        for line in calibration_lines(evaluate(Config(), *opened, models, Path(evaluation.path), progress)):
+            emit("evaluate", "note", message=line)

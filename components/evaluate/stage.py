@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared import classifier as classifiers
+from components.shared.calibration import gauged
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.files import write_whole
@@ -72,6 +73,16 @@ def _unseen(name: str, folder: Path, splits: Splits) -> Classifier:
     return model
 
 
+def calibration_lines(result: Mapping[str, Any]) -> list[str]:
+    """Return what tempering did on the test patients, a line a model, whichever way it went."""
+    return [
+        f"{name}: temperature {found['temperature']:.2f}: loss {found['loss_before']:.3f} to"
+        f" {found['loss_after']:.3f} nats, expected calibration error {100 * found['ece_before']:.1f} to"
+        f" {100 * found['ece_after']:.1f} %"
+        for name, found in ((name, metrics["calibration"]) for name, metrics in result["models"].items())
+    ]
+
+
 def _measure_all(
     config: Config,
     models: Mapping[str, Classifier],
@@ -86,8 +97,11 @@ def _measure_all(
     total = len(rows) * len(models)
     results: dict[str, dict[str, Any]] = {}
     for name, model in models.items():
-        found = classifiers.probabilities(model, pixels[model.size_px], config.batch)
-        results[name] = measure(predictions_of(found, rows))
+        shares_NC = classifiers.uncalibrated(model, pixels[model.size_px], config.batch)
+        found_NC = classifiers.calibrated(model, shares_NC)
+        predictions = predictions_of(found_NC, rows)
+        gauge = asdict(gauged(shares_NC, found_NC, predictions.truth))
+        results[name] = measure(predictions) | {"calibration": {"temperature": model.temperature, **gauge}}
         progress(len(rows) * len(results), total)
     return results
 

@@ -93,6 +93,8 @@ def validate_study(
     images: int,
     truncations: list[float],
     confidence_threshold: float,
+    threshold_rule: str,
+    max_class_ratio: float,
     max_rounds: int,
     patience: int,
     min_gain: float,

@@ -14,6 +14,8 @@ def relabel_images(
     run: str,
     owner: str,
     confidence_threshold: float,
+    threshold_rule: str,
+    max_class_ratio: float,
     relabel: str,
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
@@ -26,9 +28,15 @@ def relabel_images(
     from components.shared.progress import stage
 
     with stage(f"round {number}: relabel_images"):
-        config = Config(round=number, confidence_threshold=confidence_threshold, relabel=relabel)
+        config = Config(
+            round=number,
+            confidence_threshold=confidence_threshold,
+            threshold_rule=threshold_rule,
+            max_class_ratio=max_class_ratio,
+            relabel=relabel,
+        )
         trained = json.loads((Path(classifier.path) / "classifier.json").read_text())
         ledger = Ledger(state_uri=state_uri, run=run)
         sealed = relabel_images(config, ledger, Path(predictions.path), trained, owner)
-        for name in ("pool", "newly_accepted", "below", "rejected"):
+        for name in ("pool", "newly_accepted", "below", "capped", "rejected", "flips", "evicted"):
             metrics.log_metric(name, sealed[name])

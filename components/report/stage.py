@@ -16,6 +16,7 @@ from components.shared.labels import MINIMUM
 from components.shared.ledger import LabelRow, read_labels
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
+from components.shared.rounds import unsteady
 from components.shared.splits import SPLITS, TEST, TRAIN, Splits
 
 _EXAMPLES = 7  # pseudo-labelled images shown a class
@@ -184,6 +185,7 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
     rows = _rows(values, 0)
     return {
         "round_chart": round_chart(values["rounds"]),
+        "unsteady": [warning for record in inputs.rounds if (warning := unsteady(record))],
         "stop_reason": words.STOP_REASONS.get(values["rounds"][-1]["stop_reason"], ""),
         "confusions": [charts.confusion(row.name, **values["models"][row.key]["confusion"]) for row in rows],
         "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],

@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.shared.rounds import MAX_ROUNDS, MINIMUM_VALIDATION_PATIENTS, NO_GAIN, POOL_EMPTY
+from components.shared.rounds import (
+    MAX_ROUNDS,
+    MINIMUM_VALIDATION_PATIENTS,
+    NO_GAIN,
+    NOTHING_ACCEPTED,
+    POOL_EMPTY,
+    STABLE,
+)
 from components.shared.splits import VALIDATION
 
 ENOUGH_TEST_PATIENTS = 6  # with fewer, a difference between two models is a coin toss
@@ -13,6 +20,8 @@ ABSENT = "–"
 STOP_REASONS = {
     POOL_EMPTY: "the pool of synthetic images was used up",
     NO_GAIN: "no gain on real validation patients",
+    STABLE: "under 1 % of the accepted images and labels would have changed",
+    NOTHING_ACCEPTED: "no image was accepted, and the labelled planes alone would have been trained on again",
     MAX_ROUNDS: "the set number of rounds was reached",
 }
 

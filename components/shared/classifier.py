@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision import models
 
+from components.shared.calibration import logs_of, tempered
 from components.shared.faults import InputError
 from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
@@ -48,7 +49,7 @@ class Classifier:
     patients_seen: Sequence[str]
     mean: float = 0.449  # of ImageNet's luminance: pretrained weights expect it
     std: float = 0.226
-    temperature: float = 1.0
+    temperature: float = 1.0  # that its probabilities' logarithms are divided by
 
 
 def build(architecture: str, classes: int) -> nn.Module:
@@ -82,21 +83,41 @@ def as_input(grey_NHW: Tensor, mean: float, std: float) -> Tensor:
     return grey_N3HW.contiguous(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
 def probabilities(
     classifier: Classifier, images_NHW: Tensor, batch: int, progress: Progress = silent
 ) -> NDArray[np.float32]:
-    """Return N x CLASSES probabilities, averaged over two views; a class it does not know gets 0."""
+    """Return N x CLASSES calibrated probabilities; a class it does not know gets 0."""
+    return calibrated(classifier, uncalibrated(classifier, images_NHW, batch, progress))
+
+
+@torch.inference_mode()
+def uncalibrated(
+    classifier: Classifier, images_NHW: Tensor, batch: int, progress: Progress = silent
+) -> NDArray[np.float32]:
+    """Return N x CLASSES probabilities as the network gives them, averaged over two views."""
     at = device()
     network = classifier.network.to(at, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    columns = [CLASSES.index(label) for label in classifier.classes]
-    probabilities_NC = np.zeros((len(images_NHW), len(CLASSES)), np.float32)
+    columns = known_columns(classifier)
+    shares_NC = np.zeros((len(images_NHW), len(CLASSES)), np.float32)
     for start in range(0, len(images_NHW), batch):
         grey_NHW = images_NHW[start : start + batch].to(at).float() / 255
         views = [_softmax(network, classifier, view) for view in (grey_NHW, _second_view(grey_NHW))]
-        probabilities_NC[start : start + batch, columns] = torch.stack(views).mean(0).cpu().numpy()
+        shares_NC[start : start + batch, columns] = torch.stack(views).mean(0).cpu().numpy()
         progress(min(start + batch, len(images_NHW)), len(images_NHW))
+    return shares_NC
+
+
+def calibrated(classifier: Classifier, shares_NC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Temper what `uncalibrated` returned: the views' mean, which the temperature was fitted on."""
+    columns = known_columns(classifier)
+    probabilities_NC = np.zeros_like(shares_NC)
+    probabilities_NC[:, columns] = tempered(logs_of(shares_NC[:, columns]), classifier.temperature)
     return probabilities_NC
+
+
+def known_columns(classifier: Classifier) -> list[int]:
+    """Return the places among CLASSES of the classes that a classifier tells apart."""
+    return [CLASSES.index(label) for label in classifier.classes]
 
 
 def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -138,7 +159,7 @@ _DESCRIBED = ("architecture", "classes", "size_px", "patients_seen", "mean", "st
 def _softmax(network: nn.Module, classifier: Classifier, grey_NHW: Tensor) -> Tensor:
     with precision(grey_NHW.device):
         logits_NC: Tensor = network(as_input(grey_NHW, classifier.mean, classifier.std))
-    return (logits_NC.float() / classifier.temperature).softmax(dim=1)
+    return logits_NC.float().softmax(dim=1)
 
 
 def _second_view(grey_NHW: Tensor) -> Tensor:

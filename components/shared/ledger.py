@@ -5,6 +5,7 @@
     rounds/000/classifier.*      written as soon as it is trained
     rounds/000/labels-HASH.csv   image, label, confidence, status of the whole pool; create-only
     rounds/000/round.json        written once, last, create-only: its presence seals the round
+    history.csv                  every image in every round, written when the rounds are closed
     published/supervised/        the baseline's classifier, written when the rounds are closed
     published/round_001/         the best round's, as well
 
@@ -22,6 +23,7 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.planes import digest_of
 from components.shared.rounds import Round, RoundRule, model_name
 from components.shared.weights import weights_digest
 
@@ -33,7 +35,9 @@ class LabelRow:
     image: str
     label: str
     confidence: float  # of the label, 0..1
-    status: str  # accepted, below (the threshold), rejected (outside gan_classes), scored (after the stop)
+    # accepted, below (the threshold), rejected (outside gan_classes), capped (too many of its class), scored
+    # (would have been accepted, had the loop not stopped)
+    status: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +133,12 @@ class Ledger:
         """Copy a sealed round's classifier to a folder, refusing one that is not what the round sealed."""
         name = round_name(entry["round"])
         whole = self.fetch_classifier(name, folder)
-        if not whole or weights_digest(folder / "classifier.json") != entry["classifier_digest"]:
+        about = json.loads((folder / "classifier.json").read_text()) if whole else {}
+        # The JSON as well: it holds the temperature, and who was seen.
+        if (
+            about.get("digest") != entry["classifier_digest"]
+            or digest_of(about) != entry["classifier_record"]
+        ):
             raise InputError(
                 f"{storage.join(self.uri, name)}: its classifier is missing, or changed since the round was"
                 " sealed; valid: a run_name of its own"

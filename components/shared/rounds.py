@@ -7,12 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ACCEPTED, BELOW, REJECTED, SCORED = "accepted", "below", "rejected", "scored"
+ACCEPTED, BELOW, REJECTED, CAPPED, SCORED = "accepted", "below", "rejected", "capped", "scored"
 POOL_EMPTY, NO_GAIN, MAX_ROUNDS = "pool_empty", "no_gain", "max_rounds"
-ALL, REMAINING = (
-    "all",
-    "remaining",
-)  # relabel: judge the whole pool each round, or what is left (the notebook)
+STABLE, NOTHING_ACCEPTED = "stable", "nothing_accepted"
+# relabel: judge the whole pool each round, or what is left (the notebook)
+ALL, REMAINING = "all", "remaining"
+# threshold_rule: one for all classes (the notebook), or one by how much of a class is known
+GLOBAL, ADAPTIVE = "global", "adaptive"
+
+STABLE_CHANGE = 0.01  # share of the accepted set, under which another round would learn the same again
+# Of images that two rounds in turn accepted, the share whose label may differ. Both were sure of them: where
+# labels are exchanged at random between two equal classes, half of them differ.
+FLIPS_BOUND = 0.2
+_FLIPS_OF = 20  # images, under which a share of them says nothing
 
 # Under this many validation patients, "did the loss fall?" is a coin toss (DESIGN: Rounds).
 MINIMUM_VALIDATION_PATIENTS = 4
@@ -39,17 +46,22 @@ class RoundRule:
 def stop_reason(rounds: Sequence[Round], rule: RoundRule) -> str:
     """Return why no round follows the last of `rounds`, or "" when one does.
 
-    An accepted set is always trained on, so a pool that a round used up ends the loop one round later.
-    With relabel=all the pool is judged anew each round and never used up.
+    A sealed reason stands. An accepted set is always trained on, so a pool that a round used up ends the loop
+    one round later. With relabel=all the pool is judged anew each round and never used up. Where nothing was
+    accepted the next round would be round 0 again.
     """
-    if not rounds:
-        return ""
-    last = rounds[-1]["round"]
-    if last >= 1 and rule.relabel == REMAINING and rounds[-2]["below"] == 0:
+    if not rounds or rounds[-1]["stop_reason"]:
+        return str(rounds[-1]["stop_reason"]) if rounds else ""
+    last, later = rounds[-1], rounds[-1]["round"] >= 1
+    if later and rule.relabel == REMAINING and rounds[-2]["below"] + rounds[-2]["capped"] == 0:
         return POOL_EMPTY
-    if last >= 1 and rule.trusts_validation and _rounds_without_gain(rounds, rule.min_gain) >= rule.patience:
+    if later and rule.trusts_validation and _rounds_without_gain(rounds, rule.min_gain) >= rule.patience:
         return NO_GAIN
-    return MAX_ROUNDS if last >= rule.max_rounds else ""
+    if last["round"] >= rule.max_rounds:
+        return MAX_ROUNDS
+    if not sum(last["accepted"].values()):
+        return NOTHING_ACCEPTED
+    return STABLE if later and last["changed"] < STABLE_CHANGE else ""
 
 
 def _rounds_without_gain(rounds: Sequence[Round], min_gain: float) -> int:
@@ -63,7 +75,7 @@ def _rounds_without_gain(rounds: Sequence[Round], min_gain: float) -> int:
 def best_round(rounds: Sequence[Round], rule: RoundRule) -> int:
     """Return the round to publish: the lowest validation loss of rounds >= 1, or the last one.
 
-    Only without any pseudo-label round is it round 0.
+    Only without any pseudo-label round, where round 0 accepted nothing, is it round 0.
     """
     candidates = [entry for entry in rounds if entry["round"] >= 1] or list(rounds)
     if not rule.trusts_validation:
@@ -74,3 +86,14 @@ def best_round(rounds: Sequence[Round], rule: RoundRule) -> int:
 def model_name(round_number: int) -> str:
     """Return the name under which a round's classifier is evaluated."""
     return f"round_{round_number:03}"
+
+
+def unsteady(entry: Round) -> str:
+    """Return a warning where the labels of a round contradict those of the round before, else ""."""
+    again, flips = entry["accepted_again"], entry["accepted_flips"]
+    if again < _FLIPS_OF or flips <= FLIPS_BOUND * again:
+        return ""
+    return (
+        f"round {entry['round']}: of {again} images that it and the round before accepted, {flips} have"
+        " another label now; at least one of the two taught wrong labels"
+    )

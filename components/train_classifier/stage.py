@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from components.shared import classifier as classifiers
+from components.shared.calibration import Calibration, calibrate
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.labels import PLANE, known_classes, labelled_rows
@@ -42,6 +44,7 @@ class Config:
     label_unit: str = PLANE
     label_seed: int = 0  # which planes or patients the fraction is
     augment: bool = True  # classical augmentation of every batch
+    epoch_images: int = 0  # 0: as many as there are real training planes of a class
     seed: int = 0  # of initial weights, order and augmentation
 
 
@@ -81,7 +84,8 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
         examples = _examples(images_NHW, labelled, synthetic, classes)
-        history = fit(model, examples, _plan(config, len(training)), progress)
+        history = fit(model, examples, _plan(config, config.epoch_images or len(training)), progress)
+    model, calibration, validation = _calibrated(config, model, planes, splits)
     notes = {
         "config": asdict(config) | {"pretrained_uri": Path(config.pretrained_uri).name},
         "pretrained": pretrained,
@@ -93,7 +97,8 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "patients_validated_on": splits.patients(VALIDATION),
         "pseudo": _count(synthetic),
         "history": history,
-        "validation": _validate(config, model, planes, splits),
+        "calibration": calibration.described(),
+        "validation": validation,
         "digests": _digests(planes, splits, pseudo),
     }
     return classifiers.save(model, notes, out)
@@ -161,16 +166,20 @@ def _plan(config: Config, epoch_images: int) -> Plan:
     )
 
 
-def _validate(
+def _calibrated(
     config: Config, model: Classifier, planes: PlaneSet, splits: Splits
-) -> Mapping[str, Any] | None:
-    """Measure the model on every validation patient, whatever the labelled fraction."""
+) -> tuple[Classifier, Calibration, Mapping[str, Any] | None]:
+    """Give the model its temperature, and measure it on every validation patient, whatever the fraction."""
     rows = planes.rows_of(splits.patients(VALIDATION))
-    if not rows:
-        return None
     images_NHW = classifiers.load_pixels(planes, rows, config.size_px)
-    found = classifiers.probabilities(model, images_NHW, config.batch)
-    return measure(predictions_of(found, rows))
+    shares_NC = classifiers.uncalibrated(model, images_NHW, config.batch)
+    truth_N = np.array([model.classes.index(row.label) for row in rows if row.label in model.classes], int)
+    known_N = np.array([row.label in model.classes for row in rows], bool)
+    calibration = calibrate(shares_NC[known_N][:, classifiers.known_columns(model)], truth_N)
+    model = replace(model, temperature=calibration.temperature)
+    if not rows:
+        return model, calibration, None
+    return model, calibration, measure(predictions_of(classifiers.calibrated(model, shares_NC), rows))
 
 
 def _count(rows: Sequence[PlaneRow]) -> Mapping[str, int]:

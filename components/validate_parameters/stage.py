@@ -17,7 +17,7 @@ from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.pseudonyms import read_pseudonyms
-from components.shared.rounds import ALL, REMAINING
+from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 LABEL_UNITS = ("plane", "patient")
@@ -76,6 +76,8 @@ class Parameters:
     images: int = 16000  # synthetic images over all truncations
     truncations: Sequence[float] = (0.5, 1.0)  # psi
     confidence_threshold: float = 0.75  # an image is accepted above it, [0, 1)
+    threshold_rule: str = GLOBAL
+    max_class_ratio: float = 3.0  # of the accepted images, largest to smallest class, at least 1
     max_rounds: int = 5  # rounds with pseudo-labels, after round 0
     patience: int = 1  # rounds without gain on the validation patients that are borne
     min_gain: float = 0.0  # nats of validation loss
@@ -243,6 +245,8 @@ def _naming(p: Any, name: str) -> Iterator[None]:
 def check_rounds(p: Any) -> None:
     """Check the pseudo-label loop."""
     require(p, "confidence_threshold", 0 <= p.confidence_threshold < 1, "at least 0 and below 1, e.g. 0.75")
+    require_one_of(p, "threshold_rule", (GLOBAL, ADAPTIVE))
+    require(p, "max_class_ratio", 1 <= p.max_class_ratio <= 1_000_000, "1 to 1000000, e.g. 3")
     require(p, "max_rounds", 1 <= p.max_rounds <= 50, "1 to 50")
     require(p, "patience", 1 <= p.patience <= 50, "1 to 50")
     require(p, "min_gain", 0 <= p.min_gain <= 1, "0 to 1 nats")

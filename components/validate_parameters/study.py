@@ -66,6 +66,8 @@ class StudyParameters:
     images: int = Parameters.images
     truncations: Sequence[float] = Parameters.truncations
     confidence_threshold: float = Parameters.confidence_threshold
+    threshold_rule: str = Parameters.threshold_rule
+    max_class_ratio: float = Parameters.max_class_ratio
     max_rounds: int = Parameters.max_rounds
     patience: int = Parameters.patience
     min_gain: float = Parameters.min_gain

@@ -8,7 +8,8 @@ import pytest
 from components.close_rounds.stage import close_rounds
 from components.shared.faults import InputError
 from components.shared.lease import lease
-from components.shared.ledger import Ledger
+from components.shared.ledger import LabelRow, Ledger
+from components.shared.planes import digest_of
 
 
 def classifier(folder, words):
@@ -16,8 +17,9 @@ def classifier(folder, words):
     folder.mkdir(parents=True)
     (folder / "classifier.safetensors").write_bytes(words.encode())
     digest = hashlib.sha256(words.encode()).hexdigest()
-    (folder / "classifier.json").write_text(json.dumps({"digest": digest, "words": words}))
-    return digest
+    about = {"digest": digest, "words": words}
+    (folder / "classifier.json").write_text(json.dumps(about))
+    return {"classifier_digest": digest, "classifier_record": digest_of(about)}
 
 
 @pytest.fixture
@@ -29,10 +31,12 @@ def ledger(tmp_path):
 
 
 def seal(ledger, tmp_path, number, loss):
-    digest = classifier(tmp_path / f"c{number}", f"round {number}")
+    digests = classifier(tmp_path / f"c{number}", f"round {number}")
     ledger.keep_classifier(f"rounds/{number:03}", tmp_path / f"c{number}")
     validation = {"mean_patient_loss": loss}
-    ledger.seal({"round": number, "below": 3, "validation": validation, "classifier_digest": digest}, [])
+    decided = {"below": 3, "capped": 0, "changed": 0.5, "accepted": {"coronal": 9}, "stop_reason": ""}
+    labels = [LabelRow(image="a.png", label="coronal", confidence=0.5 + number / 10, status="accepted")]
+    ledger.seal({"round": number, "validation": validation, **digests, **decided}, labels)
 
 
 def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tmp_path):
@@ -43,6 +47,9 @@ def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tm
     published = {path.parent.name: path for path in tmp_path.glob("state/r/published/*/classifier.json")}
     assert set(published) == {"supervised", "round_001"}
     assert json.loads(published["round_001"].read_text())["words"] == "round 1"
+    [header, line] = (tmp_path / "state/r/history.csv").read_text().splitlines()
+    assert header.startswith("image,label_0,confidence_0,status_0,label_1,")
+    assert line == "a.png,coronal,0.5,accepted,coronal,0.6,accepted,coronal,0.7,accepted,0,0"
 
 
 def test_a_loop_that_ended_without_a_reason_is_told(ledger, tmp_path):

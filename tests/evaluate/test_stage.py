@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from components.evaluate.stage import EVALUATION, Config, evaluate
+from components.evaluate.stage import EVALUATION, Config, calibration_lines, evaluate
 from components.shared.faults import InputError
 from components.shared.planes import CORONAL, NOISE, SAGITTAL
 from components.shared.splits import TEST, TRAIN, VALIDATION
@@ -39,6 +39,16 @@ def test_a_trained_model_beats_an_untrained_one_on_the_same_test_planes(planes, 
     assert trained["balanced_accuracy"] > 0.9 > untrained["accuracy"]
     assert trained["balanced_accuracy_interval"] is None  # two test patients hold none
     assert trained["per_patient"].keys() == {"t", "u"}
+
+
+def test_calibration_is_told_before_and_after_whichever_way_it_went(planes, models, tmp_path):
+    result = evaluate(Config(), planes, SPLITS, models, tmp_path)
+    found = result["models"]["round_000"]["calibration"]
+    assert found["temperature"] != 1
+    assert found["loss_before"] != found["loss_after"] and found["ece_before"] != found["ece_after"]
+    first, second = calibration_lines(result)
+    assert first.startswith("supervised: temperature 1.00: loss ")
+    assert f"loss {found['loss_before']:.3f} to {found['loss_after']:.3f} nats" in second
 
 
 def test_a_class_of_under_five_test_planes_is_left_out(planes, models, tmp_path):

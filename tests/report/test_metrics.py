@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 
 from components.report.stage import Inputs, report
-from components.shared.rounds import MAX_ROUNDS, NO_GAIN, POOL_EMPTY
+from components.report.words import STOP_REASONS
+from components.shared.rounds import MAX_ROUNDS, NO_GAIN, NOTHING_ACCEPTED, POOL_EMPTY, STABLE
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "components/report/metrics.schema.json").read_text())
 
@@ -68,7 +69,8 @@ def test_the_schema_refuses_what_it_does_not_know(inputs: Inputs, tmp_path: Path
 
 def test_the_schema_knows_every_reason_to_stop() -> None:
     reasons = SCHEMA["$defs"]["round"]["properties"]["stop_reason"]["enum"]
-    assert sorted(reasons) == sorted(["", POOL_EMPTY, NO_GAIN, MAX_ROUNDS])
+    assert sorted(reasons) == sorted(["", *STOP_REASONS])
+    assert set(STOP_REASONS) == {POOL_EMPTY, NO_GAIN, MAX_ROUNDS, STABLE, NOTHING_ACCEPTED}
 
 
 def test_metrics_count_what_the_artifacts_hold(inputs: Inputs, tmp_path: Path) -> None:

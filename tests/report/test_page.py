@@ -173,3 +173,11 @@ def test_the_page_of_other_scans(
     for pointer, value, _ in page.numbers:
         assert value == repr(look_up(values, pointer))
     assert all(r.startswith("data:image/png") or r[1:] in page.ids for r in page.references)
+
+
+def test_labels_that_contradict_the_round_before_are_warned_of(inputs: Inputs, tmp_path: Path) -> None:
+    rounds = [dict(record) for record in inputs.rounds]
+    rounds[1] |= {"accepted_again": 40, "accepted_flips": 19}
+    assert "have another label now" not in render(inputs, tmp_path)[0]
+    shown = render(replace(inputs, rounds=rounds), tmp_path)[0]
+    assert "Round 1: of 40 images that it and the round before accepted, 19 have another label now" in shown

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import log_softmax
 
-from components.shared.calibration import calibration_error, fit_temperature, mean_loss, tempered
+from components.shared.calibration import calibrate, calibration_error, fit_temperature, mean_loss, tempered
 from components.shared.faults import InputError
 
 scores = arrays.arrays(np.float64, (20, 3), elements=st.floats(-8, 8))
@@ -75,11 +75,36 @@ def test_the_order_of_planes_does_not_count(order, scores_NC, truth_N):
     assert again == pytest.approx(calibration_error(shares_NC, truth_N))
 
 
-def test_a_model_that_is_never_wrong_keeps_a_finite_temperature():
-    scores_NC = np.log(np.array([[0.98, 0.02, 0.0], [0.1, 0.9, 0.0]]) + 1e-300)
-    temperature = fit_temperature(scores_NC, np.array([0, 1]))
-    assert 1 / 16 <= temperature < 0.1
-    assert np.isfinite(tempered(scores_NC, temperature)).all()
+def test_a_model_that_is_never_wrong_keeps_its_temperature():
+    shares_NC = np.array([[0.98, 0.02, 0.0], [0.1, 0.9, 0.0]])
+    found = calibrate(shares_NC, np.array([0, 1]))
+    assert (found.temperature, found.wrong, found.note) == (1.0, 0, "no validation plane is wrong")
+    assert found.gauge.loss_before == found.gauge.loss_after
+
+
+def test_one_wrong_plane_in_thousands_never_sharpens_beyond_four_times():
+    shares_NC = np.tile([0.9, 0.1, 0.0], (5000, 1))
+    found = calibrate(shares_NC, np.array([1] + [0] * 4999))
+    assert found.wrong == 1
+    assert 0.25 <= found.temperature < 0.26
+    assert np.isfinite(found.gauge.loss_after)
+
+
+def test_without_a_plane_the_temperature_stays_and_it_is_said():
+    found = calibrate(np.zeros((0, 2)), np.zeros(0, np.int64))
+    assert (found.temperature, found.note, found.described()["loss_before"]) == (
+        1.0,
+        "no validation plane",
+        None,
+    )
+
+
+def test_what_was_done_to_an_over_confident_model_is_written_down():
+    scores_NC, truth_N = drawn(3000, 3.0)
+    found = calibrate(tempered(scores_NC, 1.0), truth_N).described()
+    assert found["temperature"] == pytest.approx(3, rel=0.1)
+    assert found["loss_after"] < found["loss_before"] and found["ece_after"] < found["ece_before"]
+    assert (found["planes"], found["note"]) == (3000, "")
 
 
 def test_no_planes_are_refused():

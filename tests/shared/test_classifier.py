@@ -53,7 +53,18 @@ def test_temperature_softens(images):
     warm = Classifier(**{**model.__dict__, "temperature": 10.0})
     sharp_NC, soft_NC = (classifiers.probabilities(m, images, 9) for m in (model, warm))
     assert soft_NC.max() < sharp_NC.max()
+    assert np.array_equal(soft_NC.argmax(axis=1), sharp_NC.argmax(axis=1))
     assert classifiers.probabilities(small(), images[:0], 4).shape == (0, 3)
+
+
+def test_what_is_tempered_is_the_views_mean_that_the_temperature_is_fitted_on(images):
+    warm = Classifier(**{**small(classes=(CORONAL, NOISE)).__dict__, "temperature": 2.5})
+    raw_NC = classifiers.uncalibrated(warm, images, 4)
+    expected_N2 = raw_NC[:, classifiers.known_columns(warm)] ** (1 / 2.5)
+    expected_N2 /= expected_N2.sum(axis=1, keepdims=True)
+    found_NC = classifiers.probabilities(warm, images, 4)
+    np.testing.assert_allclose(found_NC[:, classifiers.known_columns(warm)], expected_N2, atol=1e-5)
+    assert np.all(found_NC[:, CLASSES.index(SAGITTAL)] == 0)
 
 
 @pytest.mark.parametrize("spoil", ["weights", "json"])

@@ -10,6 +10,7 @@ import pytest
 
 from components.shared.faults import InputError
 from components.shared.ledger import LabelRow, Ledger
+from components.shared.planes import digest_of
 
 ROWS = [LabelRow(image="synthetic/a.png", label="coronal", confidence=0.9, status="accepted")]
 
@@ -91,29 +92,38 @@ def test_rounds_changed_after_closing_are_refused(ledger, tmp_path):
         ledger.fetch_rounds(tmp_path / "out", closed)
 
 
-def keep(ledger, folder, weights, digest_of=None):
+def keep(ledger, folder, weights, named=None):
     """Keep a round's classifier whose JSON names the digest of its weights, or of others."""
     folder.mkdir()
     (folder / "classifier.safetensors").write_bytes(weights)
-    digest = hashlib.sha256(digest_of or weights).hexdigest()
-    (folder / "classifier.json").write_text(json.dumps({"digest": digest}))
+    digest = hashlib.sha256(named or weights).hexdigest()
+    about = {"digest": digest, "temperature": 1.5}
+    (folder / "classifier.json").write_text(json.dumps(about))
     ledger.keep_classifier("rounds/000", folder)
-    return digest
+    return {"classifier_digest": digest, "classifier_record": digest_of(about)}
 
 
 def test_a_classifier_of_two_attempts_is_none(ledger, tmp_path):
-    keep(ledger, tmp_path / "mixed", b"second", digest_of=b"first")
+    keep(ledger, tmp_path / "mixed", b"second", named=b"first")
     assert not ledger.fetch_classifier("rounds/000", tmp_path / "out")
 
 
 def test_a_sealed_rounds_classifier_is_fetched_and_no_other(ledger, tmp_path):
-    digest = keep(ledger, tmp_path / "first", b"first")
-    ledger.seal({"round": 0, "classifier_digest": digest}, ROWS)
+    digests = keep(ledger, tmp_path / "first", b"first")
+    ledger.seal({"round": 0, **digests}, ROWS)
     fetched = ledger.fetch_rounds(tmp_path / "out", ledger.digest())
     assert (fetched["round_000"] / "classifier.safetensors").read_bytes() == b"first"
     keep(ledger, tmp_path / "second", b"second")
     with pytest.raises(InputError, match="missing, or changed since the round was sealed"):
         ledger.fetch_rounds(tmp_path / "again", ledger.digest())
+
+
+def test_a_classifier_whose_json_says_something_else_now_is_refused(ledger, tmp_path):
+    ledger.seal({"round": 0, **keep(ledger, tmp_path / "first", b"first")}, ROWS)
+    about = tmp_path / "r/rounds/000/classifier.json"
+    about.write_text(about.read_text().replace("1.5", "0.5"))
+    with pytest.raises(InputError, match="missing, or changed since the round was sealed"):
+        ledger.fetch_rounds(tmp_path / "out", ledger.digest())
 
 
 def test_a_classifier_without_its_last_file_is_none(ledger, tmp_path):

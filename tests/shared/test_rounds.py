@@ -2,7 +2,17 @@
 
 import pytest
 
-from components.shared.rounds import MAX_ROUNDS, NO_GAIN, POOL_EMPTY, RoundRule, best_round, stop_reason
+from components.shared.rounds import (
+    MAX_ROUNDS,
+    NO_GAIN,
+    NOTHING_ACCEPTED,
+    POOL_EMPTY,
+    STABLE,
+    RoundRule,
+    best_round,
+    stop_reason,
+    unsteady,
+)
 
 
 def rule(**changes):
@@ -10,10 +20,12 @@ def rule(**changes):
     return RoundRule(**{**values, **changes})
 
 
-def sealed(losses, below=None):
-    below = below or [10] * len(losses)
+def sealed(losses, **changes):
+    """Return a round a loss, which other values may be given, one a round."""
+    usual = {"below": 10, "capped": 0, "changed": 0.5, "accepted": {"coronal": 3}, "stop_reason": ""}
     return [
-        {"round": k, "below": below[k], "newly_accepted": 3, "validation": {"mean_patient_loss": loss}}
+        {"round": k, "validation": {"mean_patient_loss": loss}, **usual}
+        | {name: values[k] for name, values in changes.items()}
         for k, loss in enumerate(losses)
     ]
 
@@ -58,6 +70,36 @@ def test_used_up_pool_is_trained_on_before_it_stops():
 
 def test_relabelling_all_never_uses_the_pool_up():
     assert stop_reason(sealed([0.5, 0.4], below=[0, 0]), rule(relabel="all")) == ""
+
+
+def test_a_capped_image_is_still_in_the_pool():
+    rounds = sealed([0.5, 0.4], below=[0, 0], capped=[1, 0])
+    assert stop_reason(rounds, rule(relabel="remaining")) == ""
+
+
+@pytest.mark.parametrize(("changed", "expected"), [(0.0099, STABLE), (0.01, "")])
+def test_an_accepted_set_that_changes_by_under_a_hundredth_ends_the_loop(changed, expected):
+    assert stop_reason(sealed([0.5, 0.4], changed=[None, changed]), rule()) == expected
+
+
+def test_where_nothing_is_accepted_the_next_round_would_be_round_0_again():
+    nothing = {"coronal": 0, "sagittal": 0}
+    assert stop_reason(sealed([0.5], accepted=[nothing]), rule()) == NOTHING_ACCEPTED
+    later = sealed([0.5, 0.4], accepted=[{"coronal": 3}, nothing], changed=[None, 1.0])
+    assert stop_reason(later, rule()) == NOTHING_ACCEPTED
+    assert best_round(later, rule()) == 1
+
+
+def test_a_reason_that_was_sealed_stands():
+    rounds = sealed([0.5, 0.4], stop_reason=["", STABLE])
+    assert stop_reason(rounds, rule()) == STABLE
+
+
+@pytest.mark.parametrize(("again", "flips", "warned"), [(100, 21, True), (100, 20, False), (19, 19, False)])
+def test_labels_that_contradict_the_round_before_are_warned_of(again, flips, warned):
+    said = unsteady({"round": 2, "accepted_again": again, "accepted_flips": flips})
+    assert (f"of {again} images" in said and f"{flips} have another label" in said) == warned
+    assert warned or said == ""
 
 
 def test_best_round_is_a_pseudo_label_round_by_validation_loss():

@@ -8,6 +8,7 @@ import torch
 
 from components.shared import classifier as classifiers
 from components.shared.faults import InputError
+from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CORONAL, NOISE, SAGITTAL, PlaneSet
 from components.train_classifier.stage import Config, PseudoLabels, train_classifier
 from tests.drawn_planes import SPLITS, splits_of, write_planes, write_synthetic
@@ -41,6 +42,52 @@ def test_the_json_is_the_returned_one_and_says_who_was_seen(trained):
     assert about["labelled"] == 72
     assert about["pretrained"] is None
     assert classifiers.is_whole(out)
+
+
+def test_the_temperature_is_fitted_on_the_validation_planes_and_applied_to_them(planes, tmp_path):
+    rough = replace(TINY, epochs=3, learning_rate=1e-3, augment=False)
+    about = train_classifier(rough, planes, SPLITS, None, tmp_path)
+    found = about["calibration"]
+    assert found["planes"] == 24 and found["wrong"] > 0, "a model that errs is needed here"
+    assert about["temperature"] == found["temperature"] != 1
+    assert found["loss_after"] < found["loss_before"]
+    assert about["validation"]["loss"] == pytest.approx(found["loss_after"], abs=1e-4)
+    model = classifiers.load(tmp_path)
+    rows = planes.rows_of(["v"])
+    images_NHW = classifiers.load_pixels(planes, rows, model.size_px)
+    predictions = predictions_of(classifiers.probabilities(model, images_NHW, 12), rows)
+    assert measure(predictions) == about["validation"]
+
+
+def test_a_model_that_is_never_wrong_stays_as_it_is(trained):
+    _, about = trained
+    assert about["validation"]["accuracy"] == 1
+    assert about["temperature"] == 1
+    assert about["calibration"]["note"] == "no validation plane is wrong"
+
+
+def test_without_validation_patients_the_temperature_stays(planes, tmp_path):
+    splits = splits_of({patient: side for patient, side in SPLITS.sides.items() if side != "validation"})
+    about = train_classifier(replace(TINY, epochs=1), planes, splits, None, tmp_path)
+    assert (about["temperature"], about["validation"]) == (1, None)
+    assert about["calibration"]["note"] == "no validation plane"
+
+
+def test_without_augmentation_planes_are_seen_as_they_are(planes, tmp_path, monkeypatch):
+    monkeypatch.setattr("components.train_classifier.fit.augment", lambda grey_NHW, generator: 1 - grey_NHW)
+    one = replace(TINY, epochs=1)
+    losses = [
+        train_classifier(replace(one, augment=augment), planes, SPLITS, None, tmp_path)["history"][0]["loss"]
+        for augment in (True, False)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_the_length_of_an_epoch_can_be_set(planes, tmp_path):
+    events: list[tuple[int, int]] = []
+    config = replace(TINY, epochs=1, epoch_images=30)
+    train_classifier(config, planes, SPLITS, None, tmp_path, lambda *event: events.append(event))
+    assert events[-1] == (36, 36)
 
 
 def test_equal_inputs_give_equal_bytes_whatever_ran_before(planes, tmp_path):

@@ -17,6 +17,8 @@ WRONG = {
     "max_rounds": [0, 51],
     "patience": [0],
     "min_gain": [-1, float("nan")],
+    "threshold_rule": ["best"],
+    "max_class_ratio": [0.9, float("nan")],
     "relabel": ["some"],
     "classifier": ["vgg"],
     "epochs": [0],
