@@ -43,7 +43,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     compiling.add_argument("--tag", default="", help="tag of the images (default: the version)")
     compiling.add_argument("--literals", action="store_true", help="drop-downs in the form, from KFP 2.17")
-    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry, o.tag, o.literals))
+    compiling.add_argument(
+        "--parallelism", type=int, default=1, help="cells, and GANs, of a study at a time (default: 1)"
+    )
+    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry, o.tag, o.literals, o.parallelism))
     running = commands.add_parser("run", help="run a pipeline on this machine")
     running.add_argument("pipeline", choices=sorted(PIPELINES))
     running.add_argument(

@@ -5,21 +5,29 @@ from pathlib import Path
 import yaml
 from kfp import compiler
 
+from components.shared.faults import InputError
 from pipelines.catalogue import PIPELINES
 from pipelines.literals import add_literals
+from pipelines.study import study_of
 
 
-def compile_all(folder: Path, registry: str = "", tag: str = "", literals: bool = False) -> list[Path]:
+def compile_all(
+    folder: Path, registry: str = "", tag: str = "", literals: bool = False, parallelism: int = 1
+) -> list[Path]:
     """Compile every pipeline into `folder`; `registry` is put before the images' names, `tag` after them.
 
     KFP's cache knows an image by its name alone: give each build a tag of its own. `literals` makes
-    drop-downs of the form's choices, for servers of 2.17 or newer.
+    drop-downs of the form's choices, for servers of 2.17 or newer. `parallelism` is how many cells, and how
+    many GANs, of a study run at a time: KFP fixes it here.
     """
+    if not 1 <= parallelism <= 1000:
+        raise InputError(f"--parallelism {parallelism}: not usable; valid: 1 to 1000")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, pipeline in PIPELINES.items():
         path = folder / f"{name}.yaml"
-        compiler.Compiler().compile(pipeline.graph, str(path))
+        graph = study_of(parallelism) if name == "study" else pipeline.graph
+        compiler.Compiler().compile(graph, str(path))
         if registry or tag:
             path.write_text(_with_images(path.read_text(), registry, tag))
         if literals:

@@ -5,8 +5,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 
 from components.validate_parameters.stage import Parameters
+from components.validate_parameters.study import StudyParameters
 from pipelines.augmentation import augmentation
-from pipelines.profiles import LAPTOP
+from pipelines.profiles import values
+from pipelines.study import study
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -19,13 +21,21 @@ def cell(value):
     return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else "empty"
 
 
-def parameter_rows():
-    form = augmentation.component_spec.inputs
-    for field in fields(Parameters):
+def rows_of(graph, declared, laptop, left_out=()):
+    form = graph.component_spec.inputs
+    for field in fields(declared):
+        if field.name in left_out:
+            continue
         default = field.default if field.default_factory is MISSING else field.default_factory()
         cluster = "needed" if default is MISSING else cell(default)
-        laptop = cell(LAPTOP[field.name]) if field.name in LAPTOP else ""
-        yield f"| `{field.name}` | {cluster} | {laptop} | {form[field.name].description.rstrip('.')} |"
+        small = cell(laptop[field.name]) if field.name in laptop else ""
+        yield f"| `{field.name}` | {cluster} | {small} | {form[field.name].description.rstrip('.')} |"
+
+
+def parameter_rows():
+    shared = {field.name for field in fields(Parameters)} - {"label_unit"}
+    yield from rows_of(study, StudyParameters, values("laptop", StudyParameters), shared)
+    yield from rows_of(augmentation, Parameters, values("laptop", Parameters))
 
 
 def test_readme_explains_every_parameter():

@@ -49,7 +49,9 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     return run
 
 
-def check_labels(parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> None:
+def check_labels(
+    parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits, stage: str = "open_ledger"
+) -> None:
     """Refuse sides without both cuts, and a labelled fraction that leaves under two classes."""
     sides = {side: planes.rows_of(splits.patients(side)) for side in SPLITS}
     for side, rows in sides.items():
@@ -62,7 +64,7 @@ def check_labels(parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits
     labelled = labelled_rows(sides[TRAIN], *settings)
     known_classes(labelled)
     if warning := too_few_images(parameters["images"], len(labelled)):
-        emit("open_ledger", "warning", message=warning)
+        emit(stage, "warning", message=warning)
 
 
 def too_few_images(images: int, labelled: int) -> str:

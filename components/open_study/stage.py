@@ -66,4 +66,4 @@ def _check_fold(
             " valid: volumes of at least 5 patients, or fewer folds"
         )
     for fraction in fractions:
-        check_labels({**parameters, "label_fraction": fraction}, planes, splits)
+        check_labels({**parameters, "label_fraction": fraction}, planes, splits, "open_study")

@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from components.report.words import count, decimal, percent, points
+from components.report.words import count, decimal, percent, points, rounded
 
 _HERE = Path(__file__).parent
-_SPOKEN = {"percent": percent, "decimal": decimal, "count": count, "points": points}
+_SPOKEN = {"percent": percent, "decimal": decimal, "count": count, "points": points, "rounded": rounded}
 
 
 def environment() -> Environment:

@@ -43,6 +43,13 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
+def rounded(value: float | None) -> str:
+    """Return a mean count as a reader wants it: whole from ten on, else with at most one decimal."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if value >= 10 or float(value).is_integer() else f"{value:.1f}"
+
+
 def points(value: float) -> str:
     """Return a difference of two shares in percentage points, with its sign."""
     return f"{100 * value:+.1f} pt".replace("-", "−")

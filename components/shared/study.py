@@ -37,10 +37,10 @@ ARMS = {
         Arm(letter="A", title="All labels", all_labels=True, augment=False),
         Arm(letter="B", title="Labelled only", augment=False),
         Arm(letter="C", title="Labelled, augmented"),
-        Arm(letter="D", title="C and the other real planes", pool=REAL_POOL),
-        Arm(letter="E", title="C and synthetic images", pool=SYNTHETIC_POOL),
-        Arm(letter="F", title="E, GAN on labelled planes", pool=SYNTHETIC_POOL, gan_planes=LABELLED_PLANES),
-        Arm(letter="G", title="E, pseudo-labels shuffled", pool=SYNTHETIC_POOL, shuffled=True),
+        Arm(letter="D", title="C + hidden real planes", pool=REAL_POOL),
+        Arm(letter="E", title="C + synthetic images", pool=SYNTHETIC_POOL),
+        Arm(letter="F", title="E, GAN on labelled", pool=SYNTHETIC_POOL, gan_planes=LABELLED_PLANES),
+        Arm(letter="G", title="E, labels shuffled", pool=SYNTHETIC_POOL, shuffled=True),
     )
 }
 
