@@ -109,7 +109,9 @@ def synthesise(
     settings = {name: getattr(p, f"gan_{name}") for name in names}
     gan = train_gan(planes=planes, splits=splits, state_uri=p.state_uri, seed=p.seed, **settings)
     generator = on_gpu(gan.after(opened), p).outputs["generator"]
-    sampled = generate_images(generator=generator, truncations=p.truncations, images=p.images, seed=p.seed)
+    sampled = generate_images(
+        generator=generator, splits=splits, truncations=p.truncations, images=p.images, seed=p.seed
+    )
     return generator, on_gpu(sampled, p).outputs["synthetic"]
 
 

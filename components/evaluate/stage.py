@@ -46,6 +46,7 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
         raise InputError(
             f"planes: {planes.folder} holds none of a test patient; valid: planes of at least one"
         )
+    splits.require_apart(planes)
     opened = {name: _unseen(name, folder, splits) for name, folder in models.items()}
     results = _measure_all(config, opened, planes, rows, progress)
     counts = Counter(row.label for row in rows)
@@ -69,7 +70,8 @@ def _told(recall: Mapping[str, float | None], counts: Mapping[str, int]) -> Mapp
 
 def _unseen(name: str, folder: Path, splits: Splits) -> Classifier:
     model = classifiers.load(folder)
-    splits.require_only((TRAIN,), model.patients_seen, f"model {name}")
+    digest = classifiers.describe(folder)["digest"]
+    splits.require_only((TRAIN,), model.patients_seen, f"model {name} ({digest[:12]})")
     return model
 
 

@@ -1,5 +1,6 @@
 """Synthetic planes: seeds times truncations, as a PlaneSet that inherits its generator's patients."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 from components.shared.faults import InputError
 from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, silent
-from components.train_gan.stage import input_errors
+from components.shared.splits import TRAIN, Splits
+from components.train_gan.stage import INDEX, input_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,12 @@ def generate_images(
                 done += 1
                 progress(done, config.images)
     return {f"psi{truncation:.2f}": count for truncation, count in counts.items()}
+
+
+def refuse_measured(generator: Path, splits: Splits) -> None:
+    """Refuse a generator that was trained on a patient whom classifiers are measured on."""
+    about = json.loads((generator / INDEX).read_text())
+    splits.require_only((TRAIN,), about["patients_seen"], f"generator {about['digest'][:12]}")
 
 
 def count_by_truncation(config: Config) -> Mapping[float, int]:

@@ -44,6 +44,8 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
         "snapshot_digest": config.snapshot_digest,
         "fingerprint": config.fingerprint,
         "rule": vars(rule),
+        "folds": dict(splits.folds),
+        "sides": dict(splits.sides),
     }
     Ledger(state_uri=config.state_uri, run=run).begin(record)
     return run

@@ -87,8 +87,6 @@ def describe_round(record: Mapping[str, Any]) -> dict[str, Any]:
     validation = record["validation"]
     return {
         "accepted": dict(record["accepted"]),
-        "accepted_again": record["accepted_again"],
-        "accepted_flips": record["accepted_flips"],
         "below": record["below"],
         "capped": record["capped"],
         "changed": record["changed"],
@@ -100,6 +98,8 @@ def describe_round(record: Mapping[str, Any]) -> dict[str, Any]:
         "rejected": record["rejected"],
         "round": record["round"],
         "stop_reason": record["stop_reason"],
+        "taught": record["taught"],
+        "taught_flips": record["taught_flips"],
         "thresholds": dict(record["thresholds"]),
         "trained_on_pseudo": dict(record["trained_on_pseudo"]),
         "validation_accuracy": validation["accuracy"],

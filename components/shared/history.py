@@ -23,17 +23,17 @@ def changes(before: Sequence[LabelRow] | None, now: Sequence[LabelRow]) -> dict[
     `changed` is the share of the accepted images and labels of both rounds together that only one has.
     """
     if before is None:
-        return {"changed": None, "flips": 0, "evicted": 0, "accepted_again": 0, "accepted_flips": 0}
+        return {"changed": None, "flips": 0, "evicted": 0, "taught": 0, "taught_flips": 0}
     labels = {row.image: row.label for row in before}
     flipped = {row.image for row in now if labels.get(row.image, row.label) != row.label}
     old, new = accepted_of(before), accepted_of(now)
-    both, again = old.items() | new.items(), old.keys() & new.keys()
+    both, taught = old.items() | new.items(), old.keys() & {row.image for row in now}
     return {
         "changed": len(old.items() ^ new.items()) / len(both) if both else 0.0,
         "flips": len(flipped),
         "evicted": len(old.keys() - new.keys()),
-        "accepted_again": len(again),
-        "accepted_flips": len(again & flipped),
+        "taught": len(taught),
+        "taught_flips": len(taught & flipped),
     }
 
 

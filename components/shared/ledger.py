@@ -25,6 +25,7 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import digest_of
 from components.shared.rounds import Round, RoundRule, model_name
+from components.shared.splits import Splits
 from components.shared.weights import weights_digest
 
 
@@ -71,6 +72,20 @@ class Ledger:
     def rule(self) -> RoundRule:
         """Return the run's stopping rule."""
         return RoundRule(**self.record()["rule"])
+
+    def splits(self) -> Splits:
+        """Return the sides that the run was opened with; of nobody where none were recorded."""
+        record = self.record()
+        return Splits(record.get("folds", {}), record.get("sides", {}))
+
+    def require_same_sides(self, splits: Splits) -> None:
+        """Refuse to go on with other sides than those the run was opened with."""
+        opened = self.splits()
+        if opened.sides and (moved := _moved(opened.sides, splits.sides)):
+            raise InputError(
+                f"{self.uri}: opened with other sides of patients {moved}, by {splits.name}; valid: the sides"
+                " it was opened with, or a run_name of its own"
+            )
 
     def round_uri(self, number: int) -> str:
         """Where a round's objects are."""
@@ -172,7 +187,15 @@ def _differences(record: Mapping[str, Any], known: Mapping[str, Any]) -> list[st
     ]
     if record.get("snapshot_digest") != known.get("snapshot_digest"):
         named.append("volumes")
+    if moved := _moved(known.get("sides", {}), record.get("sides", {})):
+        named.append(f"sides of patients {moved}")
     return named or ([] if record == known else ["code"])
+
+
+def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return in words the patients whose side is another one now."""
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return ", ".join(f"{name} ({before.get(name, 'none')}, now {now.get(name, 'none')})" for name in names)
 
 
 def round_name(number: int) -> str:

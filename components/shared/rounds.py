@@ -16,8 +16,8 @@ ALL, REMAINING = "all", "remaining"
 GLOBAL, ADAPTIVE = "global", "adaptive"
 
 STABLE_CHANGE = 0.01  # share of the accepted set, under which another round would learn the same again
-# Of images that two rounds in turn accepted, the share whose label may differ. Both were sure of them: where
-# labels are exchanged at random between two equal classes, half of them differ.
+# Of the images that a round was taught, the share that it may itself give another label. The round before was
+# sure of them; where labels are exchanged at random between two equal classes, about half of them differ.
 FLIPS_BOUND = 0.2
 _FLIPS_OF = 20  # images, under which a share of them says nothing
 
@@ -90,10 +90,10 @@ def model_name(round_number: int) -> str:
 
 def unsteady(entry: Round) -> str:
     """Return a warning where the labels of a round contradict those of the round before, else ""."""
-    again, flips = entry["accepted_again"], entry["accepted_flips"]
-    if again < _FLIPS_OF or flips <= FLIPS_BOUND * again:
+    taught, flips = entry["taught"], entry["taught_flips"]
+    if taught < _FLIPS_OF or flips <= FLIPS_BOUND * taught:
         return ""
     return (
-        f"round {entry['round']}: of {again} images that it and the round before accepted, {flips} have"
-        " another label now; at least one of the two taught wrong labels"
+        f"round {entry['round']}: of the {taught} images that the round before accepted, it gives {flips}"
+        " another label; at least one of the two is wrong"
     )

@@ -2,18 +2,21 @@
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from components.shared.faults import InputError
+from components.shared.planes import GAN_CLASSES, PlaneSet
 from components.shared.pseudonyms import require_same_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 FOLDS = 5
 SIDES = (TEST, VALIDATION, TRAIN, TRAIN, TRAIN)  # by fold
+_SHARED_PICTURES = 2  # that two patients may have in common: blank ones
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,16 @@ class Splits:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the splits that `text` printed."""
+        """Return the splits that `text` printed; InputError where a patient has no one side."""
         lines = list(csv.DictReader(text.splitlines()))
+        counts = Counter(row["patient"] for row in lines)
+        for row in lines:
+            if counts[row["patient"]] > 1:
+                raise _wrong(row, "listed twice; valid: one side for all sessions of a patient")
+            if row["split"] not in SPLITS:
+                raise _wrong(row, f"split {row['split']}; valid: {', '.join(SPLITS)}")
+            if not (row["fold"] or "").isdecimal():
+                raise _wrong(row, f"fold {row['fold']}; valid: a whole number from 0")
         return cls(
             {row["patient"]: int(row["fold"]) for row in lines},
             {row["patient"]: row["split"] for row in lines},
@@ -69,6 +80,49 @@ class Splits:
         crossing = sorted(p for p in patients if p in self.sides and self.sides[p] not in allowed)
         if crossing:
             raise InputError(
-                f"{what}: made from patients {', '.join(crossing)}, who are not in {' or '.join(allowed)};"
-                " valid: an artifact made from those patients alone"
+                f"{what}: made from patients {self.named(crossing)}, by {self.name}; valid: an artifact made"
+                f" from {' or '.join(allowed)} patients alone"
             )
+
+    def require_apart(self, planes: PlaneSet) -> None:
+        """Refuse planes in which one scan stands under two patients, who could be on two sides.
+
+        A scan is known by its content's hash, and one that was packed anew by its planes: two patients share
+        a blank picture at most.
+        """
+        what = f"planes {planes.digest[:12]}"
+        volumes = _owners((row.volume, row.patient) for row in planes.rows)
+        for volume, owners in volumes.items():
+            raise self._two(f"{what}: volume {volume}", owners)
+        cut = (row for row in planes.rows if row.label in GAN_CLASSES)
+        shared = Counter(_owners((row.sha256, row.patient) for row in cut).values())
+        for owners, pictures in shared.items():
+            if pictures > _SHARED_PICTURES:
+                raise self._two(f"{what}: {pictures} equal pictures", owners)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"splits.csv {self.digest[:12]}"
+
+    def named(self, patients: Iterable[str]) -> str:
+        """Return patients with their sides, in words."""
+        return ", ".join(f"{patient} ({self.sides.get(patient, 'no side')})" for patient in patients)
+
+    def _two(self, what: str, owners: Iterable[str]) -> InputError:
+        return InputError(
+            f"{what} of patients {self.named(sorted(owners))}, by {self.name}; valid: each scan under one"
+            " patient"
+        )
+
+
+def _owners(pairs: Iterable[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """Return the patients of each thing that more than one of them has."""
+    found: dict[str, set[str]] = {}
+    for thing, patient in pairs:
+        found.setdefault(thing, set()).add(patient)
+    return {thing: frozenset(owners) for thing, owners in found.items() if thing and len(owners) > 1}
+
+
+def _wrong(row: Mapping[str, str], why: str) -> InputError:
+    return InputError(f"splits.csv: patient {row['patient']}: {why}")

@@ -1,6 +1,7 @@
-"""Give every patient a side for ever: known patients keep theirs, new ones fill the folds in turn."""
+"""Give every patient a side for ever: known ones keep theirs, new ones are dealt evenly over the folds."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.splits import FOLDS, SIDES, SPLITS, Splits
+
+_DRAWS = 256  # deals that are tried; the one with the most even classes is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +24,11 @@ class Config:
 
 def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     """Write splits.csv, to the path `out`, for everyone who has a plane of a class."""
-    patients = list(dict.fromkeys(row.patient for row in planes.rows if row.label in CLASSES))
+    patients = holdings(planes)
     known = _remembered(config.state_uri, patients)
     folds = {patient: known[patient] for patient in sorted(patients)}
     splits = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()})
+    splits.require_apart(planes)
     for side in SPLITS:
         if not splits.patients(side):
             raise InputError(
@@ -36,20 +40,85 @@ def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     return splits
 
 
-def assign(known: Mapping[str, int], patients: Iterable[str]) -> dict[str, int]:
-    """Return the folds with new patients added, in an order drawn over the one they come in.
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """What a patient brings into a fold."""
 
-    The draw knows how many there are and no names, which depend on a secret key: the same scans have the
-    same sides under every key.
+    site: str = ""
+    planes: tuple[int, ...] = (0,) * len(CLASSES)  # of each class
+
+
+def holdings(planes: PlaneSet) -> dict[str, Holding]:
+    """Return what every patient with a plane of a class brings, in the order they come in."""
+    counts: dict[str, Counter[str]] = {}
+    sites: dict[str, str] = {}
+    for row in planes.rows:
+        if row.label in CLASSES:
+            counts.setdefault(row.patient, Counter())[row.label] += 1
+            sites.setdefault(row.patient, row.site)
+    return {
+        patient: Holding(site=sites[patient], planes=tuple(found[label] for label in CLASSES))
+        for patient, found in counts.items()
+    }
+
+
+def assign(known: Mapping[str, int], patients: Mapping[str, Holding]) -> dict[str, int]:
+    """Return the folds with new patients added: each site's evenly, and classes as evenly as patients allow.
+
+    The draw knows the order they come in and what they bring, and no names, which depend on a secret key: the
+    same scans have the same sides under every key.
     """
-    folds = dict(known)
-    new = [patient for patient in dict.fromkeys(patients) if patient not in known]
-    for place in np.random.default_rng(len(known)).permutation(len(new)):
-        folds[new[place]] = len(folds) % FOLDS
-    return folds
+    by_site: dict[str, list[str]] = {}
+    for patient, holding in patients.items():
+        if patient not in known:
+            by_site.setdefault(holding.site, []).append(patient)
+    new = [patient for members in by_site.values() for patient in members]
+    slots = _slots(known, patients, new)
+    order = _most_even(known, patients, list(by_site.values()), slots)
+    return {**known, **dict(zip(order, slots, strict=True))}
 
 
-def _remembered(state_uri: str, patients: Iterable[str]) -> dict[str, int]:
+def _slots(known: Mapping[str, int], patients: Mapping[str, Holding], new: Sequence[str]) -> list[int]:
+    """Return the fold of each place: the one with the fewest of its site, then the fewest of all.
+
+    A known patient who has no planes now is of a site that nobody remembers, and counts for each.
+    """
+    totals = Counter(known.values())
+    absent = Counter(fold for name, fold in known.items() if name not in patients)
+    of_site = Counter((patients[name].site, fold) for name, fold in known.items() if name in patients)
+    slots = []
+    for patient in new:
+        site = patients[patient].site
+        fold = min(range(FOLDS), key=lambda f: (of_site[site, f] + absent[f], totals[f], f))
+        totals[fold] += 1
+        of_site[site, fold] += 1
+        slots.append(fold)
+    return slots
+
+
+def _most_even(
+    known: Mapping[str, int],
+    patients: Mapping[str, Holding],
+    by_site: Sequence[Sequence[str]],
+    slots: Sequence[int],
+) -> list[str]:
+    """Return the patients in the order, of many drawn within sites, that spreads the classes best."""
+    rng = np.random.default_rng(len(known))
+    before_FC = np.zeros((FOLDS, len(CLASSES)))
+    for name, fold in known.items():
+        before_FC[fold] += patients[name].planes if name in patients else 0
+    best, least = [name for members in by_site for name in members], np.inf
+    for _ in range(_DRAWS if best else 0):
+        order = [members[place] for members in by_site for place in rng.permutation(len(members))]
+        planes_FC = before_FC.copy()
+        np.add.at(planes_FC, slots, np.array([patients[name].planes for name in order]))
+        uneven = round(float((planes_FC / np.maximum(planes_FC.sum(axis=0), 1)).var(axis=0).sum()), 12)
+        if uneven < least:
+            best, least = order, uneven
+    return best
+
+
+def _remembered(state_uri: str, patients: Mapping[str, Holding]) -> dict[str, int]:
     """Return every known patient's fold, new ones added in a version that only one run writes."""
     version = 0
     known: dict[str, int] = {}

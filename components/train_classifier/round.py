@@ -31,6 +31,7 @@ def train_round(
     The finished classifier is kept in the ledger at once, so that a run that dies before the round is
     sealed takes it from there instead of training again.
     """
+    ledger.require_same_sides(splits)
     with lease(ledger.uri, owner):
         if ledger.fetch_classifier(round_name(number), out):
             return describe(out)

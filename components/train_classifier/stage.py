@@ -65,6 +65,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Write a classifier into out and return its JSON."""
+    splits.require_apart(planes)
     training = planes.rows_of(splits.patients(TRAIN))
     labelled = labelled_rows(training, config.label_fraction, config.label_unit, config.label_seed)
     classes, left_out = known_classes(labelled)
@@ -108,7 +109,7 @@ def _accepted(pseudo: PseudoLabels | None, splits: Splits, classes: Sequence[str
     """Return the accepted synthetic rows with their pseudo-labels."""
     if pseudo is None:
         return []
-    splits.require_only((TRAIN,), pseudo.images.patients, "synthetic planes")
+    splits.require_only((TRAIN,), pseudo.images.patients, f"synthetic planes {pseudo.images.digest[:12]}")
     foreign = sorted(set(pseudo.labels.values()) - set(classes))
     if foreign:
         raise InputError(f"pseudo-labels: {', '.join(foreign)}; valid: {', '.join(classes)}")

@@ -53,6 +53,7 @@ def train_gan(
     config: Config, planes: PlaneSet, splits: Splits, out: Path, progress: Progress = silent
 ) -> Mapping[str, Any]:
     """Write a Generator folder into out and return its JSON."""
+    splits.require_apart(planes)
     rows = _labelled(config, training_rows(planes, splits))
     resume = f"gan_resume_uri={config.resume_uri}"
     with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):

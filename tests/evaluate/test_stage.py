@@ -74,7 +74,7 @@ def test_twice_is_the_same_bytes_and_progress_ends(planes, models, tmp_path):
 
 def test_a_model_that_saw_a_test_patient_is_refused_by_name(planes, models, tmp_path):
     moved = splits_of({**SPLITS.sides, "a": TEST})
-    with pytest.raises(InputError, match="model supervised: made from patients a,"):
+    with pytest.raises(InputError, match=r"model supervised \(\w{12}\): made from patients a \(test\), by"):
         evaluate(Config(), planes, moved, models, tmp_path)
 
 

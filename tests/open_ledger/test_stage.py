@@ -9,7 +9,7 @@ from components.open_ledger.stage import Config, open_ledger, too_few_images
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
-from tests.drawn_planes import SPLITS, write_planes
+from tests.drawn_planes import SPLITS, splits_of, write_planes
 
 PARAMETERS = {
     "label_fraction": 1.0,
@@ -48,6 +48,15 @@ def test_the_rule_of_the_rounds_is_written_once(planes, tmp_path):
     assert rule["validation_patients"] == len(SPLITS.patients("validation"))
     with pytest.raises(InputError, match="run_name=mine"):
         open_ledger(config(tmp_path, run_name="mine", fingerprint="g"), PARAMETERS, planes, SPLITS)
+
+
+def test_the_sides_of_patients_are_written_once(planes, tmp_path):
+    open_ledger(config(tmp_path, run_name="mine"), PARAMETERS, planes, SPLITS)
+    record = json.loads((tmp_path / "mine/run.json").read_text())
+    assert record["sides"] == SPLITS.sides and record["folds"] == SPLITS.folds
+    moved = splits_of({**SPLITS.sides, "a": "test", "t": "train"})
+    with pytest.raises(InputError, match=r"sides of patients a \(train, now test\), t \(test, now train\)"):
+        open_ledger(config(tmp_path, run_name="mine"), PARAMETERS, planes, moved)
 
 
 def test_too_small_a_labelled_fraction_is_refused(planes, tmp_path):

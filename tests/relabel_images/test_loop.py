@@ -153,13 +153,13 @@ def test_a_round_says_what_it_changed_of_the_one_before(tmp_path):
         folder = score(tmp_path / f"p{k}", confidences, labels)
         relabel_images(Config(round=k, **SETTINGS), ledger, folder, classifier(0.5 - k / 10), "run")
     said = [
-        {name: entry[name] for name in ("changed", "flips", "evicted", "accepted_again", "accepted_flips")}
+        {name: entry[name] for name in ("changed", "flips", "evicted", "taught", "taught_flips")}
         for entry in ledger.rounds()
     ]
-    assert said[0] == {"changed": None, "flips": 0, "evicted": 0, "accepted_again": 0, "accepted_flips": 0}
+    assert said[0] == {"changed": None, "flips": 0, "evicted": 0, "taught": 0, "taught_flips": 0}
     # accepted: 0 2 3 4 5, then 0 (flipped) 1 3 4: of 0c 0s 1 2 3 4 5, five are of one round alone
     assert said[1] == {
-        "changed": pytest.approx(5 / 7), "flips": 3, "evicted": 2, "accepted_again": 3, "accepted_flips": 1
+        "changed": pytest.approx(5 / 7), "flips": 3, "evicted": 2, "taught": 5, "taught_flips": 2
     }  # fmt: skip
 
 

@@ -150,8 +150,8 @@ def round_record(number: int, last: int, stop_reason: str) -> dict[str, Any]:
         "changed": 0.3 if number else None,
         "flips": 4 * bool(number),
         "evicted": 5 * bool(number),
-        "accepted_again": 40 * bool(number),
-        "accepted_flips": 1 * bool(number),
+        "taught": 40 * bool(number),
+        "taught_flips": 1 * bool(number),
         "validation": {
             "accuracy": 0.84 + 0.012 * number,
             "balanced_accuracy": 0.86 + 0.01 * number,

@@ -177,7 +177,7 @@ def test_the_page_of_other_scans(
 
 def test_labels_that_contradict_the_round_before_are_warned_of(inputs: Inputs, tmp_path: Path) -> None:
     rounds = [dict(record) for record in inputs.rounds]
-    rounds[1] |= {"accepted_again": 40, "accepted_flips": 19}
-    assert "have another label now" not in render(inputs, tmp_path)[0]
+    rounds[1] |= {"taught": 40, "taught_flips": 19}
+    assert "another label; at least" not in render(inputs, tmp_path)[0]
     shown = render(replace(inputs, rounds=rounds), tmp_path)[0]
-    assert "Round 1: of 40 images that it and the round before accepted, 19 have another label now" in shown
+    assert "Round 1: of the 40 images that the round before accepted, it gives 19 another label" in shown

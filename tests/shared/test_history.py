@@ -34,7 +34,7 @@ def test_two_sets_without_a_common_image_have_changed_wholly():
 def test_an_image_with_another_label_is_another_pair_and_a_flip():
     found = changes([row("a"), row("b")], [row("a", "sagittal"), row("b")])
     assert found == {
-        "changed": pytest.approx(2 / 3), "flips": 1, "evicted": 0, "accepted_again": 2, "accepted_flips": 1
+        "changed": pytest.approx(2 / 3), "flips": 1, "evicted": 0, "taught": 2, "taught_flips": 1
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import pytest
 from components.shared.faults import InputError
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import digest_of
+from components.shared.splits import Splits
 
 ROWS = [LabelRow(image="synthetic/a.png", label="coronal", confidence=0.9, status="accepted")]
 
@@ -82,6 +83,19 @@ def test_a_run_name_holds_one_study(ledger):
     for words, other in others.items():
         with pytest.raises(InputError, match=rf"run_name=r: .* other {words}; valid: a new run_name"):
             ledger.begin(other)
+
+
+def test_a_ledger_is_of_the_sides_it_was_opened_with(ledger):
+    sides = {"folds": {"a": 2, "t": 0}, "sides": {"a": "train", "t": "test"}}
+    ledger.begin(sides)
+    ledger.begin(sides)
+    ledger.require_same_sides(Splits(sides["folds"], sides["sides"]))
+    moved = {"folds": {"a": 0, "t": 2}, "sides": {"a": "test", "t": "train"}}
+    said = r"other sides of patients a \(train, now test\), t \(test, now train\)"
+    with pytest.raises(InputError, match=f"run_name=r: .* {said}; valid: a new run_name"):
+        ledger.begin(moved)
+    with pytest.raises(InputError, match=f"{said}, by splits.csv"):
+        ledger.require_same_sides(Splits(moved["folds"], moved["sides"]))
 
 
 def test_rounds_changed_after_closing_are_refused(ledger, tmp_path):

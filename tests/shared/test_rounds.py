@@ -97,8 +97,8 @@ def test_a_reason_that_was_sealed_stands():
 
 @pytest.mark.parametrize(("again", "flips", "warned"), [(100, 21, True), (100, 20, False), (19, 19, False)])
 def test_labels_that_contradict_the_round_before_are_warned_of(again, flips, warned):
-    said = unsteady({"round": 2, "accepted_again": again, "accepted_flips": flips})
-    assert (f"of {again} images" in said and f"{flips} have another label" in said) == warned
+    said = unsteady({"round": 2, "taught": again, "taught_flips": flips})
+    assert (f"the {again} images" in said and f"gives {flips} another label" in said) == warned
     assert warned or said == ""
 
 

@@ -1,15 +1,23 @@
 """Which patient may stand behind what."""
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.shared.faults import InputError
-from components.shared.splits import TEST, TRAIN, Splits
-from tests.drawn_planes import SPLITS
+from components.shared.splits import FOLDS, TEST, TRAIN, Splits
+from components.shared.splits import SPLITS as NAMES
+from tests.drawn_planes import SPLITS, write_planes
 
 
 def test_only_patients_of_another_side_cross():
     SPLITS.require_only((TRAIN,), ["a", "b", "of another data set"], "it")
-    with pytest.raises(InputError, match="it: made from patients t, v, who are not in train;"):
+    with pytest.raises(
+        InputError,
+        match=r"^it: made from patients t \(test\), v \(validation\), by splits.csv \w+; valid: an",
+    ):
         SPLITS.require_only((TRAIN,), ["a", "v", "t"], "it")
 
 
@@ -17,3 +25,58 @@ def test_the_digest_is_of_the_table():
     assert Splits.parse(SPLITS.text()).digest == SPLITS.digest
     moved = Splits(SPLITS.folds, {**SPLITS.sides, "a": TEST})
     assert moved.digest != SPLITS.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,0,test\na,2,train", "patient a: listed twice; valid: one side for all sessions"),
+        ("a,2,train\na,2,train", "patient a: listed twice"),
+        ("a,0,testing", "patient a: split testing; valid: train, validation, test"),
+        ("a,,test", "patient a: fold ; valid: a whole number"),
+        ("a,-1,test", "patient a: fold -1; valid: a whole number"),
+    ],
+)
+def test_a_table_in_which_a_patient_has_no_one_side_is_refused(text, words):
+    with pytest.raises(InputError, match=f"^splits.csv: {words}"):
+        Splits.parse(f"patient,fold,split\n{text}\n")
+
+
+@given(st.dictionaries(st.from_regex(r"[0-9a-f]{4}-[0-9a-f]{10}", fullmatch=True), st.integers(0, FOLDS - 1)))
+def test_turned_about_every_patient_is_tested_once_and_nobody_is_on_two_sides(folds):
+    turns = [Splits(folds, {}).turned(fold) for fold in range(FOLDS)]
+    tested = [patient for splits in turns for patient in splits.patients(TEST)]
+    assert sorted(tested) == sorted(folds)
+    for splits in turns:
+        assert sorted(p for side in NAMES for p in splits.patients(side)) == sorted(folds)
+
+
+@pytest.fixture(scope="module")
+def planes(tmp_path_factory):
+    made = write_planes(tmp_path_factory.mktemp("planes"), sorted(SPLITS.sides), per_class=4)
+    return replace(made, rows=[replace(row, volume=f"scan of {row.patient}") for row in made.rows])
+
+
+def test_scans_of_one_patient_each_are_apart(planes):
+    SPLITS.require_apart(planes)
+
+
+def test_one_scan_under_two_patients_is_refused_by_its_content(planes):
+    rows = [replace(row, volume="scan of a") if row.patient == "t" else row for row in planes.rows]
+    with pytest.raises(
+        InputError, match=r"^planes \w{12}: volume scan of a of patients a \(train\), t \(test\), by splits"
+    ):
+        SPLITS.require_apart(replace(planes, rows=rows))
+
+
+def test_one_scan_that_was_packed_anew_is_known_by_its_pictures(planes):
+    ours = [row for row in planes.rows if row.patient == "a"]
+    copy = [replace(row, image=f"{row.image}2", patient="t", volume="packed anew") for row in ours]
+    others = [row for row in planes.rows if row.patient != "t"]
+    with pytest.raises(InputError, match=r"8 equal pictures of patients a \(train\), t \(test\)"):
+        SPLITS.require_apart(replace(planes, rows=[*others, *copy]))
+
+
+def test_a_blank_picture_may_be_in_many_scans(planes):
+    blank = [replace(row, sha256="blank" if "_000" in row.image else row.sha256) for row in planes.rows]
+    SPLITS.require_apart(replace(planes, rows=blank))

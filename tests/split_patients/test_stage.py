@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from components.shared.faults import InputError
 from components.shared.planes import UNCERTAIN, PlaneRow, PlaneSet, PlaneSetWriter
-from components.shared.splits import SPLITS, Splits
-from components.split_patients.stage import FOLDS, Config, assign, split_patients
+from components.shared.splits import FOLDS, SPLITS, Splits
+from components.split_patients.stage import Config, Holding, assign, split_patients
 
 
 def split(state, out, patients, uncertain=()):
@@ -74,14 +74,85 @@ def test_runs_at_the_same_time_agree(tmp_path):
         assert splits.folds == {patient: last.folds[patient] for patient in splits.folds}
 
 
-texts = st.lists(st.text(min_size=1), max_size=30)
+def of_sites(sites, planes=(9, 9, 9)):
+    return {f"p{k:03}": Holding(site=site, planes=planes) for k, site in enumerate(sites)}
 
 
-@given(texts, texts)
+names_of_patients = st.lists(st.text(min_size=1), max_size=30)
+
+
+@given(names_of_patients, names_of_patients)
 def test_folds_are_balanced_and_never_change(before, after):
-    known = assign({}, before)
-    folds = assign(known, after)
+    known = assign({}, dict.fromkeys(before, Holding()))
+    folds = assign(known, dict.fromkeys(after, Holding()))
     assert {p: folds[p] for p in known} == known
     assert set(folds) == {*before, *after}
     sizes = [list(folds.values()).count(fold) for fold in range(FOLDS)]
     assert max(sizes) - min(sizes) <= 1
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=40), st.lists(st.sampled_from("abc"), max_size=20))
+def test_every_sites_patients_are_dealt_evenly_over_the_folds(before, after):
+    patients = of_sites([*before, *after])
+    known = assign({}, of_sites(before))
+    folds = assign(known, patients)
+    assert {name: folds[name] for name in known} == known
+    for site in {*before, *after}:
+        own = [folds[name] for name, holding in patients.items() if holding.site == site]
+        sizes = [own.count(fold) for fold in range(FOLDS)]
+        assert max(sizes) - min(sizes) <= 1
+    first = [list(known.values()).count(fold) for fold in range(FOLDS)]
+    assert max(first) - min(first) <= 1, "and all of them together, where nobody was known"
+
+
+def spread_of(folds, patients):
+    """Return how unevenly the classes lie in the folds: the largest fold's share above a fifth."""
+    planes_FC = np.zeros((FOLDS, 3))
+    for name, fold in folds.items():
+        planes_FC[fold] += patients[name].planes
+    return (planes_FC / planes_FC.sum(axis=0)).max() - 1 / FOLDS
+
+
+def test_classes_are_spread_as_evenly_as_patients_allow():
+    noisy = {f"p{k:03}": Holding(planes=(50, 50, 40 if k < 5 else 0)) for k in range(20)}
+    folds = assign({}, noisy)
+    assert sorted(folds[f"p{k:03}"] for k in range(5)) == list(range(FOLDS)), "a noisy one in every fold"
+    rng = np.random.default_rng(0)
+    uneven = {f"p{k:03}": Holding(planes=tuple(rng.integers(1, 200, 3))) for k in range(30)}
+    by_order = {name: k % FOLDS for k, name in enumerate(uneven)}
+    assert spread_of(assign({}, uneven), uneven) < spread_of(by_order, uneven) / 2
+
+
+def test_those_who_are_known_count_where_they_are():
+    known = {f"p{k:03}": k % FOLDS for k in range(5)}
+    heavy = {f"p{k:03}": Holding(planes=(100 if k == 3 else 10,) * 3) for k in range(5)}
+    new = {f"p{k:03}": Holding(planes=(100 if k != 7 else 10,) * 3) for k in range(5, 10)}
+    folds = assign(known, {**heavy, **new})
+    assert folds["p007"] == 3, "the smallest joins the largest"
+
+
+def test_two_sessions_of_a_patient_are_one_patient(tmp_path):
+    rows = [
+        PlaneRow(
+            image=f"coronal/{k}.png", label="coronal", patient=f"p{k // 2}", session=f"s{k}", volume=f"v{k}"
+        )
+        for k in range(20)
+    ]
+    with PlaneSetWriter(folder=tmp_path / "planes", side=8) as writer:
+        for k, row in enumerate(rows):
+            writer.add(np.full((8, 8), k, np.uint8), row)
+    planes = PlaneSet.open(tmp_path / "planes")
+    splits = split_patients(Config(state_uri=str(tmp_path / "state")), planes, tmp_path / "splits.csv")
+    sides = {side: {row.session for row in planes.rows_of(splits.patients(side))} for side in SPLITS}
+    for patient in range(10):
+        assert sum({f"s{2 * patient}", f"s{2 * patient + 1}"} <= sessions for sessions in sides.values()) == 1
+
+
+def test_a_scan_under_two_patients_is_refused(tmp_path):
+    with PlaneSetWriter(folder=tmp_path / "planes", side=8) as writer:
+        for k in range(10):
+            row = PlaneRow(image=f"coronal/{k}.png", label="coronal", patient=f"p{k}", volume=f"v{k % 9}")
+            writer.add(np.full((8, 8), k, np.uint8), row)
+    planes = PlaneSet.open(tmp_path / "planes")
+    with pytest.raises(InputError, match=r"volume v0 of patients p0 \(\w+\), p9 \(\w+\), by splits.csv"):
+        split_patients(Config(state_uri=str(tmp_path / "state")), planes, tmp_path / "splits.csv")

@@ -18,6 +18,7 @@ def train(tmp_path, monkeypatch):
     planes = write_planes(tmp_path / "planes", sorted(SPLITS.sides), per_class=2)
     synthetic = write_synthetic(tmp_path / "synthetic", ["a"], ["coronal"])
     ledger, trainings = Ledger(state_uri=str(tmp_path / "state"), run="r"), []
+    ledger.begin({"folds": dict(SPLITS.folds), "sides": dict(SPLITS.sides)})
 
     def counted(*args):
         trainings.append(args)

@@ -122,7 +122,9 @@ def test_accepted_synthetic_planes_join_and_bring_their_generators_patients(plan
 
 def test_synthetic_planes_of_another_side_are_refused(planes, tmp_path):
     synthetic = write_synthetic(tmp_path / "synthetic", ["a", "t"], [CORONAL])
-    with pytest.raises(InputError, match=r"synthetic planes: made from patients t,"):
+    with pytest.raises(
+        InputError, match=r"synthetic planes \w{12}: made from patients t \(test\), by splits"
+    ):
         train_classifier(TINY, planes, SPLITS, PseudoLabels(images=synthetic, labels={}), tmp_path / "c")
 
 
@@ -179,7 +181,7 @@ def test_weights_that_saw_a_patient_to_measure_on_are_refused(planes, trained, t
     folder, _ = trained
     splits = splits_of({**SPLITS.sides, "b": side})
     config = replace(TINY, pretrained_uri=str(folder / classifiers.WEIGHTS))
-    with pytest.raises(InputError, match=r"^pretrained_uri: .*made from patients b, who are not in train"):
+    with pytest.raises(InputError, match=rf"^pretrained_uri: .*made from patients b \({side}\), by splits"):
         train_classifier(config, planes, splits, None, tmp_path)
 
 
