@@ -3,14 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
 from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
-from pipelines.compile import compile_all
+from pipelines.compile import PULL_POLICIES, SPOT_GKE, Options, compile_all
 from pipelines.submission import parse, with_absolute_paths
 
 
@@ -38,15 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     compiling = commands.add_parser("compile", help="write the pipelines' YAML for a cluster")
     compiling.add_argument("--to", type=Path, default=Path("build"), help="folder (default: build)")
-    compiling.add_argument(
-        "--registry", default="", help="prefix of the images, e.g. europe-docker.pkg.dev/p/r"
-    )
-    compiling.add_argument("--tag", default="", help="tag of the images (default: the version)")
-    compiling.add_argument("--literals", action="store_true", help="drop-downs in the form, from KFP 2.17")
-    compiling.add_argument(
-        "--parallelism", type=int, default=1, help="cells, and GANs, of a study at a time (default: 1)"
-    )
-    compiling.set_defaults(command=lambda o: compile_all(o.to, o.registry, o.tag, o.literals, o.parallelism))
+    _add_options(compiling)
+    compiling.set_defaults(command=_compile)
     running = commands.add_parser("run", help="run a pipeline on this machine")
     running.add_argument("pipeline", choices=sorted(PIPELINES))
     running.add_argument(
@@ -69,6 +62,34 @@ def _parser() -> argparse.ArgumentParser:
     schedule.add_command(commands)
     rounds.add_command(commands)
     return parser
+
+
+def _add_options(compiling: argparse.ArgumentParser) -> None:
+    """Add how the YAML is fitted to a cluster, as pipelines/compile.py explains it."""
+    add = compiling.add_argument
+    add("--registry", default="", help="prefix of the images, e.g. europe-docker.pkg.dev/p/r")
+    add("--tag", default="", help="tag of the images (default: the version)")
+    add("--image-cpu", default="", metavar="IMAGE", help="the small image by its digest, NAME@sha256:...")
+    add("--image-gpu", default="", metavar="IMAGE", help="the image with torch by its digest")
+    add("--literals", action="store_true", help="drop-downs in the form, from KFP 2.17")
+    add("--parallelism", type=int, default=1, help="cells, and GANs, of a study at a time (default: 1)")
+    add("--queue", default="", help="Kueue's local queue that admits the tasks' pods")
+    add("--timeout-hours", type=float, default=0.0, help="longest life of a task's pod (default: none)")
+    add("--pull-policy", default="", help=" or ".join(PULL_POLICIES))
+    add(
+        "--spot",
+        nargs="?",
+        const=SPOT_GKE,
+        default="",
+        metavar="LABEL=VALUE",
+        help=f"preemptible GPU nodes are the form's default (without a value: {SPOT_GKE})",
+    )
+    add("--storage-secret", default="", metavar="NAME", help="Secret with AWS_ACCESS_KEY_ID and so on")
+
+
+def _compile(options: argparse.Namespace) -> None:
+    chosen = {field.name: getattr(options, field.name) for field in fields(Options)}
+    compile_all(options.to, Options(**chosen))
 
 
 def _simulate(options: argparse.Namespace) -> None:

@@ -35,7 +35,12 @@ def apply(
     anatomy_min_content: float = 0.10,
     noise_index_planes: int = 20,
     extract_shards: int = 1,
+    cpu: str = "2",
+    memory: str = "8Gi",
     gpu_count: str = "1",
+    gpu_type: str = "nvidia.com/gpu",
+    gpu_cpu: str = "4",
+    gpu_memory: str = "16Gi",
     gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
     gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
 ) -> Findings:
@@ -57,7 +62,12 @@ def apply(
         anatomy_min_content: And from which it is anatomy; between them it is kept aside.
         noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
         extract_shards: Pods that share the volumes.
+        cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
+        memory: Memory that it asks for and may use, e.g. 8Gi.
         gpu_count: GPUs of a GPU task, as text.
+        gpu_type: Resource name of the GPUs.
+        gpu_cpu: Cores that a GPU task asks for.
+        gpu_memory: Memory that it asks for and may use.
         gpu_node_selector: Labels of the GPU nodes.
         gpu_tolerations: Tolerations for the GPU nodes.
 

@@ -30,7 +30,7 @@ from components.train_classifier.component import train_classifier, train_round
 from components.train_gan.component import train_gan
 from components.validate_parameters.component import validate_parameters
 from pipelines.planes import cut_planes
-from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, uncached
+from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, sized, uncached
 
 
 @dsl.pipeline(name="one-round")
@@ -51,6 +51,9 @@ def one_round(
     max_class_ratio: float,
     relabel: str,
     gpu_count: str,
+    gpu_type: str,
+    gpu_cpu: str,
+    gpu_memory: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
     seed: int,
@@ -132,6 +135,9 @@ def all_rounds(
     max_class_ratio: float,
     relabel: str,
     gpu_count: str,
+    gpu_type: str,
+    gpu_cpu: str,
+    gpu_memory: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
     seed: int,
@@ -198,7 +204,12 @@ def augmentation(
     patience: int = 1,
     min_gain: float = 0.0,
     relabel: str = "all",
+    cpu: str = "2",
+    memory: str = "8Gi",
     gpu_count: str = "1",
+    gpu_type: str = "nvidia.com/gpu",
+    gpu_cpu: str = "4",
+    gpu_memory: str = "16Gi",
     gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
     gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
     seed: int = 0,
@@ -245,7 +256,12 @@ def augmentation(
         patience: Rounds without gain on the validation patients before stopping.
         min_gain: Fall of the validation loss that counts as a gain, in nats.
         relabel: all (judge the whole pool each round) or remaining (the notebook).
+        cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
+        memory: Memory that it asks for and may use, e.g. 8Gi.
         gpu_count: GPUs of a GPU task, as text.
+        gpu_type: Resource name of the GPUs.
+        gpu_cpu: Cores that a GPU task asks for.
+        gpu_memory: Memory that it asks for and may use.
         gpu_node_selector: Labels of the GPU nodes.
         gpu_tolerations: Tolerations for the GPU nodes.
         seed: Seed of everything random.
@@ -254,7 +270,7 @@ def augmentation(
     p = SimpleNamespace(**locals())
     checked = uncached(knowing_names(validate_parameters(**vars(p))))
     snapshot, planes = cut_planes(p, checked)
-    audited = lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed))
+    audited = sized(lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed)), p)
     # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
     split = split_patients(state_uri=state_uri, planes=planes).after(audited)
     splits = lasting(split).outputs["splits"]

@@ -1,52 +1,133 @@
-"""Writes each pipeline as the YAML that a KFP server takes."""
+"""Writes each pipeline as the YAML that a KFP server takes, for one cluster.
 
+What KFP fixes when it compiles is an option here; what it takes from the run form is a parameter there.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kfp import compiler
 
 from components.shared.faults import InputError
+from components.shared.images import CPU_IMAGE, GPU_IMAGE
 from pipelines.catalogue import PIPELINES
 from pipelines.literals import add_literals
 from pipelines.study import study_of
 
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+SPOT_GKE = "cloud.google.com/gke-spot=true"
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of a Kubernetes object
+_LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
 
-def compile_all(
-    folder: Path, registry: str = "", tag: str = "", literals: bool = False, parallelism: int = 1
-) -> list[Path]:
-    """Compile every pipeline into `folder`; `registry` is put before the images' names, `tag` after them.
+Document = dict[str, Any]
 
-    KFP's cache knows an image by its name alone: give each build a tag of its own. `literals` makes
-    drop-downs of the form's choices, for servers of 2.17 or newer. `parallelism` is how many cells, and how
-    many GANs, of a study run at a time: KFP fixes it here.
-    """
-    if not 1 <= parallelism <= 1000:
-        raise InputError(f"--parallelism {parallelism}: not usable; valid: 1 to 1000")
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How the pipelines are fitted to a cluster; empty leaves a thing as it is."""
+
+    registry: str = ""  # put before the images' names
+    tag: str = ""  # and after them; KFP's cache knows an image by its name alone
+    image_cpu: str = ""  # whole names, best by digest: NAME@sha256:...
+    image_gpu: str = ""
+    literals: bool = False  # drop-downs of the form's choices, for servers of 2.17 or newer
+    parallelism: int = 1  # cells, and GANs, of a study at a time
+    queue: str = ""  # Kueue's local queue
+    timeout_hours: float = 0.0  # of any task's pod; 0: none
+    pull_policy: str = ""
+    spot: str = ""  # label of preemptible GPU nodes, NAME=VALUE, also the key of their taint
+    storage_secret: str = ""  # Secret with the keys of an S3 store, as environment variables
+
+    def __post_init__(self) -> None:
+        """Refuse what no cluster takes."""
+        self._require("parallelism", 1 <= self.parallelism <= 1000, "1 to 1000")
+        self._require("timeout_hours", 0 <= self.timeout_hours <= 10_000, "0 (none) to 10000 hours")
+        self._require("pull_policy", self.pull_policy in ("", *PULL_POLICIES), " or ".join(PULL_POLICIES))
+        self._require("spot", not self.spot or bool(_LABEL.fullmatch(self.spot)), f"e.g. {SPOT_GKE}")
+        for name in ("queue", "storage_secret"):
+            value = getattr(self, name)
+            self._require(name, not value or bool(_NAME.fullmatch(value)), "the name of a Kubernetes object")
+        placed = bool(self.registry or self.tag)
+        self._require("image_cpu", not (self.image_cpu and placed), "without --registry and --tag")
+        self._require("image_gpu", bool(self.image_gpu) == bool(self.image_cpu), "both images, or none")
+
+    def _require(self, name: str, holds: bool, valid: str) -> None:
+        if not holds:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: not usable; valid: {valid}")
+
+
+def compile_all(folder: Path, options: Options) -> list[Path]:
+    """Compile every pipeline into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, pipeline in PIPELINES.items():
         path = folder / f"{name}.yaml"
-        graph = study_of(parallelism) if name == "study" else pipeline.graph
+        graph = study_of(options.parallelism) if name == "study" else pipeline.graph
         compiler.Compiler().compile(graph, str(path))
-        if registry or tag:
-            path.write_text(_with_images(path.read_text(), registry, tag))
-        if literals:
-            path.write_text(_with_literals(path.read_text()))
+        spec, platform = yaml.safe_load_all(path.read_text())
+        fit(spec, platform, options)
+        path.write_text(yaml.safe_dump_all([spec, platform], sort_keys=True))
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201
         written.append(path)
     return written
 
 
-def _with_images(text: str, registry: str, tag: str) -> str:
-    documents = list(yaml.safe_load_all(text))
-    for executor in documents[0]["deploymentSpec"]["executors"].values():
-        name, _, default = executor["container"]["image"].partition(":")
-        prefix = f"{registry.rstrip('/')}/" if registry else ""
-        executor["container"]["image"] = f"{prefix}{name}:{tag or default}"
-    return str(yaml.safe_dump_all(documents, sort_keys=True))
+def fit(spec: Document, platform: Document, options: Options) -> None:
+    """Write the options into a compiled pipeline."""
+    _place_images(spec, options)
+    if options.literals:
+        add_literals(spec)
+    if options.spot:
+        _prefer_spot(spec["root"]["inputDefinitions"]["parameters"], *options.spot.split("="))
+    for pod in _pods(spec, platform):
+        _fit_pod(pod, options)
 
 
-def _with_literals(text: str) -> str:
-    documents = list(yaml.safe_load_all(text))
-    add_literals(documents[0])
-    return str(yaml.safe_dump_all(documents, sort_keys=True))
+def _place_images(spec: Document, options: Options) -> None:
+    whole = {CPU_IMAGE: options.image_cpu, GPU_IMAGE: options.image_gpu}
+    prefix = f"{options.registry.rstrip('/')}/" if options.registry else ""
+    for executor in spec["deploymentSpec"]["executors"].values():
+        image = executor["container"]["image"]
+        name, _, default = image.partition(":")
+        executor["container"]["image"] = whole[image] or f"{prefix}{name}:{options.tag or default}"
+
+
+def _prefer_spot(parameters: Mapping[str, Document], label: str, value: str) -> None:
+    """Make preemptible nodes the form's default: its selector replaces any that is compiled in."""
+    for name, about in parameters.items():
+        if name == "gpu_node_selector":
+            about["defaultValue"] = {**about["defaultValue"], label: value}
+        if name == "gpu_tolerations":
+            taint = {"key": label, "operator": "Equal", "value": value, "effect": "NoSchedule"}
+            about["defaultValue"] = [*about["defaultValue"], taint]
+
+
+def _pods(spec: Document, platform: Document) -> Iterable[Document]:
+    """Yield what Kubernetes is told of each task, beginning it where nothing was."""
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return [told.setdefault(name, {}) for name in sorted(spec["deploymentSpec"]["executors"])]
+
+
+def _fit_pod(pod: Document, options: Options) -> None:
+    if options.queue:
+        pod.setdefault("podMetadata", {}).setdefault("labels", {})["kueue.x-k8s.io/queue-name"] = (
+            options.queue
+        )
+    if options.timeout_hours:
+        pod["activeDeadlineSeconds"] = str(round(3600 * options.timeout_hours))
+    if options.pull_policy:
+        pod["imagePullPolicy"] = options.pull_policy
+    if options.storage_secret:
+        pod.setdefault("secretAsEnv", []).append(
+            {
+                "keyToEnv": [{"envVar": key, "secretKey": key} for key in _KEYS],
+                "optional": True,  # of each key: a store may need no endpoint
+                "secretName": options.storage_secret,
+                "secretNameParameter": {"runtimeValue": {"constant": options.storage_secret}},
+            }
+        )

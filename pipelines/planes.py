@@ -7,7 +7,35 @@ from kfp import dsl
 from components.extract_planes.component import extract_planes, extract_shard, list_shards
 from components.extract_planes.cut import PARAMETERS
 from components.snapshot_volumes.component import snapshot_volumes
-from pipelines.tasks import Channel, knowing_names, lasting, uncached
+from pipelines.tasks import SIZE, Channel, knowing_names, lasting, sized, uncached
+
+
+@dsl.pipeline(name="one-shard")
+def one_shard(
+    shard: int,
+    extract_shards: int,
+    volumes_uri: str,
+    state_uri: str,
+    snapshot_digest: str,
+    missing_geometry: str,
+    plane_angles_deg: list[float],
+    plane_spacing_mm: float,
+    field_of_view: str,
+    field_of_view_mm: float,
+    noise_rule: str,
+    noise_max_content: float,
+    anatomy_min_content: float,
+    noise_index_planes: int,
+    cpu: str,
+    memory: str,
+) -> None:
+    """Cut one shard's volumes.
+
+    It needs a pipeline of its own: in a loop's body kfp.local does not find the parameters that size a task.
+    """
+    p = SimpleNamespace(**locals())
+    told = {name: value for name, value in vars(p).items() if name not in SIZE}
+    sized(uncached(extract_shard(**told)), p)
 
 
 @dsl.pipeline(name="all-shards")
@@ -26,14 +54,16 @@ def all_shards(
     noise_max_content: float,
     anatomy_min_content: float,
     noise_index_planes: int,
+    cpu: str,
+    memory: str,
 ) -> None:
     """Cut every shard's volumes at the same time.
 
     The loop needs a pipeline of its own, as in `all_rounds`.
     """
-    shared = {name: value for name, value in locals().items() if name != "shards"}
+    p = SimpleNamespace(**locals())
     with dsl.ParallelFor(shards) as shard:
-        uncached(extract_shard(shard=shard, **shared))
+        one_shard(shard=shard, **{name: value for name, value in vars(p).items() if name != "shards"})
 
 
 def cut_planes(
@@ -47,6 +77,7 @@ def cut_planes(
     cuts = {name: getattr(p, name) for name in PARAMETERS}
     cuts |= {**source, "snapshot_digest": snapshot.output}
     numbers = list_shards(extract_shards=p.extract_shards).output
-    shards = all_shards(shards=numbers, extract_shards=p.extract_shards, **cuts)
-    joined = lasting(extract_planes(**cuts).after(shards))
+    size = {"cpu": p.cpu, "memory": p.memory}
+    shards = all_shards(shards=numbers, extract_shards=p.extract_shards, **cuts, **size)
+    joined = sized(lasting(extract_planes(**cuts).after(shards)), p)
     return snapshot, joined.outputs["planes"]

@@ -21,13 +21,7 @@ from components.run_arm.component import run_arm
 from components.shared.study import BASELINE, PSEUDO
 from components.split_patients.component import split_patients
 from pipelines.planes import cut_planes
-from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, uncached
-
-_GRID = ("label_fractions", "folds", "seeds", "gans", "arms")
-_THRESHOLDS = ("confidence_threshold", "threshold_rule", "max_class_ratio")
-_ROUNDS = (*_THRESHOLDS, "max_rounds", "patience", "min_gain", "relabel")
-_CLASSIFIER = ("epochs", "image_size_px", "pretrained_uri", "label_unit")
-_GAN = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
+from pipelines.tasks import GPU, knowing_names, lasting, on_gpu, sized, uncached
 
 _ENCLOSING = ("all_cells", "all_sources", "parallelism")  # which `locals` shows beside the parameters
 
@@ -38,27 +32,12 @@ def one_cell(
     state_uri: str,
     run: str,
     owner: str,
-    label_fractions: list[float],
-    folds: int,
-    seeds: int,
-    gans: int,
-    arms: str,
-    architecture: str,
-    epochs: int,
-    image_size_px: int,
-    pretrained_uri: str,
-    label_unit: str,
-    confidence_threshold: float,
-    threshold_rule: str,
-    max_class_ratio: float,
-    max_rounds: int,
-    patience: int,
-    min_gain: float,
-    relabel: str,
     gpu_count: str,
+    gpu_type: str,
+    gpu_cpu: str,
+    gpu_memory: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
-    seed: int,
     planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
 ) -> None:
@@ -76,22 +55,12 @@ def one_source(
     source: str,
     state_uri: str,
     run: str,
-    label_fractions: list[float],
-    label_unit: str,
-    kimg: float,
-    resolution: int,
-    gamma: float,
-    batch: int,
-    channel_base: int,
-    mirror: bool,
-    augment: str,
-    resume_uri: str,
-    truncations: list[float],
-    images: int,
     gpu_count: str,
+    gpu_type: str,
+    gpu_cpu: str,
+    gpu_memory: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
-    seed: int,
     planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
 ) -> None:
@@ -110,27 +79,12 @@ def cells_at(parallelism: int) -> Any:
         state_uri: str,
         run: str,
         owner: str,
-        label_fractions: list[float],
-        folds: int,
-        seeds: int,
-        gans: int,
-        arms: str,
-        architecture: str,
-        epochs: int,
-        image_size_px: int,
-        pretrained_uri: str,
-        label_unit: str,
-        confidence_threshold: float,
-        threshold_rule: str,
-        max_class_ratio: float,
-        max_rounds: int,
-        patience: int,
-        min_gain: float,
-        relabel: str,
         gpu_count: str,
+        gpu_type: str,
+        gpu_cpu: str,
+        gpu_memory: str,
         gpu_node_selector: dict,
         gpu_tolerations: list,
-        seed: int,
         planes: dsl.Input[dsl.Dataset],
         splits: dsl.Input[dsl.Artifact],
     ) -> None:
@@ -149,22 +103,12 @@ def sources_at(parallelism: int) -> Any:
         sources: list[str],
         state_uri: str,
         run: str,
-        label_fractions: list[float],
-        label_unit: str,
-        kimg: float,
-        resolution: int,
-        gamma: float,
-        batch: int,
-        channel_base: int,
-        mirror: bool,
-        augment: str,
-        resume_uri: str,
-        truncations: list[float],
-        images: int,
         gpu_count: str,
+        gpu_type: str,
+        gpu_cpu: str,
+        gpu_memory: str,
         gpu_node_selector: dict,
         gpu_tolerations: list,
-        seed: int,
         planes: dsl.Input[dsl.Dataset],
         splits: dsl.Input[dsl.Artifact],
     ) -> None:
@@ -236,7 +180,12 @@ def study_of(parallelism: int) -> Any:
         patience: int = 1,
         min_gain: float = 0.0,
         relabel: str = "all",
+        cpu: str = "2",
+        memory: str = "8Gi",
         gpu_count: str = "1",
+        gpu_type: str = "nvidia.com/gpu",
+        gpu_cpu: str = "4",
+        gpu_memory: str = "16Gi",
         gpu_node_selector: dict = {"cloud.google.com/gke-accelerator": "nvidia-l4"},  # noqa: B006
         gpu_tolerations: list = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],  # noqa: B006
         seed: int = 0,
@@ -288,7 +237,12 @@ def study_of(parallelism: int) -> Any:
             patience: Rounds without gain on the validation patients before stopping.
             min_gain: Fall of the validation loss that counts as a gain, in nats.
             relabel: all (judge the whole pool each round) or remaining (the notebook).
+            cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
+            memory: Memory that it asks for and may use, e.g. 8Gi.
             gpu_count: GPUs of a GPU task, as text.
+            gpu_type: Resource name of the GPUs.
+            gpu_cpu: Cores that a GPU task asks for.
+            gpu_memory: Memory that it asks for and may use.
             gpu_node_selector: Labels of the GPU nodes.
             gpu_tolerations: Tolerations for the GPU nodes.
             seed: Seed of everything random.
@@ -297,7 +251,7 @@ def study_of(parallelism: int) -> Any:
         p = SimpleNamespace(**{name: value for name, value in locals().items() if name not in _ENCLOSING})
         checked = uncached(knowing_names(validate_study(**vars(p))))
         snapshot, planes = cut_planes(p, checked)
-        audited = lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed))
+        audited = sized(lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed)), p)
         # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
         splits = lasting(split_patients(state_uri=state_uri, planes=planes).after(audited)).outputs["splits"]
         run = uncached(
@@ -311,11 +265,14 @@ def study_of(parallelism: int) -> Any:
                 splits=splits,
             )
         ).output
-        inputs = {"planes": planes, "splits": splits, "state_uri": state_uri, "run": run}
-        baseline = all_cells(cells=_listed(p, BASELINE), **inputs, **_of_cells(p))
-        grid = _among(p, _GRID)
-        made = all_sources(sources=list_sources(**grid).output, **inputs, **_of_sources(p))
-        pseudo = all_cells(cells=_listed(p, PSEUDO), **inputs, **_of_cells(p)).after(baseline, made)
+        state = {"state_uri": state_uri, "run": run}
+        inputs = {"planes": planes, "splits": splits, **state}
+        told = {**inputs, **{name: getattr(p, name) for name in GPU}}
+        owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        first, then = (uncached(list_cells(step=step, **state)).output for step in (BASELINE, PSEUDO))
+        baseline = all_cells(cells=first, owner=owner, **told)
+        made = all_sources(sources=uncached(list_sources(**state)).output, **told)
+        pseudo = all_cells(cells=then, owner=owner, **told).after(baseline, made)
         closed = uncached(
             close_study(
                 parameters=checked.outputs["parameters"],
@@ -328,27 +285,6 @@ def study_of(parallelism: int) -> Any:
         return Findings(page=closed.outputs["page"], result=closed.outputs["result"])
 
     return study
-
-
-def _among(p: SimpleNamespace, names: tuple[str, ...]) -> dict[str, Channel]:
-    return {name: getattr(p, name) for name in names}
-
-
-def _listed(p: SimpleNamespace, step: str) -> Channel:
-    """Return the names of the cells of one step."""
-    return list_cells(step=step, **_among(p, _GRID)).output
-
-
-def _of_cells(p: SimpleNamespace) -> dict[str, Channel]:
-    """Return what every cell is told."""
-    shared = _among(p, (*_GRID, *_CLASSIFIER, *_ROUNDS, *GPU, "seed"))
-    return {"architecture": p.classifier, "owner": dsl.PIPELINE_JOB_ID_PLACEHOLDER, **shared}
-
-
-def _of_sources(p: SimpleNamespace) -> dict[str, Channel]:
-    """Return what every GAN is told."""
-    gan = {name: getattr(p, f"gan_{name}") for name in _GAN}
-    return gan | _among(p, ("label_fractions", "label_unit", "truncations", "images", *GPU, "seed"))
 
 
 study = study_of(parallelism=1)

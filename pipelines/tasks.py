@@ -9,17 +9,28 @@ from kfp import dsl, kubernetes
 from components.shared.pseudonyms import SECRET
 
 NAMES_SECRET = "fontanelle-pseudonym"  # noqa: S105 - its name: a Secret with the entry `key`
-GPU = ("gpu_count", "gpu_node_selector", "gpu_tolerations")
+GPU = ("gpu_count", "gpu_type", "gpu_cpu", "gpu_memory", "gpu_node_selector", "gpu_tolerations")
+SIZE = ("cpu", "memory")
 Channel = Any  # a pipeline parameter or a task's output, known when the graph runs
 
 
 def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
-    """Ask for GPUs, shared memory for data loading, and retries however late a pod is lost."""
-    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(p.gpu_count)
+    """Ask for GPUs, cores, memory, shared memory for data loading, and retries however late a pod is lost."""
+    task.set_accelerator_type(p.gpu_type).set_accelerator_limit(p.gpu_count)
+    task.set_cpu_request(p.gpu_cpu).set_memory_request(p.gpu_memory).set_memory_limit(p.gpu_memory)
     kubernetes.add_node_selector_json(task, p.gpu_node_selector)
     kubernetes.add_toleration_json(task, p.gpu_tolerations)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
     return lasting(task)
+
+
+def sized(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
+    """Ask for the cores and the memory of a task that works on volumes.
+
+    Memory is limited to what is asked for, so that a node is never overdrawn; cores are not, since a pod that
+    finds idle ones is done sooner.
+    """
+    return task.set_cpu_request(p.cpu).set_memory_request(p.memory).set_memory_limit(p.memory)
 
 
 def knowing_names(task: dsl.PipelineTask) -> dsl.PipelineTask:

@@ -22,7 +22,12 @@ def validate_application(
     anatomy_min_content: float,
     noise_index_planes: int,
     extract_shards: int,
+    cpu: str,
+    memory: str,
     gpu_count: str,
+    gpu_type: str,
+    gpu_cpu: str,
+    gpu_memory: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
 ) -> None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from components.generate_images.stage import Config as GenerateConfig
 from components.generate_images.stage import generate_images
@@ -39,6 +39,26 @@ class Config:
     gan: GanConfig  # label fraction and seed are the source's
     generation: GenerateConfig
     label_fraction: float  # of the planes that a GAN on labelled planes sees
+
+    @classmethod
+    def of(cls, state_uri: str, study_uri: str, parameters: Mapping[str, Any]) -> Self:
+        """Return what the parameters of a study say."""
+        names = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
+        seed = parameters["seed"]
+        return cls(
+            study_uri=study_uri,
+            gan=GanConfig(
+                **{name: parameters[f"gan_{name}"] for name in names},
+                seed=seed,
+                checkpoint_uri=storage.join(state_uri, "gan"),
+                label_unit=parameters["label_unit"],
+                label_seed=seed,
+            ),
+            generation=GenerateConfig(
+                truncations=parameters["truncations"], images=parameters["images"], seed=seed
+            ),
+            label_fraction=parameters["label_fractions"][0],
+        )
 
 
 def make_synthetic(

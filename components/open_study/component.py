@@ -34,22 +34,22 @@ def open_study(
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def list_cells(
-    label_fractions: list[float], folds: int, seeds: int, gans: int, arms: str, step: str
-) -> list[str]:
+def list_cells(state_uri: str, run: str, step: str) -> list[str]:
     """Return the names of all cells of the baseline arms, or of those with pseudo-labels."""
+    from components.shared.ledger import Ledger
     from components.shared.study import Grid
 
-    grid = Grid(folds=folds, fractions=label_fractions, seeds=seeds, gans=gans, arms=arms)
+    grid = Grid.of(Ledger(state_uri=state_uri, run=run).record()["parameters"])
     return [cell.name for cell in grid.cells(step)]
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def list_sources(label_fractions: list[float], folds: int, seeds: int, gans: int, arms: str) -> list[str]:
+def list_sources(state_uri: str, run: str) -> list[str]:
     """Return the names of all sets of synthetic images that the arms ask for."""
+    from components.shared.ledger import Ledger
     from components.shared.study import Grid
 
-    grid = Grid(folds=folds, fractions=label_fractions, seeds=seeds, gans=gans, arms=arms)
+    grid = Grid.of(Ledger(state_uri=state_uri, run=run).record()["parameters"])
     return [source.name for source in grid.sources()]
 
 
@@ -99,7 +99,12 @@ def validate_study(
     patience: int,
     min_gain: float,
     relabel: str,
+    cpu: str,
+    memory: str,
     gpu_count: str,
+    gpu_type: str,
+    gpu_cpu: str,
+    gpu_memory: str,
     gpu_node_selector: dict,
     gpu_tolerations: list,
     seed: int,

@@ -30,7 +30,7 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
 
     Raises InputError when a fold has an empty side, or a label fraction leaves too few planes in one.
     """
-    grid = grid_of(parameters)
+    grid = Grid.of(parameters)
     for fold in range(grid.folds):
         _check_fold(fold, grid.fractions, parameters, planes, splits.turned(fold))
     content = hashlib.sha256(f"study/{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
@@ -43,17 +43,6 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     }
     Ledger(state_uri=config.state_uri, run=run).begin(record)
     return run
-
-
-def grid_of(parameters: Mapping[str, Any]) -> Grid:
-    """Return the combinations that the parameters of a study name."""
-    return Grid(
-        folds=parameters["folds"],
-        fractions=list(parameters["label_fractions"]),
-        seeds=parameters["seeds"],
-        gans=parameters["gans"],
-        arms=parameters["arms"],
-    )
 
 
 def _check_fold(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from components.close_study.stage import Config, close_study
-from components.open_study.stage import grid_of
 from components.report import pictures, study_charts, study_words, summary
 from components.report.gather import simulated
 from components.report.page import render
@@ -66,7 +65,7 @@ class Inputs:
     @property
     def grid(self) -> Grid:
         """The study's combinations."""
-        return grid_of(self.parameters)
+        return Grid.of(self.parameters)
 
 
 def report_study(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from components.classify_images.stage import Config as ClassifyConfig
 from components.classify_images.stage import classify_images
@@ -51,6 +51,25 @@ class Config:
     max_rounds: int
     patience: int
     min_gain: float
+
+    @classmethod
+    def of(cls, study_uri: str, parameters: Mapping[str, Any]) -> Self:
+        """Return what the parameters of a study say."""
+        seed = parameters["seed"]
+        judged = ("confidence_threshold", "threshold_rule", "max_class_ratio", "relabel")
+        return cls(
+            study_uri=study_uri,
+            grid=Grid.of(parameters),
+            training=TrainConfig(
+                architecture=parameters["classifier"],
+                size_px=parameters["image_size_px"],
+                label_seed=seed,
+                seed=seed,
+                **{name: parameters[name] for name in ("epochs", "pretrained_uri", "label_unit")},
+            ),
+            relabelling=RelabelConfig(round=0, **{name: parameters[name] for name in judged}),
+            **{name: parameters[name] for name in ("max_rounds", "patience", "min_gain")},
+        )
 
 
 def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage

@@ -5,8 +5,9 @@ order of seeds are the same in all of them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from components.shared import storage
 from components.shared.faults import InputError
@@ -54,6 +55,14 @@ class Grid:
     seeds: int
     gans: int  # a fold; seeds take them in turn
     arms: str  # their letters
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Self:
+        """Return the combinations that the parameters of a study name."""
+        return cls(
+            fractions=list(parameters["label_fractions"]),
+            **{name: parameters[name] for name in ("folds", "seeds", "gans", "arms")},
+        )
 
     def cells(self, step: str) -> list["Cell"]:
         """Return the cells of one step, fold by fold."""

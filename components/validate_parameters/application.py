@@ -8,7 +8,7 @@ from pathlib import Path
 from components.shared import snapshots
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_window, refuse_seen_patients
-from components.validate_parameters.stage import Parameters, check_planes, require
+from components.validate_parameters.stage import Parameters, check_planes, check_resources, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,12 @@ class ApplyParameters:
     anatomy_min_content: float = Parameters.anatomy_min_content
     noise_index_planes: int = Parameters.noise_index_planes
     extract_shards: int = Parameters.extract_shards
-    gpu_count: str = "1"
+    cpu: str = Parameters.cpu
+    memory: str = Parameters.memory
+    gpu_count: str = Parameters.gpu_count
+    gpu_type: str = Parameters.gpu_type
+    gpu_cpu: str = Parameters.gpu_cpu
+    gpu_memory: str = Parameters.gpu_memory
     gpu_node_selector: dict[str, str] = field(
         default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
     )
@@ -47,7 +52,7 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
     valid = "the folder `published` of a finished run, or one classifier's folder"
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)
-    require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
+    check_resources(p)
     source = snapshots.Source(
         volumes_uri=p.volumes_uri,
         patient_pattern=p.patient_pattern,

@@ -25,6 +25,10 @@ AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
 AUDITS = ("stop", "warn", "off")
 
+# Quantities as Kubernetes writes them.
+_CORES = re.compile(r"(?=.*[1-9])(\d+(\.\d+)?|\d+m)")
+_BYTES = re.compile(r"(?=.*[1-9])\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?")
+
 # Where things are kept and what they run on changes no result.
 PLACES = (
     "volumes_uri",
@@ -33,7 +37,12 @@ PLACES = (
     "pseudonym_key_uri",
     "extract_shards",
     "audit",
+    "cpu",
+    "memory",
     "gpu_count",
+    "gpu_type",
+    "gpu_cpu",
+    "gpu_memory",
     "gpu_node_selector",
     "gpu_tolerations",
 )
@@ -82,7 +91,12 @@ class Parameters:
     patience: int = 1  # rounds without gain on the validation patients that are borne
     min_gain: float = 0.0  # nats of validation loss
     relabel: str = ALL
+    cpu: str = "2"  # cores that a task on volumes asks for; text, as Kubernetes writes them
+    memory: str = "8Gi"
     gpu_count: str = "1"  # a str: the backend silently drops an int
+    gpu_type: str = "nvidia.com/gpu"
+    gpu_cpu: str = "4"
+    gpu_memory: str = "16Gi"
     gpu_node_selector: dict[str, str] = field(
         default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
     )
@@ -143,7 +157,18 @@ def check_places(p: Any) -> None:
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
     if p.pseudonym_key_uri:
         read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
+    check_resources(p)
+
+
+def check_resources(p: Any) -> None:
+    """Check what a cluster is asked for, which Kubernetes would refuse only once a pod is made."""
     require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
+    named = re.fullmatch(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", p.gpu_type) is not None
+    require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
+    for name in ("cpu", "gpu_cpu"):
+        require(p, name, bool(_CORES.fullmatch(getattr(p, name))), "cores above 0 as text, e.g. 2 or 500m")
+    for name in ("memory", "gpu_memory"):
+        require(p, name, bool(_BYTES.fullmatch(getattr(p, name))), "memory above 0 as text, e.g. 8Gi")
 
 
 def check_planes(p: Any) -> None:

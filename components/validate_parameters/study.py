@@ -72,7 +72,12 @@ class StudyParameters:
     patience: int = Parameters.patience
     min_gain: float = Parameters.min_gain
     relabel: str = Parameters.relabel
+    cpu: str = Parameters.cpu
+    memory: str = Parameters.memory
     gpu_count: str = Parameters.gpu_count
+    gpu_type: str = Parameters.gpu_type
+    gpu_cpu: str = Parameters.gpu_cpu
+    gpu_memory: str = Parameters.gpu_memory
     gpu_node_selector: dict[str, str] = field(
         default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
     )

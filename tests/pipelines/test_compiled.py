@@ -68,9 +68,20 @@ def test_small_enough_to_submit(compiled):
 def test_every_gpu_task_asks_for_its_gpus_by_a_text_parameter(spec):
     for name in GPU_TASKS:
         accelerator = executors(spec)[f"exec-{name}"]["container"]["resources"]["accelerator"]
-        assert accelerator["resourceType"] == "nvidia.com/gpu"
         assert "gpu_count" in accelerator["resourceCount"]
+        assert "gpu_type" in accelerator["resourceType"]
     assert spec["root"]["inputDefinitions"]["parameters"]["gpu_count"]["parameterType"] == "STRING"
+
+
+def test_tasks_on_volumes_and_on_gpus_ask_for_their_cores_and_memory(spec):
+    asked = {
+        name.removeprefix("exec-"): executor["container"].get("resources", {}).get("resourceMemoryLimit", "")
+        for name, executor in executors(spec).items()
+    }
+    for name in GPU_TASKS:
+        assert "gpu_memory" in asked[name]
+    for name in ("extract-shard", "extract-planes", "audit-shortcuts"):
+        assert "--memory" in asked[name]
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])

@@ -1,0 +1,96 @@
+"""What `compile` fits to a cluster, field by field."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from components.shared.faults import InputError
+from pipelines.compile import Options, fit
+
+DIGEST = "example.org/r/x@sha256:" + 64 * "a"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The study's two documents without an option, in a process of its own: kfp warns."""
+    folder = tmp_path_factory.mktemp("build")
+    subprocess.run(
+        [sys.executable, "-m", "pipelines", "compile", "--to", str(folder), "--parallelism", "4"],
+        check=True,
+        capture_output=True,
+    )
+    return (folder / "study.yaml").read_text()
+
+
+def fitted(plain, **options):
+    spec, platform = yaml.safe_load_all(plain)
+    fit(spec, platform, Options(**options))
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_every_pod_is_queued_limited_and_given_the_stores_keys(plain):
+    options = {"queue": "fontanelle", "timeout_hours": 1.5, "pull_policy": "Always", "storage_secret": "s3"}
+    spec, pods = fitted(plain, **options)
+    assert pods.keys() == spec["deploymentSpec"]["executors"].keys()
+    for pod in pods.values():
+        assert pod["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "fontanelle"
+        assert pod["activeDeadlineSeconds"] == "5400"
+        assert pod["imagePullPolicy"] == "Always"
+        assert pod["secretAsEnv"][0]["secretName"] == "s3"
+    assert "secretAsVolume" in pods["exec-snapshot-volumes"]  # what was told before stays
+    assert "nodeSelector" in pods["exec-run-arm"]
+
+
+def test_without_options_nothing_is_told(plain):
+    _, pods = fitted(plain)
+    told = {key for pod in pods.values() for key in pod}
+    assert not told & {"podMetadata", "activeDeadlineSeconds", "imagePullPolicy", "secretAsEnv"}
+
+
+def test_images_by_digest(plain):
+    gpu = DIGEST.replace("/x@", "/y@")
+    spec, _ = fitted(plain, image_cpu=DIGEST, image_gpu=gpu)
+    images = {name: e["container"]["image"] for name, e in spec["deploymentSpec"]["executors"].items()}
+    assert images["exec-close-study"] == DIGEST
+    assert images["exec-run-arm"] == gpu
+    assert set(images.values()) == {DIGEST, gpu}
+
+
+def test_spot_nodes_are_the_forms_default_beside_what_was_there(plain):
+    spec, _ = fitted(plain, spot="cloud.google.com/gke-spot=true")
+    form = spec["root"]["inputDefinitions"]["parameters"]
+    assert form["gpu_node_selector"]["defaultValue"]["cloud.google.com/gke-spot"] == "true"
+    assert form["gpu_node_selector"]["defaultValue"]["cloud.google.com/gke-accelerator"] == "nvidia-l4"
+    keys = [toleration["key"] for toleration in form["gpu_tolerations"]["defaultValue"]]
+    assert keys == ["nvidia.com/gpu", "cloud.google.com/gke-spot"]
+
+
+def test_a_studys_loops_are_as_wide_as_asked(plain):
+    spec, _ = fitted(plain)
+    limits = [
+        task["iteratorPolicy"]["parallelismLimit"]
+        for component in spec["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+        if "iteratorPolicy" in task
+    ]
+    assert limits == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"parallelism": 0}, "--parallelism 0"),
+        ({"timeout_hours": -1.0}, "--timeout-hours -1.0"),
+        ({"timeout_hours": float("nan")}, "--timeout-hours nan"),
+        ({"pull_policy": "never"}, "--pull-policy never"),
+        ({"spot": "gke-spot"}, "--spot gke-spot"),
+        ({"queue": "My Queue"}, "--queue My Queue"),
+        ({"image_cpu": DIGEST}, "--image-gpu"),
+        ({"image_cpu": DIGEST, "image_gpu": DIGEST, "tag": "t"}, "--image-cpu"),
+    ],
+)
+def test_what_no_cluster_takes_is_refused(options, named):
+    with pytest.raises(InputError, match=named):
+        Options(**options)
