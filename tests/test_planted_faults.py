@@ -71,6 +71,14 @@ def test_a_gan_that_saw_a_test_patient_is_no_start_for_another(planes, generator
         train_gan(replace(GAN, resume_uri=str(generator)), planes, SPLITS, tmp_path)
 
 
+def test_its_checkpoints_are_not_gone_on_from(planes, tmp_path):
+    kept = replace(GAN, checkpoint_uri=(tmp_path / "kept").as_uri())
+    train_gan(kept, planes, CROSSING, tmp_path / "crossing")
+    about = train_gan(kept, planes, SPLITS, tmp_path / "apart")
+    assert about["patients_seen"] == ["a", "b", "c"]
+    assert about["digest"] == train_gan(GAN, planes, SPLITS, tmp_path / "fresh")["digest"]
+
+
 def test_it_is_not_sampled(generator, tmp_path, capsys):
     SPLITS.write(tmp_path / "splits.csv")
     given = at(generator=generator, splits=tmp_path / "splits.csv", synthetic=tmp_path / "s")

@@ -26,7 +26,7 @@ def labelled_rows(rows: Iterable[PlaneRow], fraction: float, unit: str, seed: in
         # By what their first volume holds: their names depend on a secret key, results must not.
         first = {row.patient: row.volume for row in reversed(known)}
         named = {volume or patient: patient for patient, volume in first.items()}
-        chosen = {named[name] for name in _share(named, fraction, seed)}
+        chosen = _patients([named[name] for name in _ranked(named, seed)], known, fraction)
         return [row for row in known if row.patient in chosen]
     images = _images_by_stratum(known, fraction, seed)
     return [row for row in known if row.image in images]
@@ -52,7 +52,30 @@ def _images_by_stratum(rows: Iterable[PlaneRow], fraction: float, seed: int) -> 
     return {image for images in strata.values() for image in _share(images, fraction, seed)}
 
 
+def _patients(ranked: Sequence[str], rows: Sequence[PlaneRow], fraction: float) -> set[str]:
+    """Return the first patients of the ranking, and of each class so many as are needed to learn it.
+
+    Those come first whatever the fraction, so that a larger one only adds patients.
+    """
+    held = {patient: Counter[str]() for patient in ranked}
+    for row in rows:
+        held[row.patient][row.label] += 1
+    missing = Counter({label: min(MINIMUM, sum(each[label] for each in held.values())) for label in CLASSES})
+    needed = []
+    for patient in ranked:
+        if +missing & held[patient]:
+            needed.append(patient)
+            missing -= held[patient]
+    order = [*needed, *(patient for patient in ranked if patient not in needed)]
+    return set(order[: max(len(needed), round(fraction * len(ranked)))])
+
+
 def _share(names: Iterable[str], fraction: float, seed: int) -> list[str]:
-    """Return the names that rank first; a hash ranks them, so a larger fraction only adds names."""
-    ranked = sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+    """Return the names that rank first, one at least."""
+    ranked = _ranked(names, seed)
     return ranked[: max(1, round(fraction * len(ranked)))]
+
+
+def _ranked(names: Iterable[str], seed: int) -> list[str]:
+    """Return names in an order that a hash gives, so that a larger share of them only adds some."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())

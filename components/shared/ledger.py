@@ -1,6 +1,6 @@
 """The ledger: what every round knew and decided, in object storage under {state_uri}/{run}/.
 
-    run.json                     the run's parameters and rule; create-only
+    run.json                     the run's parameters, rule and sides of patients; create-only
     lease.json                   who is working on it (components/shared/lease.py)
     rounds/000/classifier.*      written as soon as it is trained
     rounds/000/labels-HASH.csv   image, label, confidence, status of the whole pool; create-only

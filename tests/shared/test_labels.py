@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.faults import InputError
-from components.shared.labels import PATIENT, PLANE, UNITS, known_classes, labelled_rows
+from components.shared.labels import MINIMUM, PATIENT, PLANE, UNITS, known_classes, labelled_rows
 from components.shared.planes import CLASSES, CORONAL, NOISE, SAGITTAL, UNCERTAIN, PlaneRow
 
 fractions = st.floats(0.001, 1.0)
@@ -58,7 +58,26 @@ def test_a_patient_is_labelled_wholly_or_not_at_all(rows, fraction, seed):
     patients = {row.patient for row in known}
     whole = {p for p in patients if images(row for row in known if row.patient == p) <= labelled}
     assert labelled == images(row for row in known if row.patient in whole)
-    assert len(whole) == (max(1, round(fraction * len(patients))) if patients else 0)
+    assert len(whole) >= round(fraction * len(patients))
+
+
+@given(row_lists(), fractions, seeds)
+def test_whole_patients_hold_every_class_as_far_as_there_are_planes(rows, fraction, seed):
+    there = Counter(row.label for row in rows)
+    found = Counter(row.label for row in labelled_rows(rows, fraction, PATIENT, seed))
+    assert all(found[label] >= min(MINIMUM, there[label]) for label in CLASSES)
+
+
+@given(st.integers(1, 30), fractions, seeds)
+def test_where_every_patient_has_every_class_the_fraction_alone_says_how_many(count, fraction, seed):
+    rows = [
+        PlaneRow(image=f"{label}/{k}_{n}.png", label=label, patient=f"p{k}")
+        for k in range(count)
+        for label in CLASSES
+        for n in range(MINIMUM)
+    ]
+    chosen = {row.patient for row in labelled_rows(rows, fraction, PATIENT, seed)}
+    assert len(chosen) == max(1, round(fraction * count))
 
 
 @given(row_lists(), fractions, st.sampled_from(UNITS), seeds, st.randoms())
