@@ -27,7 +27,7 @@ from components.relabel_images.component import relabel_images
 from components.report.component import report
 from components.split_patients.component import split_patients
 from components.train_classifier.component import train_classifier, train_round
-from components.train_gan.component import train_gan
+from components.train_gan.component import find_generator, keep_generator, train_gan
 from components.validate_parameters.component import validate_parameters
 from pipelines.planes import cut_planes
 from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, sized, uncached
@@ -105,13 +105,19 @@ def classifier_settings(p: SimpleNamespace) -> dict[str, Channel]:
 
 
 def synthesise(
-    p: SimpleNamespace, planes: Channel, splits: Channel, opened: dsl.PipelineTask
+    p: SimpleNamespace, planes: Channel, splits: Channel, opened: dsl.PipelineTask, snapshot: Channel
 ) -> tuple[Channel, Channel]:
     """Train the GAN and sample it, once the ledger is open; return the generator and its images."""
-    names = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
-    settings = {name: getattr(p, f"gan_{name}") for name in names}
-    gan = train_gan(planes=planes, splits=splits, state_uri=p.state_uri, seed=p.seed, **settings)
-    generator = on_gpu(gan.after(opened), p).outputs["generator"]
+    kept = {"state_uri": p.state_uri, "snapshot_digest": snapshot}
+    size = {"resolution": p.gan_resolution, "channel_base": p.gan_channel_base}
+    warmth = {"warm_start": p.warm_start, "warm_start_kimg": p.warm_start_kimg}
+    found = find_generator(kimg=p.gan_kimg, resume_uri=p.gan_resume_uri, **warmth, **size, **kept)
+    start = uncached(found.after(opened)).outputs
+    settings = {name: getattr(p, f"gan_{name}") for name in ("gamma", "batch", "mirror", "augment")}
+    begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "state_uri": p.state_uri}
+    gan = train_gan(planes=planes, splits=splits, seed=p.seed, **begun, **size, **settings)
+    generator = on_gpu(gan, p).outputs["generator"]
+    uncached(keep_generator(generator=generator, **kept))
     sampled = generate_images(
         generator=generator, splits=splits, truncations=p.truncations, images=p.images, seed=p.seed
     )
@@ -170,6 +176,7 @@ def augmentation(
     run_name: str = "",
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
     pseudonym_key_uri: str = "",
+    forget_patient: str = "",
     missing_geometry: str = "refuse",
     plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
     plane_spacing_mm: float = 1.0,
@@ -195,6 +202,8 @@ def augmentation(
     gan_mirror: bool = True,
     gan_augment: str = "bg",
     gan_resume_uri: str = "",
+    warm_start: bool = False,
+    warm_start_kimg: float = 200.0,
     images: int = 16000,
     truncations: list[float] = [0.5, 1.0],  # noqa: B006
     confidence_threshold: float = 0.75,
@@ -222,6 +231,7 @@ def augmentation(
         run_name: Name of the ledger; empty names the run by its contents.
         patient_pattern: Regular expression on the file name with a group `patient`.
         pseudonym_key_uri: File with the secret key of pseudonyms; empty takes the Secret, or the state's own.
+        forget_patient: Pseudonym of a patient to remove, with whatever descends from them.
         missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
         plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
@@ -247,6 +257,8 @@ def augmentation(
         gan_mirror: Whether the GAN also sees mirrored planes.
         gan_augment: Adaptive augmentation: none, bg or bgc.
         gan_resume_uri: Generator folder to start from.
+        warm_start: Whether the GAN starts from the last generator of an earlier run on this state_uri.
+        warm_start_kimg: Length of its training where one is found.
         images: Synthetic images in all.
         truncations: Truncation psi values that share the images.
         confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
@@ -286,7 +298,7 @@ def augmentation(
     state = {"state_uri": state_uri, "run": uncached(opened).output}
     # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
     supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p)).after(opened)
-    generator, synthetic = synthesise(p, planes, splits, opened)
+    generator, synthetic = synthesise(p, planes, splits, opened, snapshot.output)
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(

@@ -13,6 +13,7 @@ from components.validate_parameters.stage import (
     check_labels,
     check_planes,
     check_rounds,
+    check_warm_start,
     validate,
 )
 from components.validate_parameters.study import StudyParameters, check_grid, validate_study
@@ -44,7 +45,15 @@ PIPELINES = {
         graph=augmentation,
         parameters=Parameters,
         validate=validate,
-        checks=(check_planes, check_audit, check_classifier, check_labels, check_gan, check_rounds),
+        checks=(
+            check_planes,
+            check_audit,
+            check_classifier,
+            check_labels,
+            check_gan,
+            check_warm_start,
+            check_rounds,
+        ),
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
     "study": Pipeline(

@@ -72,7 +72,8 @@ def cut_planes(
     """List the volumes once the parameters are checked, and cut their planes; return both."""
     source = {"volumes_uri": p.volumes_uri, "state_uri": p.state_uri}
     names = {"patient_pattern": p.patient_pattern, "pseudonym_key_uri": p.pseudonym_key_uri}
-    listed = snapshot_volumes(**names, **source, minimum_patients=minimum_patients).after(checked)
+    least = {"minimum_patients": minimum_patients, "forget_patient": getattr(p, "forget_patient", "")}
+    listed = snapshot_volumes(**names, **source, **least).after(checked)
     snapshot = uncached(knowing_names(listed))
     cuts = {name: getattr(p, name) for name in PARAMETERS}
     cuts |= {**source, "snapshot_digest": snapshot.output}

@@ -141,6 +141,7 @@ def study_of(parallelism: int) -> Any:
         run_name: str = "",
         patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$",
         pseudonym_key_uri: str = "",
+        forget_patient: str = "",
         missing_geometry: str = "refuse",
         plane_angles_deg: list[float] = [-20, -15, -10, -5, 0, 5, 10, 15, 20],  # noqa: B006
         plane_spacing_mm: float = 1.0,
@@ -198,6 +199,7 @@ def study_of(parallelism: int) -> Any:
             run_name: Name of the ledger; empty names the run by its contents.
             patient_pattern: Regular expression on the file name with a group `patient`.
             pseudonym_key_uri: File with the key of pseudonyms; empty takes the Secret, or the state's own.
+            forget_patient: Pseudonym of a patient to remove, with whatever descends from them.
             missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
             plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
             plane_spacing_mm: Distance between neighbouring planes.

@@ -60,6 +60,7 @@ def validate_study(
     run_name: str,
     patient_pattern: str,
     pseudonym_key_uri: str,
+    forget_patient: str,
     missing_geometry: str,
     plane_angles_deg: list[float],
     plane_spacing_mm: float,

@@ -53,6 +53,11 @@ def read_pseudonyms(key_uri: str, state_uri: str) -> Pseudonyms:
     return _checked(place, text)
 
 
+def is_pseudonym(text: str) -> bool:
+    """Tell whether a text has the shape of a pseudonym."""
+    return _SHAPE.fullmatch(text) is not None
+
+
 def require_same_key(patients: Iterable[str], others: Collection[str], what: str) -> None:
     """Refuse patients whose names were made under another key: that two are one could not be seen."""
     ours, theirs = _keys(patients), _keys(others)

@@ -12,6 +12,7 @@ def snapshot_volumes(
     pseudonym_key_uri: str,
     state_uri: str,
     minimum_patients: int = 3,
+    forget_patient: str = "",
 ) -> str:
     """List the volumes; return a digest that changes exactly when a name or a content does."""
     from components.shared.progress import stage
@@ -24,5 +25,6 @@ def snapshot_volumes(
             pseudonym_key_uri=pseudonym_key_uri,
             state_uri=state_uri,
             minimum_patients=minimum_patients,
+            forget_patient=forget_patient,
         )
         return snapshot(config)

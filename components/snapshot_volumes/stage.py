@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from components.shared.forgotten import forget, forgotten
+from components.shared.progress import emit
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
 
@@ -17,14 +19,23 @@ class Config:
     state_uri: str
     pseudonym_key_uri: str = ""  # "": the mounted Secret's key, or the state's own
     minimum_patients: int = 3  # one each to train, validate and test on
+    forget_patient: str = ""  # a pseudonym: removed first, with whatever descends from them
 
 
 def snapshot(config: Config) -> str:
-    """Store the list of volumes; its digest changes exactly when a name or a content does."""
+    """Store the list of volumes; its digest changes exactly when a name or a content does.
+
+    Volumes of forgotten patients are left out.
+    """
+    if config.forget_patient:
+        removed = forget(config.state_uri, config.forget_patient)
+        emit("snapshot_volumes", "warning", message=f"forgotten: {len(removed)} objects removed")
     source = Source(
         volumes_uri=config.volumes_uri,
         patient_pattern=config.patient_pattern,
         minimum_patients=config.minimum_patients,
     )
-    entries = list_entries(source, read_pseudonyms(config.pseudonym_key_uri, config.state_uri))
+    left_out = forgotten(config.state_uri)
+    pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
+    entries = [each for each in list_entries(source, pseudonyms) if each.patient not in left_out]
     return write_snapshot(config.state_uri, entries)

@@ -16,7 +16,7 @@ from components.extract_planes.cut import Cuts
 from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
-from components.shared.pseudonyms import read_pseudonyms
+from components.shared.pseudonyms import is_pseudonym, read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
@@ -35,6 +35,7 @@ PLACES = (
     "state_uri",
     "run_name",
     "pseudonym_key_uri",
+    "forget_patient",
     "extract_shards",
     "audit",
     "cpu",
@@ -57,6 +58,7 @@ class Parameters:
     run_name: str = ""  # "": named by its contents, so that a repeated run finds its own state
     patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
     pseudonym_key_uri: str = ""  # secret key of pseudonyms; "": the mounted Secret's, or the state's own
+    forget_patient: str = ""  # a pseudonym: removed, with whatever descends from them
     missing_geometry: str = "refuse"  # what volumes without orientation are taken for
     plane_angles_deg: Sequence[float] = (-20, -15, -10, -5, 0, 5, 10, 15, 20)
     plane_spacing_mm: float = 1.0
@@ -82,6 +84,8 @@ class Parameters:
     gan_mirror: bool = True
     gan_augment: str = "bg"
     gan_resume_uri: str = ""  # a Generator to start from
+    warm_start: bool = False  # from an earlier run's last generator, where one fits
+    warm_start_kimg: float = 200.0  # and then so long
     images: int = 16000  # synthetic images over all truncations
     truncations: Sequence[float] = (0.5, 1.0)  # psi
     confidence_threshold: float = 0.75  # an image is accepted above it, [0, 1)
@@ -129,6 +133,7 @@ def validate(parameters: Parameters) -> Sequence[str]:
     check_classifier(parameters)
     check_labels(parameters)
     check_gan(parameters)
+    check_warm_start(parameters)
     check_rounds(parameters)
     check_starts(parameters)
     return check_volumes(parameters)
@@ -157,6 +162,8 @@ def check_places(p: Any) -> None:
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
     if p.pseudonym_key_uri:
         read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
+    named = not p.forget_patient or is_pseudonym(p.forget_patient)
+    require(p, "forget_patient", named, "empty, or a pseudonym as reports print it, e.g. 3fa1-7c21e09b4d")
     check_resources(p)
 
 
@@ -217,6 +224,11 @@ def check_gan(p: Any) -> None:
     usable = bool(psis) and len(named) == len(psis) and all(0 < psi <= 2 for psi in psis)
     require(p, "truncations", usable, "psi in (0, 2], different in two decimals")
     require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
+
+
+def check_warm_start(p: Any) -> None:
+    """Check how long a training from an earlier generator is."""
+    require(p, "warm_start_kimg", 0.1 <= p.warm_start_kimg <= 100_000, "0.1 to 100000")
 
 
 def check_starts(p: Any) -> None:

@@ -30,6 +30,7 @@ class StudyParameters:
     run_name: str = Parameters.run_name
     patient_pattern: str = Parameters.patient_pattern
     pseudonym_key_uri: str = Parameters.pseudonym_key_uri
+    forget_patient: str = Parameters.forget_patient
     missing_geometry: str = Parameters.missing_geometry
     plane_angles_deg: Sequence[float] = Parameters.plane_angles_deg
     plane_spacing_mm: float = Parameters.plane_spacing_mm

@@ -79,6 +79,11 @@ def list_objects(uri: str) -> list[StoredObject]:
     return sorted((o for o in found if fnmatchcase(o.name, pattern)), key=lambda o: o.name)
 
 
+def list_tree(uri: str) -> list[StoredObject]:
+    """List everything below a folder or prefix, named from there and sorted; empty where there is nothing."""
+    return sorted(_place(uri).entries(uri, deep=True), key=lambda found: found.name)
+
+
 def exists(uri: str) -> bool:
     """Tell whether a file or object is there."""
     return _place(uri).exists(uri)

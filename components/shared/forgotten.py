@@ -1,0 +1,108 @@
+"""Forgetting a patient: what descends from them leaves the state, and their volumes are never read again.
+
+    {state_uri}/forgotten/{pseudonym}    an empty object, written first: the patient's volumes are left out
+
+Removed are their planes, every snapshot that lists them, their row in every version of the splits, every run
+and study whose models saw them or were measured on them, and every kept generator that did. A GAN's
+checkpoints do not say whom they saw, so all of them go. The next run finds none of these and makes them anew.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.planes import INDEX, read_rows
+from components.shared.pseudonyms import is_pseudonym
+from components.shared.splits import Splits
+
+_FOLDER = "forgotten"
+_KEPT = ("planes", "snapshots", "splits", "gan", "generators", _FOLDER)  # every other folder is a run's
+
+
+def forgotten(state_uri: str) -> set[str]:
+    """Return the patients whose volumes are left out, by pseudonym."""
+    return {found.name for found in storage.list_tree(storage.join(state_uri, _FOLDER))}
+
+
+def forget(state_uri: str, patient: str) -> list[str]:
+    """Remove whatever descends from a patient; return what was removed, in the order of its names.
+
+    Raises InputError for what is no pseudonym. One that nothing descends from is noted all the same.
+    """
+    if not is_pseudonym(patient):
+        raise InputError(
+            f"forget_patient={patient}: no pseudonym; valid: one as reports print it, e.g. 3fa1-7c21e09b4d"
+        )
+    storage.create(storage.join(state_uri, _FOLDER, patient), b"")
+    _leave_splits(state_uri, patient)
+    doomed = [*_single(state_uri, patient), *_runs(state_uri, patient)]
+    for uri in sorted(doomed):
+        storage.delete(uri)
+    return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
+
+
+def _single(state_uri: str, patient: str) -> Iterator[str]:
+    """Yield the objects that are of this patient, or that name no patient and may be."""
+    told: dict[str, Callable[[bytes], bool]] = {
+        "planes": lambda data: patient in _patients_of_cell(data),
+        "snapshots": lambda data: any(entry["patient"] == patient for entry in json.loads(data)),
+    }
+    for folder, holds in told.items():
+        for found in storage.list_tree(storage.join(state_uri, folder)):
+            if holds(storage.read_bytes(found.uri)):
+                yield found.uri
+    for found in storage.list_tree(storage.join(state_uri, "gan")):
+        yield found.uri
+    yield from _trees(storage.join(state_uri, "generators"), patient)
+
+
+def _patients_of_cell(data: bytes) -> set[str]:
+    """Return whose planes a kept volume holds; a refused one holds none, its passport names its owner."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        found = {json.loads(archive.read("passport.json"))["patient"]}
+        if INDEX in archive.namelist():
+            with archive.open(INDEX) as file:
+                found |= {row.patient for row in read_rows(io.TextIOWrapper(file, newline=""))}
+    return found
+
+
+def _runs(state_uri: str, patient: str) -> Iterator[str]:
+    """Yield all objects of every run that knew the patient."""
+    yield from _trees(state_uri, patient, left_out=_KEPT)
+
+
+def _trees(uri: str, patient: str, left_out: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the objects of each folder at a place in which some JSON names the patient."""
+    folders: dict[str, list[storage.StoredObject]] = {}
+    for found in storage.list_tree(uri):
+        top, slash, _ = found.name.partition("/")
+        if slash and top not in left_out:
+            folders.setdefault(top, []).append(found)
+    for objects in folders.values():
+        texts = (storage.read_bytes(found.uri) for found in objects if found.name.endswith((".json", ".csv")))
+        if any(_names(text, patient) for text in texts):
+            yield from (found.uri for found in objects)
+
+
+def _names(text: bytes, patient: str) -> bool:
+    return patient.encode() in text
+
+
+def _leave_splits(state_uri: str, patient: str) -> None:
+    """Take the patient out of every version of the splits; nobody else changes side."""
+    for found in storage.list_tree(storage.join(state_uri, "splits")):
+        data, generation = storage.read_versioned(found.uri)
+        splits = Splits.parse(data.decode())
+        if patient in splits.folds:
+            storage.replace(found.uri, _without(splits, patient).text().encode(), generation)
+
+
+def _without(splits: Splits, patient: str) -> Splits:
+    def others(values: Any) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name != patient}
+
+    return Splits(others(splits.folds), others(splits.sides))
