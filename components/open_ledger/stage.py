@@ -47,7 +47,10 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
         "folds": dict(splits.folds),
         "sides": dict(splits.sides),
     }
-    Ledger(state_uri=config.state_uri, run=run).begin(record)
+    ledger = Ledger(state_uri=config.state_uri, run=run)
+    if ledger.finished:
+        emit("open_ledger", "warning", message=f"nothing is new: run {run} is finished, its results are kept")
+    ledger.begin(record)
     return run
 
 

@@ -28,6 +28,7 @@ def report(
     from pathlib import Path
 
     from components.report.gather import Artifacts, flat_metrics, gather
+    from components.report.previous import remember
     from components.report.stage import report
     from components.shared.ledger import Ledger
     from components.shared.progress import stage
@@ -45,6 +46,7 @@ def report(
         )
         inputs = gather(artifacts, Ledger(state_uri=state_uri, run=run), snapshot_digest, Path(folder))
         found = report(inputs, Path(page.path), Path(result.path))
+        remember(state_uri, found)
         for name, value in flat_metrics(found).items():
             metrics.log_metric(name, value)
         best = found["models"][found["best_round"]]["confusion"]

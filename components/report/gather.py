@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.report.previous import run_before
 from components.report.stage import Inputs
 from components.shared import passports
 from components.shared.code import versions
@@ -50,6 +51,7 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         evaluation=artifacts.evaluation / "evaluation.json",
         best_round=model_name(best_round(rounds, ledger.rule())),
         versions=versions(),
+        before=run_before(ledger.state_uri, ledger.run),
         notes=_notes(planes, len(synthetic.rows), rounds[0]["labelled"]),
     )
 

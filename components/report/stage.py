@@ -9,6 +9,7 @@ from components.report import charts, pictures, summary, words
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
 from components.report.page import render
+from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
 from components.report.volumes import volumes_page
 from components.shared.files import write_whole
@@ -44,6 +45,7 @@ class Inputs:
     evaluation: Path  # evaluation.json
     best_round: str  # name of the published model, round_00k
     versions: Mapping[str, str]
+    before: Mapping[str, Any] | None = None  # what the run before this one measured
     notes: Sequence[str] = ()  # what a reader must know of this run, e.g. that its volumes are simulated
 
 
@@ -63,6 +65,7 @@ def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
     supervised = summary.read_json(inputs.supervised / "classifier.json")
     generator = summary.read_json(inputs.generator / "generator.json")
     values = collect(inputs, supervised, generator)
+    values["previous"] = compare(values, inputs.before)
     write_whole(metrics, summary.canonical(values))
     parts = {
         **_opening(inputs, values, supervised),

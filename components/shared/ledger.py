@@ -69,6 +69,11 @@ class Ledger:
         """Return what `begin` wrote."""
         return dict(json.loads(storage.read_bytes(storage.join(self.uri, "run.json"))))
 
+    @property
+    def finished(self) -> bool:
+        """Whether its rounds were closed: the baseline's JSON is the last thing published."""
+        return storage.exists(storage.join(self.uri, "published", "supervised", "classifier.json"))
+
     def rule(self) -> RoundRule:
         """Return the run's stopping rule."""
         return RoundRule(**self.record()["rule"])

@@ -134,7 +134,7 @@ def test_every_task_that_works_is_retried_for_longer_than_a_week(spec):
 
 def test_loop_and_state_tasks_are_never_cached(spec):
     never = LOOP_TASKS | {"snapshot-volumes", "report", "open-ledger", "close-rounds", "validate-parameters"}
-    never |= {"extract-shard"}
+    never |= {"extract-shard", "find-generator", "keep-generator"}
     for name, task in tasks(spec).items():
         if f"exec-{name}" in executors(spec):
             assert task["cachingOptions"].get("enableCache", False) == (name not in never), name

@@ -1,0 +1,64 @@
+"""The run before this one on the same state, compared on the test patients that both have.
+
+{state_uri}/runs/0001.json    what a finished run measured, patient by patient; create-only
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.report.words import FIRST_ROUND, SUPERVISED
+from components.shared import numbered, storage
+
+PUBLISHED = "published"  # whichever round that was
+
+
+def run_before(state_uri: str, run: str) -> Mapping[str, Any] | None:
+    """Return what the run before `run` left; a repeated run has the one before its first time."""
+    known = numbered.entries(_place(state_uri))
+    own = [place for place, each in enumerate(known) if each["run"] == run]
+    earlier = known[: own[0]] if own else known
+    return earlier[-1] if earlier else None
+
+
+def remember(state_uri: str, values: Mapping[str, Any]) -> None:
+    """Keep what a run measured for the run after it."""
+    entry = {"run": values["run"], "snapshot": values["snapshot"], "models": _by_patient(values)}
+    numbered.append(_place(state_uri), entry, lambda other: other["run"] == values["run"])
+
+
+def compare(values: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return each model's mean balanced accuracy on the common test patients, then and now."""
+    if before is None:
+        return None
+    now, then = _by_patient(values), before["models"]
+    common = sorted(set(now[FIRST_ROUND]) & set(then[FIRST_ROUND]))
+    return {
+        "run": before["run"],
+        "same_volumes": before["snapshot"] == values["snapshot"],
+        "common_patients": len(common),
+        "models": {
+            name: {"before": _mean(then[name], common), "now": _mean(now[name], common)} for name in now
+        },
+    }
+
+
+def _by_patient(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the balanced accuracy of each test patient by model; those who lack a cut have none."""
+    chosen = {SUPERVISED: SUPERVISED, FIRST_ROUND: FIRST_ROUND, PUBLISHED: values["best_round"]}
+    return {
+        name: {
+            patient: measured["balanced_accuracy"]
+            for patient, measured in values["models"][key]["per_patient"].items()
+            if measured["balanced_accuracy"] is not None
+        }
+        for name, key in chosen.items()
+    }
+
+
+def _mean(measured: Mapping[str, float], patients: list[str]) -> float | None:
+    found = [measured[patient] for patient in patients if patient in measured]
+    return sum(found) / len(found) if found else None
+
+
+def _place(state_uri: str) -> str:
+    return storage.join(state_uri, "runs")

@@ -1,0 +1,37 @@
+"""A run is compared with the one before it, on the patients that both tested."""
+
+from components.report.previous import compare, remember, run_before
+
+
+def values(run, patients, snapshot="s"):
+    measured = {patient: {"balanced_accuracy": value} for patient, value in patients.items()}
+    models = {name: {"per_patient": measured} for name in ("supervised", "round_000", "round_001")}
+    return {"run": run, "snapshot": snapshot, "best_round": "round_001", "models": models}
+
+
+def test_the_first_run_has_none_before_it(tmp_path):
+    assert run_before(str(tmp_path), "a") is None
+    assert compare(values("a", {"p": 0.9}), None) is None
+
+
+def test_only_patients_of_both_count(tmp_path):
+    remember(str(tmp_path), values("a", {"p": 0.8, "q": 0.6}))
+    found = compare(values("b", {"p": 0.9, "r": 0.1}, "other"), run_before(str(tmp_path), "b"))
+    assert found["run"] == "a"
+    assert (found["common_patients"], found["same_volumes"]) == (1, False)
+    assert found["models"]["published"] == {"before": 0.8, "now": 0.9}
+
+
+def test_a_repeated_run_has_the_same_before(tmp_path):
+    for run in ("a", "b", "c", "b"):
+        remember(str(tmp_path), values(run, {"p": 0.8}))
+    assert run_before(str(tmp_path), "b")["run"] == "a"
+    assert run_before(str(tmp_path), "a") is None
+    assert run_before(str(tmp_path), "new")["run"] == "c"
+
+
+def test_without_a_common_patient_there_is_no_mean(tmp_path):
+    remember(str(tmp_path), values("a", {"p": 0.8}))
+    found = compare(values("b", {"q": 0.9}), run_before(str(tmp_path), "b"))
+    assert found["common_patients"] == 0
+    assert found["models"]["supervised"] == {"before": None, "now": None}

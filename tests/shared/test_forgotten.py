@@ -1,0 +1,86 @@
+"""A forgotten patient leaves no trace in the state but the note that they are left out."""
+
+import json
+
+import numpy as np
+import pytest
+
+from components.extract_planes.cells import new_cell
+from components.shared import storage
+from components.shared.faults import InputError
+from components.shared.forgotten import forget, forgotten
+from components.shared.planes import PlaneRow
+from components.shared.png import encode_png
+from components.shared.splits import Splits
+
+GONE, STAYS = "3fa1-7c21e09b4d", "3fa1-0000000001"
+
+
+def write_cell(uri, patient):
+    row = PlaneRow(image=f"coronal/{patient}.png", label="coronal", patient=patient)
+    with new_cell(uri) as cell:
+        cell.add_planes([(encode_png(np.zeros((4, 4), np.uint8)), row)])
+        cell.archive.writestr("passport.json", json.dumps({"patient": patient}))
+
+
+def put(uri, value):
+    text = value if isinstance(value, str) else json.dumps(value)
+    assert storage.create(uri, text.encode())
+
+
+@pytest.fixture
+def state(tmp_path):
+    uri = str(tmp_path / "state")
+    for name, patient in (("a", GONE), ("b", STAYS)):
+        write_cell(f"{uri}/planes/{name}.zip", patient)
+        put(f"{uri}/snapshots/{name}.json", [{"name": "x.nrrd", "patient": patient}])
+        put(f"{uri}/run_{name}/run.json", {"parameters": {}})
+        put(f"{uri}/run_{name}/rounds/000/classifier.json", {"patients_seen": [patient]})
+        put(f"{uri}/run_{name}/rounds/000/classifier.safetensors", "weights")
+        put(f"{uri}/generators/{name}/generator.json", {"patients_seen": [patient]})
+    put(f"{uri}/gan/x/checkpoint.json", {})
+    put(f"{uri}/splits/0001.csv", Splits({STAYS: 0}, {STAYS: "test"}).text())
+    both = Splits({STAYS: 0, GONE: 1}, {STAYS: "test", GONE: "validation"})
+    put(f"{uri}/splits/0002.csv", both.text())
+    put(f"{uri}/pseudonym.key", "k" * 32)
+    return uri
+
+
+def test_what_descends_from_the_patient_goes_and_nothing_else(state):
+    removed = forget(state, GONE)
+    left = {found.name for found in storage.list_tree(state)}
+    assert left == {
+        f"forgotten/{GONE}",
+        "planes/b.zip",
+        "snapshots/b.json",
+        "splits/0001.csv",
+        "splits/0002.csv",
+        "run_b/run.json",
+        "run_b/rounds/000/classifier.json",
+        "run_b/rounds/000/classifier.safetensors",
+        "generators/b/generator.json",
+        "pseudonym.key",
+    }
+    assert "run_a/rounds/000/classifier.safetensors" in removed
+    for found in storage.list_tree(state):
+        if not found.name.startswith("forgotten/"):
+            assert GONE.encode() not in storage.read_bytes(found.uri), found.name
+
+
+def test_nobody_else_changes_side(state):
+    forget(state, GONE)
+    left = Splits.parse(storage.read_bytes(f"{state}/splits/0002.csv").decode())
+    assert left.sides == {STAYS: "test"}
+
+
+def test_twice_is_once(state):
+    forget(state, GONE)
+    assert forget(state, GONE) == []
+    assert forgotten(state) == {GONE}
+
+
+def test_a_name_is_refused_and_nothing_is_removed(state):
+    before = storage.list_tree(state)
+    with pytest.raises(InputError, match="forget_patient=Doe, Jane: no pseudonym"):
+        forget(state, "Doe, Jane")
+    assert storage.list_tree(state) == before
