@@ -34,7 +34,8 @@ LAPTOP_STUDY: dict[str, Any] = {
 }
 
 # Minutes on simulated volumes: it proves the flow, not image quality. relabel=all never uses the pool up and
-# patience 2 cannot stop before round 2, so round 0 and two pseudo-label rounds always run.
+# patience 2 cannot stop before round 2, so two pseudo-label rounds run, unless nothing is accepted or nothing
+# changes.
 DEMO: dict[str, Any] = LAPTOP | {
     "plane_angles_deg": [-15, 0, 15],
     "plane_spacing_mm": 5.0,

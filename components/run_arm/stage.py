@@ -115,7 +115,8 @@ def _record(config: Config, cell: Cell, splits: Splits) -> dict[str, Any]:
         relabel=config.relabelling.relabel,
         validation_patients=len(splits.patients(VALIDATION)),
     )
-    return {"cell": asdict(cell), "rule": asdict(rule), "patients": splits.patients(TRAIN)}
+    sides = {"folds": dict(splits.folds), "sides": dict(splits.sides)}
+    return {"cell": asdict(cell), "rule": asdict(rule), **sides}
 
 
 def _pool(  # noqa: PLR0917
