@@ -22,6 +22,9 @@ test: $(READY) ## run the tests that take minutes
 test-slow: $(READY) ## run the tests that take many minutes, on ../shared/data where it is present
 	$(BIN)/python -m pytest -m slow
 
+test-images: $(READY) ## build both images and run the pipeline in them (root, podman, dockerd, debootstrap)
+	$(BIN)/python -m pytest -m images tests/images
+
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,7 +37,13 @@ format: $(READY) ## mend style
 compile: $(READY) ## write build/*.yaml for a KFP server
 	$(BIN)/python -m pipelines compile --to build
 
+images: ## build both images; REGISTRY=, TAG=, PRETRAINED= as docs/deploy.md says
+	images/build.sh "$(REGISTRY)" "$(TAG)" "$(PRETRAINED)"
+
+locks: ## pin the images' packages by hash again, after a change of constraints.txt (needs uv)
+	images/lock.sh
+
 clean: ## remove what these verbs made
 	rm -rf .venv build demo
 
-.PHONY: help demo test test-slow lint format compile clean
+.PHONY: help demo test test-slow test-images lint format compile images locks clean

@@ -88,14 +88,14 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def s3_server() -> Iterator[tuple[str, _Layer]]:
+def s3_server(host: str = "127.0.0.1") -> Iterator[tuple[str, _Layer]]:
     """Yield the URL for AWS_ENDPOINT_URL, and the layer in front of moto."""
     layer = _Layer(Faults())
-    server = make_server("127.0.0.1", 0, layer, threaded=True, request_handler=_Quiet)
+    server = make_server(host, 0, layer, threaded=True, request_handler=_Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", layer
+        yield f"http://{host}:{server.server_port}", layer
     finally:
         server.shutdown()
         server.server_close()

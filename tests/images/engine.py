@@ -1,0 +1,156 @@
+"""A Docker of the tests' own with both images in it, built by images/build.sh from a base made here.
+
+Where no registry can be reached python:3.11-slim is debootstrap's Debian with Python: like it, not it. The
+images are built by podman, which can mount the host's certificates into a build, and loaded into dockerd,
+which kfp.local.DockerRunner needs: with podman's socket it calls failing steps successes.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ("podman", "runc", "dockerd", "debootstrap")
+DISK = 40e9  # bytes: the larger image lies twice in podman's store and once in Docker's
+
+
+@contextmanager
+def engine(folder: Path) -> Iterator[docker.DockerClient]:
+    """Yield a client of a Docker that holds fontanelle-cpu and fontanelle-gpu."""
+    if os.geteuid() != 0:
+        pytest.skip("images are built by root")
+    if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    if shutil.disk_usage(folder).free < DISK:
+        pytest.skip(f"under {DISK / 1e9:.0f} GB free")
+    environment = build(folder)
+    with daemon(folder) as client:
+        for kind in ("cpu", "gpu"):
+            load(folder, environment, client, f"fontanelle-{kind}:0.1.0")
+        yield client
+
+
+def build(folder: Path) -> dict[str, str]:
+    """Build base and images in podman's store in the folder; return the environment that finds it."""
+    (folder / "pip.conf").write_text(pip_conf())
+    (folder / "containers.conf").write_text(CONF.format(volumes=json.dumps(mounts(folder))))
+    (folder / "storage.conf").write_text(STORE.format(folder=folder))
+    environment = os.environ | {
+        "CONTAINERS_CONF": str(folder / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+        "BUILDAH_ISOLATION": "chroot",
+        "ENGINE": "podman",
+        "BUILD_ARGS": "--pull=never",
+    }
+    base(folder, environment)
+    subprocess.run([ROOT / "images/build.sh"], check=True, env=environment, capture_output=True)
+    return environment
+
+
+def base(folder: Path, environment: dict[str, str]) -> None:
+    """Make python:3.11-slim from Debian's packages; a kept tarball of them is taken where there is one."""
+    root = folder / "base"
+    packages = "--include=python3,python3-venv,python3-pip,ca-certificates"
+    subprocess.run(
+        ["debootstrap", "--variant=minbase", packages, "bookworm", root], check=True, capture_output=True
+    )
+    (root / "etc/resolv.conf").write_text("")  # this machine's values are not the image's
+    (root / "etc/hostname").unlink(missing_ok=True)
+    for mark in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
+        mark.unlink()
+    (root / "usr/bin/python").symlink_to("python3")
+    for waste in ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt"):
+        shutil.rmtree(root / waste, ignore_errors=True)
+    with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
+        command = ["podman", "import", "-c", 'CMD ["python3"]', "-", "localhost/python:3.11-slim"]
+        subprocess.run(command, stdin=tar.stdout, check=True, env=environment, capture_output=True)
+    shutil.rmtree(root)
+
+
+def load(folder: Path, environment: dict[str, str], client: docker.DockerClient, name: str) -> None:
+    """Move an image from podman to Docker, and out of podman's store."""
+    archive = folder / "image.tar"
+    subprocess.run(["podman", "save", "-o", archive, f"localhost/{name}"], check=True, env=environment)
+    with archive.open("rb") as file:
+        image = client.images.load(file)[0]
+    image.tag(name)
+    archive.unlink()
+    subprocess.run(["podman", "rmi", "--force", f"localhost/{name}"], check=True, env=environment)
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[docker.DockerClient]:
+    """Run dockerd with its own data and socket while the body works."""
+    socket = f"unix://{folder}/docker.sock"
+    command = ["dockerd", "-H", socket, "--data-root", folder / "data", "--exec-root", folder / "exec"]
+    command += ["--pidfile", folder / "pid"]
+    with (folder / "dockerd.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        former = os.environ.get("DOCKER_HOST")
+        os.environ["DOCKER_HOST"] = socket
+        try:
+            yield _client(socket)
+        finally:
+            os.environ.pop("DOCKER_HOST")
+            if former is not None:
+                os.environ["DOCKER_HOST"] = former
+            process.terminate()
+            process.wait()
+
+
+def _client(socket: str) -> docker.DockerClient:
+    for _ in range(60):
+        try:
+            return docker.DockerClient(base_url=socket, timeout=600)
+        except docker.errors.DockerException:
+            time.sleep(0.5)
+    raise RuntimeError("dockerd did not start")
+
+
+def pip_conf() -> str:
+    """Return what a build must know of this machine's pip: certificates and places of packages."""
+    shown = subprocess.run(["pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    lines = ["[global]"]
+    for name in ("cert", "extra-index-url", "index-url"):
+        for line in shown.splitlines():
+            key, _, value = line.partition("=")
+            if key in (f"global.{name}", f":env:.{name}"):
+                lines.append(f"{name} = {value.strip(chr(39))}")
+                break
+    return "\n".join(lines) + "\n"
+
+
+def mounts(folder: Path) -> list[str]:
+    """Return what a build reads of this machine, as podman's volumes."""
+    found = [f"{folder}/pip.conf:/etc/pip.conf:ro"]
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    if Path(bundle).is_file():
+        found.append(f"{bundle}:{bundle}:ro")
+    for word in pip_conf().split():
+        if word.startswith("file://"):
+            place = Path(word.removeprefix("file://")).parent
+            found.append(f"{place}:{place}:ro")
+    return found
+
+
+CONF = """[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
+volumes = {volumes}
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+STORE = """[storage]
+driver = "overlay"
+graphroot = "{folder}/store"
+runroot = "{folder}/run"
+"""

@@ -1,0 +1,84 @@
+"""What the images' files promise, where no engine is at hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KINDS = ("cpu", "gpu")
+
+
+def instructions(kind):
+    text = (ROOT / f"images/{kind}.Containerfile").read_text()
+    joined = re.sub(
+        r"\\\n\s*", " ", "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    )
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def pins(path):
+    """Return the versions of a lock, and the hashes of each."""
+    text = path.read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return {
+        re.split(r"==", line)[0]: (
+            re.split(r"==|\s", line)[1],
+            re.findall(r"--hash=sha256:[0-9a-f]{64}", line),
+        )
+        for line in lines
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_entry_point_no_root_and_labels(kind):
+    found = instructions(kind)
+    words = [word for word, _ in found]
+    assert "ENTRYPOINT" not in words
+    assert [value for word, value in found if word == "USER"] == ["65532:65532"]
+    labels = next(value for word, value in found if word == "LABEL")
+    for name in ("title", "description", "licenses", "version", "revision"):
+        assert f"org.opencontainers.image.{name}=" in labels
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_layers_install_nothing(kind):
+    found = instructions(kind)
+    last = max(place for place, (word, _) in enumerate(found) if word == "FROM")
+    assert not [value for word, value in found[last:] if word == "RUN"]
+    assert any("--require-hashes" in value for word, value in found[:last] if word == "RUN")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_package_is_pinned_by_hash_at_the_version_that_is_tested(kind):
+    constraints = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
+    locked = pins(ROOT / f"images/{kind}.lock")
+    assert len(locked) > 40
+    for name, (version, hashes) in locked.items():
+        assert hashes, name
+        assert constraints.get(name.lower().replace("_", "-"), version) == version, name
+
+
+def test_the_small_image_holds_no_torch_and_the_large_one_all_that_the_small_one_does():
+    small, large = (pins(ROOT / f"images/{kind}.lock") for kind in KINDS)
+    assert not {"torch", "torchvision", "triton"} & small.keys()
+    assert {"torch", "torchvision"} <= large.keys()
+    assert small.items() <= large.items()
+
+
+def test_nothing_enters_a_build_but_what_is_named():
+    kept = {
+        line.removeprefix("!")
+        for line in (ROOT / ".containerignore").read_text().splitlines()
+        if line[:1] == "!"
+    }
+    assert kept >= {"components", "pipelines", "stylegan2-ada-pytorch", "images"}
+    for kind in KINDS:
+        for word, value in instructions(kind):
+            if word == "COPY" and not value.startswith("--from") and "${" not in value:
+                sources = value.split()[:-1]
+                assert all(source.split("/")[0] in kept for source in sources), value
