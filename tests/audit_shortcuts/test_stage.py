@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
-from scipy.spatial.transform import Rotation
 
 from components.audit_shortcuts.blanks import (
     CONSTANT,
     KINDS,
     RAMP,
     SPECKLE,
-    Cuts,
     Pictures,
-    Scan,
     cut,
     gather,
 )
@@ -34,40 +31,14 @@ from components.extract_planes.stage import Cuts as Extracted
 from components.extract_planes.stage import extract_planes
 from components.shared import geometry, resampling
 from components.shared.faults import InputError
-from components.shared.geometry import FULL, SPHERE, Window
+from components.shared.geometry import FULL, SPHERE
 from components.shared.phantom import simulate_patients
 from components.shared.planes import PlaneSet
 from components.snapshot_volumes.stage import Config as Listing
 from components.snapshot_volumes.stage import snapshot
+from tests.audit_shortcuts.blank_scans import CUTS, WINDOW, scans_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-WINDOW = Window(field_of_view_mm=80, side_px=64)
-CUTS = Cuts(window=WINDOW, angles_deg=[-15.0, 0.0, 15.0], spacing_mm=2.0, planes=40)
-
-
-def scans_of(spacing=(1.2, 1.2, 1.2), tilt_deg=10.0, wanted=14):
-    """Scans longer from front to back than from side to side, off their blocks' centres, each tilted."""
-    rng, made = np.random.default_rng(5), []
-    for number in range(wanted):
-        sizes = tuple(int(n / s + rng.integers(-3, 4)) for n, s in zip((72, 96, 80), spacing, strict=True))
-        turn = Rotation.from_euler("xyz", rng.uniform(-tilt_deg, tilt_deg, 3), degrees=True).as_matrix()
-        affine = np.eye(4)
-        affine[:3, :3] = turn * spacing
-        centre = (np.array(sizes) - 1) / 2 + rng.uniform(-3, 3, 3)
-        made.append(
-            Scan(
-                volume=f"{number:016x}",
-                patient=f"p{number:02}",
-                site="",
-                sizes=sizes,
-                affine=affine,
-                centre=centre,
-                radius_mm=float(rng.uniform(25, 28)),
-            )
-        )
-    return made
-
-
 SCANS = scans_of()
 GROUPS = list(range(len(SCANS)))
 
@@ -262,6 +233,14 @@ def test_planes_without_passports_are_refused(volumes, tmp_path):
     (planes / "passports.json").unlink()
     with pytest.raises(InputError, match=r"passports\.json: absent"):
         audit_shortcuts(Config(audit="stop", seed=0), planes, tmp_path / "out")
+
+
+def test_a_volume_without_a_passport_is_named(volumes, tmp_path):
+    planes = extracted(volumes, tmp_path)
+    listed = json.loads((planes / "passports.json").read_text())
+    (planes / "passports.json").write_text(json.dumps(listed[1:]))
+    with pytest.raises(InputError, match=f"no passport for volume {listed[0]['volume']}"):
+        read_scans(PlaneSet.open(planes))
 
 
 def test_an_unknown_mode_is_refused():
