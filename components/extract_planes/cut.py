@@ -43,7 +43,7 @@ class Cuts:
     plane_angles_deg: Sequence[float]  # about the superior-inferior axis
     plane_spacing_mm: float  # between two offsets; one of them is 0
     field_of_view_mm: float  # side of the square window, the same for every plane
-    field_of_view: str = "sphere"  # or full: the class is then read from the block's border
+    field_of_view: str = "sphere"  # disc or full (geometry.py)
     side_px: int = 256
     channels: int = 1  # 3 writes RGB, as the notebooks did
     noise_rule: str = "content"

@@ -18,6 +18,7 @@ from components.audit_shortcuts.blanks import (
     gather,
 )
 from components.audit_shortcuts.judges import PIXELS, SPECTRA
+from components.audit_shortcuts.real import tells_noise
 from components.audit_shortcuts.stage import (
     FINDINGS,
     Config,
@@ -31,9 +32,9 @@ from components.extract_planes.stage import Cuts as Extracted
 from components.extract_planes.stage import extract_planes
 from components.shared import geometry, resampling
 from components.shared.faults import InputError
-from components.shared.geometry import FULL, SPHERE
+from components.shared.geometry import DISC, FULL, SPHERE
 from components.shared.phantom import simulate_patients
-from components.shared.planes import PlaneSet
+from components.shared.planes import CORONAL, NOISE, PlaneRow, PlaneSet
 from components.snapshot_volumes.stage import Config as Listing
 from components.snapshot_volumes.stage import snapshot
 from tests.audit_shortcuts.blank_scans import CUTS, WINDOW, scans_of
@@ -209,7 +210,30 @@ def test_an_extraction_passes_and_its_findings_are_written(volumes, tmp_path):
     }
     assert result["scans"] == len(read_scans(PlaneSet.open(planes))) == 7
     assert {case["what"] for case in result["real"]["cases"]} == {"silhouette", "file size", "mean grey"}
-    assert 0.5 < result["real"]["disc_radius_tells_noise"] <= 1
+    assert 0.8 < result["real"]["disc_radius_tells_noise"] <= 1, "empty planes lie at the sphere's ends"
+    assert result["real"]["mean_grey_tells_noise"] > 0.95
+
+
+def test_noise_is_not_told_by_disc_size_where_discs_are_alike(volumes, tmp_path):
+    planes = extracted(volumes, tmp_path, field_of_view=DISC)
+    result = audit_shortcuts(Config(audit="stop", seed=0), planes, tmp_path / "out")
+    assert sum(row.label == "noise" for row in PlaneSet.open(planes).rows) >= 10
+    assert result["real"]["disc_radius_tells_noise"] == 0.5
+    assert result["real"]["mean_grey_tells_noise"] > 0.95
+
+
+def test_a_number_tells_noise_by_pairs_of_one_volume():
+    rows = [
+        PlaneRow(image=f"{volume}{n}", label=NOISE if n < noise else CORONAL, volume=volume)
+        for volume, noise in (("a", 2), ("b", 1), ("c", 0))
+        for n in range(4)
+    ]
+    assert tells_noise(rows, np.arange(12)) == 1.0
+    assert tells_noise(rows, -np.arange(12)) == 0.0
+    assert tells_noise(rows, np.zeros(12)) == 0.5
+    uneven = np.array([1, 2, 1, 2, 0, 0, 1, 1, 9, 9, 9, 9])  # 2 of 4 pairs, and 2.5 of 3
+    assert tells_noise(rows, uneven) == (2 + 2.5) / 7
+    assert tells_noise(rows[8:], np.arange(4)) is None
 
 
 def test_full_stops_a_run_goes_on_with_warn_and_is_not_seen_when_off(volumes, tmp_path, capsys):
