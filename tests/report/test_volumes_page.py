@@ -24,7 +24,7 @@ MEASURED = Measured(
     grey_window=(1.0, 155.0),
     tissue=40.0,
     replaced=3,
-    notes=("3 voxels were not finite and took the minimum",),
+    notes=("3 voxels were no numbers within ±1e+15 and took the minimum",),
     mirror=(0.99, 0.55, 0.52),
     tilt_deg=(7.0, 12.0, 3.0),
     left_right="R",
@@ -80,7 +80,7 @@ def test_a_card_says_geometry_symmetry_and_content():
     assert "666 planes" in said
     assert "90 % tissue" in said
     assert "the head tilted 7°" in said
-    assert "3 voxels were not finite and took the minimum." in said
+    assert "3 voxels were no numbers within ±1e+15 and took the minimum." in said
     assert str(card.profile).count("<path") == 2
 
 
