@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.geometry import Anatomy, Plane, Window
 from components.shared.passports import Passport
 from components.shared.planes import CORONAL, SAGITTAL
-from components.shared.resampling import Floats
 from components.shared.suspicions import Measured
 from components.shared.volumes import Volume
 

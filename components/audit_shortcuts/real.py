@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from components.audit_shortcuts.blanks import Scan
-from components.audit_shortcuts.judges import JUDGES, Floats, Sheet, judge, nearest_neighbour, regression
+from components.audit_shortcuts.judges import JUDGES, Sheet, judge, nearest_neighbour, regression
+from components.shared.arrays import Floats
 from components.shared.geometry import disc_mm
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, SAGITTAL, PlaneRow, PlaneSet
 from components.shared.png import decode_png

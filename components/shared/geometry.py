@@ -20,9 +20,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.arrays import Floats, Grey
 from components.shared.faults import InputError
 from components.shared.planes import CORONAL, SAGITTAL
-from components.shared.resampling import MARGIN, PITCH, Floats, Grey, overview, patient_grid, spacing_mm
+from components.shared.resampling import MARGIN, PITCH, overview, patient_grid, spacing_mm
 from components.shared.sampling import sample_upright
 from components.shared.volumes import Volume
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.faults import InputError
 from components.shared.nrrd_fields import Fields, fault, quoted
 from components.shared.symmetry import clear_axis
@@ -30,8 +30,6 @@ HEADER = "header"  # the orientation's source where no policy was needed
 MIN_SPACING_MM = 0.01  # less is metres
 MAX_SPACING_MM = 100.0
 MAX_ORIGIN_MM = 1e6
-
-Floats = NDArray[np.float64]
 
 # Signs that turn a space's three axes into right, anterior, superior; none where it names no side.
 _LONG = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.nrrd_fields import Fields, quoted, read_fields
 from components.shared.nrrd_geometry import REFUSE, read_geometry, require_policy
 
@@ -65,7 +65,7 @@ class Header:
     colours: bool  # whether the axis that is not holds colours
     dtype: np.dtype[Any]  # as stored
     encoding: str  # raw, gzip, bzip2, ascii or hex
-    affine: NDArray[np.float64]  # 4 x 4, voxel index to RAS millimetres
+    affine: Floats  # 4 x 4, voxel index to RAS millimetres
     orientation: str  # whence: header, LPS, RAS; with symmetry only the affine's spacing counts
     line_skip: int
     byte_skip: int

@@ -20,6 +20,7 @@ import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.nrrd_data import find_data, read_data
 from components.shared.nrrd_fields import MAX_HEADER, data_files, fault
 from components.shared.nrrd_geometry import HEADER, REFUSE, SYMMETRY, by_symmetry
@@ -51,7 +52,7 @@ class Volume:
     """Voxels and where they lie in the patient."""
 
     data_XYZ: NDArray[Any]  # noqa: N815
-    affine: NDArray[np.float64]
+    affine: Floats
     replaced: int = 0  # voxels that were NaN, infinite or beyond MAX_GREY, and took the minimum
     orientation: str = HEADER  # where it came from: header, LPS, RAS or symmetry
     notes: tuple[str, ...] = ()  # what a reader should know, in words; nothing that names a patient

@@ -71,6 +71,13 @@ def test_what_needs_a_look_comes_first():
     assert "The axis signs in the header look wrong." in html
 
 
+def test_volumes_of_one_verdict_keep_the_order_of_their_files_not_of_their_pseudonyms():
+    verdicts = [ACCEPT, SUSPECT, ACCEPT, REFUSE, SUSPECT, REFUSE]
+    given = [a_passport(9 - number, verdict) for number, verdict in enumerate(verdicts)]
+    shown = [card.patient for card in volumes_page(given).cards]
+    assert shown == [f"patient{number:03}" for number in (6, 4, 8, 5, 9, 7)]
+
+
 def test_a_card_says_geometry_symmetry_and_content():
     (card,) = volumes_page([a_passport(1)]).cards
     said = " ".join(card.facts)
