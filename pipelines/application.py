@@ -55,9 +55,9 @@ def apply(
         missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
         plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
-        field_of_view: sphere or full, as the classifiers learnt.
+        field_of_view: sphere, disc or full, as the classifiers learnt.
         field_of_view_mm: Side of the square window of every plane.
-        noise_rule: content (share of tissue) or index (the notebook's outermost planes).
+        noise_rule: content (share of tissue) or index; it and its dials as the classifiers learnt.
         noise_max_content: Share of the disc that is tissue, up to which a plane is noise.
         anatomy_min_content: And from which it is anatomy; between them it is kept aside.
         noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.

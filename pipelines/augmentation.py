@@ -235,7 +235,7 @@ def augmentation(
         missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
         plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
-        field_of_view: sphere (the same for every class) or full (tells the class by the block's border).
+        field_of_view: sphere, disc (alike on every plane) or full (its border tells the class).
         field_of_view_mm: Side of the square window of every plane.
         noise_rule: content (share of tissue) or index (the notebook's outermost planes).
         noise_max_content: Share of the disc that is tissue, up to which a plane is noise.

@@ -7,8 +7,8 @@ tells coronal from sagittal there is a trace of the extraction. Each kind shows 
     speckle    sharpness, and the scanner grid's own pattern
     ramp       grey levels: a window that depends on the block or on the plane
 
-Ramps run along right, anterior and superior, in both directions over the scans: as a set they are the same
-to both classes, which one ramp is not.
+Ramps run along right, anterior and superior, not along the block's axes, and are judged together: as a set
+they are the same to both classes, which one ramp is not. Every other scan has them the other way round.
 """
 
 import itertools
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.geometry import Anatomy, Plane, Window
 from components.shared.passports import Passport
 from components.shared.planes import CORONAL, SAGITTAL
-from components.shared.resampling import Floats
 from components.shared.suspicions import Measured
 from components.shared.volumes import Volume
 
@@ -64,11 +64,20 @@ class Cuts:
     spacing_mm: float
     planes: int  # of each class and blank
 
-    def of(self, anatomy: Anatomy, rng: np.random.Generator) -> list[tuple[float, float]]:
-        """Return angles and offsets: chance draws, one from each of equal parts of all, from end to end."""
+    def of(self, anatomy: Anatomy, rng: np.random.Generator) -> list[Plane]:
+        """Return planes of both classes: chance draws, one from each of equal parts of all, from end to end.
+
+        A sagittal plane takes a coronal one's offset and its angle negated: as if right and anterior had
+        changed places, so that what is the same along both must give the same pictures.
+        """
         known = [(angle, offset) for offset in anatomy.offsets(self.spacing_mm) for angle in self.angles_deg]
         edges = np.linspace(0, len(known), min(self.planes, len(known)) + 1).astype(int)
-        return [known[rng.integers(low, high)] for low, high in itertools.pairwise(edges)]
+        drawn = [known[rng.integers(low, high)] for low, high in itertools.pairwise(edges)]
+        return [
+            Plane(name=name, angle_deg=sign * angle, offset_mm=offset)
+            for angle, offset in drawn
+            for name, sign in ((CORONAL, 1), (SAGITTAL, -1))
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +106,10 @@ def cut(
     """Yield number of the blank, plane and picture, of as many coronal as sagittal planes a blank."""
     for number, scan in enumerate(scans):
         rng = np.random.default_rng([seed, number, KINDS.index(kind)])
+        planes: list[Plane] = []
         for volume in volumes_of(kind, scan, 1 - 2 * (number % 2), rng):
             anatomy = Anatomy.of(volume, cuts.window, centre=scan.centre, radius_mm=scan.radius_mm)
-            planes = [
-                Plane(name=name, angle_deg=angle, offset_mm=offset)
-                for angle, offset in cuts.of(anatomy, rng)
-                for name in (CORONAL, SAGITTAL)
-            ]
+            planes = planes or cuts.of(anatomy, rng)  # the same ones of the three ramps
             for plane, (picture_HW, _) in zip(planes, anatomy.sample(planes), strict=True):
                 yield number, plane, picture_HW
 

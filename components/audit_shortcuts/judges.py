@@ -7,7 +7,6 @@ Shapes: N planes, H = W = side pixels, F features, V volumes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-Floats = NDArray[np.floating[Any]]
+from components.shared.arrays import Floats
+
 Bytes = NDArray[np.uint8]
 
 PIXELS, SPECTRA = "1-nearest-neighbour on pixels", "logistic regression on log power spectra"

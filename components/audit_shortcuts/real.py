@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from components.audit_shortcuts.blanks import Scan
-from components.audit_shortcuts.judges import JUDGES, Floats, Sheet, judge, nearest_neighbour, regression
-from components.shared.planes import GAN_CLASSES, NOISE, SAGITTAL, PlaneRow, PlaneSet
+from components.audit_shortcuts.judges import JUDGES, Sheet, judge, nearest_neighbour, regression
+from components.shared.arrays import Floats
+from components.shared.geometry import disc_mm
+from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, SAGITTAL, PlaneRow, PlaneSet
 from components.shared.png import decode_png
 
 _LEVEL = 0.025  # of a bound that nothing hangs on
@@ -24,14 +26,15 @@ _ONE_NUMBER = {"1-nearest-neighbour": nearest_neighbour, "logistic regression": 
 
 
 def describe_real(planes: PlaneSet, scans: Sequence[Scan], per_class: int, seed: int) -> dict[str, Any]:
-    """Return how well silhouettes, file sizes and mean grey tell the class, and disc size tells noise."""
-    rows = _balanced(planes.rows, {scan.volume for scan in scans}, per_class)
-    found: dict[str, Any] = {"disc_radius_tells_noise": disc_radius_tells_noise(planes.rows, scans)}
+    """Return how well silhouettes, file sizes and grey tell the class; and disc sizes and grey, noise."""
+    volumes = {scan.volume for scan in scans}
+    rows = _balanced(planes.rows, volumes, per_class)
+    found: dict[str, Any] = _noise_told(planes, scans, _spread(planes.rows, volumes, per_class))
     if len({row.patient for row in rows}) < 2:
         return found | {"planes": 0, "cases": []}
     sizes, images = _read(planes, rows)
     silhouettes = np.where(images > 0, np.uint8(255), np.uint8(0))
-    means = images.reshape(len(images), -1).mean(axis=1)
+    means = _means(images)
     cases = [
         *((name, "silhouette", features(silhouettes), how) for name, features, how in JUDGES),
         *((name, "file size", sizes[:, None], how) for name, how in _ONE_NUMBER.items()),
@@ -44,19 +47,36 @@ def describe_real(planes: PlaneSet, scans: Sequence[Scan], per_class: int, seed:
     return found | {"planes": len(rows), "cases": judged}
 
 
-def disc_radius_tells_noise(rows: Sequence[PlaneRow], scans: Sequence[Scan]) -> float | None:
-    """Return how often a noise plane's disc is smaller than an anatomical one's, ties half; 0.5 is chance.
+def tells_noise(rows: Sequence[PlaneRow], values_N: Floats) -> float | None:
+    """Return how often a noise plane has the smaller value of it and an anatomical one of its volume.
 
-    None where one of the two is absent. Content is a share of the disc, so no disc is noise for its size;
-    but heads end where the sphere does, and that shows here.
+    Ties count half, 0.5 is chance, and None says that no volume has both.
+    """
+    known: defaultdict[str, list[tuple[bool, float]]] = defaultdict(list)
+    for row, value in zip(rows, values_N, strict=True):
+        if row.label in CLASSES:
+            known[row.volume].append((row.label == NOISE, -float(value)))
+    won = pairs = 0
+    for noise, less in (zip(*each, strict=True) for each in known.values()):
+        here = sum(noise) * (len(noise) - sum(noise))
+        won += here * roc_auc_score(noise, less) if here else 0
+        pairs += here
+    return float(won / pairs) if pairs else None
+
+
+def _noise_told(planes: PlaneSet, scans: Sequence[Scan], rows: Sequence[PlaneRow]) -> dict[str, float | None]:
+    """Return what one number says of noise: the size of the disc, for all planes, and grey, for some.
+
+    Content is a share of the disc, so no disc is noise for its size; but heads end where the sphere does.
     """
     radius = {scan.volume: scan.radius_mm for scan in scans}
-    judged = [row for row in rows if row.volume in radius and row.label in (*GAN_CLASSES, NOISE)]
-    noise = [row.label == NOISE for row in judged]
-    if len(set(noise)) < 2:
-        return None
-    discs = [np.sqrt(max(radius[row.volume] ** 2 - row.offset_mm**2, 0)) for row in judged]
-    return float(roc_auc_score(noise, -np.array(discs)))
+    field = planes.settings["field_of_view"]
+    known = [row for row in planes.rows if row.volume in radius]
+    discs = np.array([disc_mm(field, radius[row.volume], row.offset_mm) for row in known])
+    return {
+        "disc_radius_tells_noise": tells_noise(known, discs),
+        "mean_grey_tells_noise": tells_noise(rows, _means(_read(planes, rows)[1])) if rows else None,
+    }
 
 
 def _balanced(rows: Sequence[PlaneRow], volumes: set[str], per_class: int) -> list[PlaneRow]:
@@ -71,10 +91,23 @@ def _balanced(rows: Sequence[PlaneRow], volumes: set[str], per_class: int) -> li
     for by_class in known.values():
         wanted = min(per_class, *(len(each) for each in by_class.values()))
         for each in by_class.values():
-            ordered = sorted(each, key=lambda row: (row.offset_mm, row.angle_deg, row.image))
-            places: Sequence[float] = np.linspace(0, len(ordered) - 1, wanted).tolist()
-            chosen += [ordered[round(place)] for place in places]
+            chosen += _evenly(each, wanted)
     return chosen
+
+
+def _spread(rows: Sequence[PlaneRow], volumes: set[str], per_class: int) -> list[PlaneRow]:
+    """Return at most so many planes of each class and volume."""
+    known: defaultdict[tuple[str, str], list[PlaneRow]] = defaultdict(list)
+    for row in rows:
+        if row.volume in volumes and row.label in CLASSES:
+            known[row.volume, row.label].append(row)
+    return [row for each in known.values() for row in _evenly(each, min(per_class, len(each)))]
+
+
+def _evenly(rows: Sequence[PlaneRow], wanted: int) -> list[PlaneRow]:
+    ordered = sorted(rows, key=lambda row: (row.offset_mm, row.angle_deg, row.image))
+    places: Sequence[float] = np.linspace(0, len(ordered) - 1, wanted).tolist()
+    return [ordered[round(place)] for place in places]
 
 
 def _read(planes: PlaneSet, rows: Sequence[PlaneRow]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -82,6 +115,11 @@ def _read(planes: PlaneSet, rows: Sequence[PlaneRow]) -> tuple[NDArray[np.float6
     with zipfile.ZipFile(planes.archive) as archive:
         files = [archive.read(row.image) for row in rows]
     return np.array([len(file) for file in files], float), np.stack([decode_png(file) for file in files])
+
+
+def _means(images_NHW: NDArray[np.uint8]) -> NDArray[np.float64]:
+    means_N: NDArray[np.float64] = images_NHW.reshape(len(images_NHW), -1).mean(axis=1)
+    return means_N
 
 
 def _judged(

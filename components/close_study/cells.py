@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from components.shared import storage
+from components.shared.arrays import Floats
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
-from components.shared.intervals import Floats
 from components.shared.metrics import Predictions, per_patient, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.splits import TEST, Splits

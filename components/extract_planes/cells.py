@@ -10,8 +10,10 @@ refused is kept too, as its passport alone.
 import hashlib
 import io
 import json
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
@@ -26,6 +28,11 @@ from components.shared.planes import INDEX, PlaneRow, read_rows, table_of_rows
 from components.shared.snapshots import VolumeEntry
 
 _PASSPORT = "passport.json"
+# What zipfile and the parsers of what lies in it raise where a byte is another.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError),
+    *(TypeError, RuntimeError, struct.error),
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal cells byte-identical
 _CODE = ("components/extract_planes", "components/shared")
 
@@ -34,14 +41,18 @@ _CODE = ("components/extract_planes", "components/shared")
 class Cell:
     """A volume's planes and passport, opened for reading."""
 
+    uri: str
     archive: zipfile.ZipFile
     passport: Passport
 
     def planes(self) -> Iterator[tuple[bytes, PlaneRow]]:
         """Yield PNG and row of every plane."""
-        with self.archive.open(INDEX) as file:
-            for row in read_rows(io.TextIOWrapper(file, newline="")):
-                yield self.archive.read(row.image), row
+        with _removed_if_damaged(self.uri):
+            rows = list(read_rows(io.StringIO(self.archive.read(INDEX).decode(), newline="")))
+        for row in rows:
+            with _removed_if_damaged(self.uri):
+                png = self.archive.read(row.image)  # which compares its checksum
+            yield png, row
 
 
 def cell_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any]) -> str:
@@ -91,17 +102,19 @@ def open_cell(uri: str) -> Iterator[Cell]:
         if path is None:
             path = Path(scratch) / "cell.zip"
             storage.download(uri, path)
-        archive, passport = _opened(path, uri)
+        with _removed_if_damaged(uri):
+            archive = zipfile.ZipFile(path)
         with archive:
-            yield Cell(archive, passport)
+            with _removed_if_damaged(uri):
+                passport = parse(json.loads(archive.read(_PASSPORT)))
+            yield Cell(uri, archive, passport)
 
 
-def _opened(path: Path, uri: str) -> tuple[zipfile.ZipFile, Passport]:
+@contextmanager
+def _removed_if_damaged(uri: str) -> Iterator[None]:
+    """Remove a volume's planes that cannot be read as they were written, and say so."""
     try:
-        archive = zipfile.ZipFile(path)
-        if (broken := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(broken)
-        return archive, parse(json.loads(archive.read(_PASSPORT)))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        yield
+    except _DAMAGED as error:
         storage.delete(uri)
         raise InputError(f"{uri}: damaged, and removed; valid: run again, it is made anew") from error

@@ -20,7 +20,9 @@ from components.shared.png import encode_png
 from components.shared.snapshots import VolumeEntry
 
 MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one
-NOISE_RULES = ("content", "index")
+# The rules that say what is noise, each with the dials that are its own.
+RULE_DIALS = {"content": ("noise_max_content", "anatomy_min_content"), "index": ("noise_index_planes",)}
+NOISE_RULES = tuple(RULE_DIALS)
 _BATCH = 8  # planes a call: with fewer, threads wait for one another (sampling.py)
 # What a pipeline lets its user choose; the side is the data contract's, and grey is stored once.
 PARAMETERS = (
@@ -43,7 +45,7 @@ class Cuts:
     plane_angles_deg: Sequence[float]  # about the superior-inferior axis
     plane_spacing_mm: float  # between two offsets; one of them is 0
     field_of_view_mm: float  # side of the square window, the same for every plane
-    field_of_view: str = "sphere"  # or full: the class is then read from the block's border
+    field_of_view: str = "sphere"  # disc or full (geometry.py)
     side_px: int = 256
     channels: int = 1  # 3 writes RGB, as the notebooks did
     noise_rule: str = "content"
@@ -53,13 +55,13 @@ class Cuts:
     missing_geometry: str = "refuse"  # or the orientation that volumes without one are taken to have
 
     def __post_init__(self) -> None:
-        angles = list(self.plane_angles_deg)
-        usable = bool(angles) and all(abs(angle) <= MAX_ANGLE_DEG for angle in angles)
-        _require(
-            self, "plane_angles_deg", usable and len(set(angles)) == len(angles), "distinct, within +-45"
-        )
-        _require(self, "plane_spacing_mm", 0.05 <= self.plane_spacing_mm <= 100, "0.05 to 100 mm")
-        _require(self, "field_of_view_mm", 1 <= self.field_of_view_mm <= 1000, "1 to 1000 mm")
+        angles = sorted(self.plane_angles_deg)
+        symmetric = 0 in angles and angles == sorted(-angle for angle in angles)
+        distinct = len(set(angles)) == len(angles) and all(abs(angle) <= MAX_ANGLE_DEG for angle in angles)
+        valid = f"distinct angles within +-{MAX_ANGLE_DEG:g}, symmetric about 0 and with 0 among them"
+        _require(self, "plane_angles_deg", symmetric and distinct, valid)
+        _require(self, "plane_spacing_mm", 0.1 <= self.plane_spacing_mm <= 50, "0.1 to 50 mm")
+        _require(self, "field_of_view_mm", 10 <= self.field_of_view_mm <= 500, "10 to 500 mm")
         _require_one_of(self, "field_of_view", FIELDS_OF_VIEW)
         _require(self, "side_px", 16 <= self.side_px <= 2048, "16 to 2048")
         _require(self, "channels", self.channels in (1, 3), "1 or 3")
@@ -84,8 +86,10 @@ class Cuts:
         )
 
     def settings(self) -> Mapping[str, Any]:
-        """Return them in plain JSON types."""
-        return asdict(self) | {"plane_angles_deg": [float(angle) for angle in self.plane_angles_deg]}
+        """Return what the planes depend on in plain JSON types: the other rule's dials are left out."""
+        all_of_them = asdict(self) | {"plane_angles_deg": [float(angle) for angle in self.plane_angles_deg]}
+        idle = {name for rule, names in RULE_DIALS.items() if rule != self.noise_rule for name in names}
+        return {name: value for name, value in all_of_them.items() if name not in idle}
 
 
 def requested(cuts: Cuts, anatomy: Anatomy) -> list[Plane]:

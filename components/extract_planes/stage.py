@@ -21,7 +21,7 @@ from components.shared.geometry import Anatomy
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
-from components.shared.snapshots import VolumeEntry, read_snapshot, require_unchanged
+from components.shared.snapshots import VolumeEntry, read_snapshot, require_one_owner, require_unchanged
 from components.shared.volumes import MAX_HEADER, Volume, data_files, read_header, read_volume
 
 __all__ = ["Config", "Cuts", "extract_planes", "extract_shard"]
@@ -66,10 +66,13 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
     entries = read_snapshot(config.state_uri, config.snapshot_digest)
     _cut_missing(config, entries, progress)
     cuts, found = config.cuts, []
+    first: dict[str, VolumeEntry] = {}
     writer = PlaneSetWriter(folder=out, side=cuts.side_px, channels=cuts.channels, settings=config.settings())
     with writer:
         for entry in entries:
             with open_cell(config.cell_of(entry)) as cell:
+                if _is_copy(entry, cell.passport, first):
+                    continue
                 found.append(cell.passport)
                 for png, row in cell.planes():
                     writer.add_png(png, replace(row, verdict=cell.passport.verdict))
@@ -77,6 +80,19 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
         passports.write(out / passports.PASSPORTS, found)
     progress(writer.counts.total(), writer.counts.total())
     return {label: writer.counts[label] for label in (*CLASSES, UNCERTAIN)}
+
+
+def _is_copy(entry: VolumeEntry, passport: Passport, first: dict[str, VolumeEntry]) -> bool:
+    """Tell whether a volume's content was met before, under its patient; refuse it under another one.
+
+    A store may have several digests for the same bytes (an ETag of S3 depends on how they were sent), so that
+    the snapshot alone does not tell.
+    """
+    if passport.verdict == passports.REFUSE:
+        return False
+    other = first.setdefault(passport.volume, entry)
+    require_one_owner(other, entry)
+    return other is not entry
 
 
 def _require_one_left(config: Config, found: Sequence[Passport]) -> None:

@@ -35,7 +35,8 @@ class Section:
     alarm: bool
     looks: Sequence[Look]  # on blanks; these gate
     beside: Sequence[Look]  # on the real planes; these do not
-    noise: str
+    noise_by_disc: str  # how often it is smaller, or darker, than anatomy
+    noise_by_grey: str
     pictures: Sequence[tuple[str, str]]  # caption and data URI of what gave a class away
 
 
@@ -48,7 +49,8 @@ def shortcuts_section(folder: Path) -> Section:
         alarm=any(case["leak"] for case in cases),
         looks=[_look(case, _KINDS[case["kind"]], _verdict(case)) for case in cases],
         beside=[_look(case, case["what"], "") for case in real.get("cases", [])],
-        noise=_noise(real.get("disc_radius_tells_noise")),
+        noise_by_disc=_share(real.get("disc_radius_tells_noise")),
+        noise_by_grey=_share(real.get("mean_grey_tells_noise")),
         pictures=[_picture(folder, case) for case in cases if case["picture"]],
     )
 
@@ -83,7 +85,7 @@ def _look(case: Mapping[str, Any], of: str, verdict: str) -> Look:
     )
 
 
-def _noise(share: float | None) -> str:
+def _share(share: float | None) -> str:
     return ABSENT if share is None else percent(share)
 
 

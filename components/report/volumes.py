@@ -66,8 +66,12 @@ COLUMNS = (
 
 
 def volumes_page(passports: Sequence[Passport]) -> Page:
-    """Return the section's content: refused and suspect volumes first; accepted ones as cards if few."""
-    ordered = sorted(passports, key=lambda each: (_ORDER.index(each.verdict), each.patient, each.volume))
+    """Return the section's content: refused and suspect volumes first; accepted ones as cards if few.
+
+    Those of one verdict keep the order of the passports, which is that of their files' names: pseudonyms and
+    hashes have none that a reader knows.
+    """
+    ordered = sorted(passports, key=lambda each: _ORDER.index(each.verdict))
     doubtful = [each for each in ordered if each.verdict != ACCEPT]
     shown = ordered if len(ordered) <= MAX_CARDS else doubtful[:MAX_CARDS]
     return Page(

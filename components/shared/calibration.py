@@ -10,8 +10,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import Floats, Integers
+from components.shared.intervals import Integers
 
 BINS = 15  # as Guo et al. 2017
 _TEMPERATURES = (1 / 4, 16.0)  # few wrong planes must not make a model as sure as it likes

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm, permutation_test, t
 
+from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import Floats, difference_interval
+from components.shared.intervals import difference_interval
 
 FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
 SIGNIFICANCE = 0.05

@@ -1,8 +1,12 @@
 """Where a volume's planes lie, and the grey levels on them: from anatomy alone, never from the block's shape.
 
 One centre serves rotation, offsets and sphere: the centroid of the tissue. The radius R is its distance to
-the nearest face of the block, less what the blur needs. Space is RAS millimetres about that centre. By
-default a plane shows only what lies inside the sphere.
+the nearest face of the block, less what the blur needs. Space is RAS millimetres about that centre.
+
+    sphere   what lies inside the sphere: the same disc in both classes, smaller towards its ends
+    disc     on every plane the disc of the outermost one: its size says nothing, not even of noise, and a
+             third of the area is left
+    full     all of the block, whose outline tells the class
 
 Pictures: superior is up. Sagittal: anterior is left. Coronal: the patient's right is on the left.
 Shapes: X Y Z voxels, H = W = side pixels, P points.
@@ -16,13 +20,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.arrays import Floats, Grey
 from components.shared.faults import InputError
 from components.shared.planes import CORONAL, SAGITTAL
-from components.shared.resampling import MARGIN, PITCH, Floats, Grey, overview, patient_grid, spacing_mm
+from components.shared.resampling import MARGIN, PITCH, overview, patient_grid, spacing_mm
 from components.shared.sampling import sample_upright
 from components.shared.volumes import Volume
 
-SPHERE, FULL = FIELDS_OF_VIEW = ("sphere", "full")
+SPHERE, DISC, FULL = FIELDS_OF_VIEW = ("sphere", "disc", "full")
 REACH = 0.85  # the outermost plane, as a share of the radius; beyond it discs are too small to show anatomy
 _FLAT = 1e-5  # a contrast, as a share of the grey level, that is rounding alone
 _POINTS = 36  # along the diameter of the sphere that the grey levels are taken from: some 24,000 in all
@@ -54,7 +59,7 @@ class Window:
 
     field_of_view_mm: float
     side_px: int
-    field_of_view: str = SPHERE  # or full: all of the block, whose outline tells the class
+    field_of_view: str = SPHERE
 
     @property
     def pixel_mm(self) -> float:
@@ -98,7 +103,7 @@ class Anatomy:
         radius = _radius(middle, sizes, to_index, coarsest) if radius_mm is None else radius_mm
         _require_sphere(radius, window.pixel_mm, sizes)
         half = _half_mm(window, radius)
-        shown = radius if window.field_of_view == SPHERE else np.inf
+        shown = np.inf if window.field_of_view == FULL else radius
         voxels_XYZ = patient_grid(volume, middle, half, shown, coarsest)
         low, high = _grey_window(volume, voxels_XYZ, middle, radius, PITCH * coarsest)
         return cls(
@@ -125,7 +130,7 @@ class Anatomy:
         Several planes a call let threads work side by side (sampling.py).
         """
         edge = self.window.centres()
-        near = np.abs(edge) <= (self.radius_mm if self.window.field_of_view == SPHERE else np.inf)
+        near = np.abs(edge) <= (np.inf if self.window.field_of_view == FULL else self.radius_mm)
         steps, middle = edge[near] / self.pitch_mm, (np.array(self.voxels_XYZ.shape) - 1) / 2
         across = [plane.axes[0] for plane in planes]
         starts = [middle + plane.offset_mm / self.pitch_mm * plane.axes[2] for plane in planes]
@@ -139,8 +144,9 @@ class Anatomy:
     def _shown(self, plane: Plane, grey_HW: Grey, near: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], float]:
         """Return a picture and its content from the grey levels of the rows and columns near the centre."""
         edge = self.window.centres()
-        disc_HW = edge[:, None] ** 2 + edge[None, :] ** 2 <= self.radius_mm**2 - plane.offset_mm**2
-        shown_HW = disc_HW if self.window.field_of_view == SPHERE else self._block(plane)
+        disc = disc_mm(self.window.field_of_view, self.radius_mm, plane.offset_mm)
+        disc_HW = edge[:, None] ** 2 + edge[None, :] ** 2 <= disc**2
+        shown_HW = self._block(plane) if self.window.field_of_view == FULL else disc_HW
         picture_HW = np.zeros(disc_HW.shape, np.uint8)
         inside_HW = shown_HW[np.ix_(near, near)]
         picture_HW[shown_HW] = self._shade(grey_HW[inside_HW])
@@ -164,6 +170,12 @@ class Anatomy:
         scaled = (grey_P - self.low) * (255.0 / (self.high - self.low))
         shaded_P: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
         return shaded_P
+
+
+def disc_mm(field_of_view: str, radius_mm: float, offset_mm: float) -> float:
+    """Return the radius of what a plane shows, or with `full` of the disc that its content is taken from."""
+    away = REACH * radius_mm if field_of_view == DISC else offset_mm
+    return float(np.sqrt(max(radius_mm**2 - away**2, 0.0)))
 
 
 def planes_of(anatomy: Anatomy, angles_deg: Sequence[float], spacing_mm: float) -> list[Plane]:
@@ -227,7 +239,7 @@ def _half_mm(window: Window, radius_mm: float) -> Floats:
     """Return how far from the centre any pixel of any plane can lie, 3."""
     half = window.field_of_view_mm / 2
     flat, tall = float(np.hypot(half, REACH * radius_mm)), half
-    if window.field_of_view == SPHERE:
+    if window.field_of_view != FULL:
         flat, tall = min(flat, radius_mm), min(tall, radius_mm)
     return np.array([flat, flat, tall])
 

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
+from components.shared.arrays import Floats
+
 CHANCE = 0.5  # the balanced accuracy of two classes by tossing a coin
 FEWEST_FOR_INTERVAL = 3  # two patients leave an interval of 80 points
 _LEVEL = 0.95
@@ -20,7 +22,6 @@ _LEVEL = 0.95
 _UNSEEN = 1.4e-3
 _UNSEEN_DIFFERENCE = 5e-4
 
-Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.intervals import FEWEST_FOR_INTERVAL, Floats, Integers, mean_interval, naive_interval
+from components.shared.arrays import Floats
+from components.shared.intervals import FEWEST_FOR_INTERVAL, Integers, mean_interval, naive_interval
 from components.shared.planes import CLASSES, CORONAL, NOISE, SAGITTAL, PlaneRow
 
 _LEAST_PROBABILITY = 1e-7  # keeps the loss of a class that the model does not know finite

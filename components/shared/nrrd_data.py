@@ -85,6 +85,8 @@ def _inside(path: Path, name: str) -> Path:
         inside = file.parent == path.parent.resolve()  # not below it: a snapshot lists one folder
     except (OSError, ValueError, RuntimeError):  # a name too long, with a null, a circle of links
         there = inside = False
+    if there and inside:
+        require_beside(path, file.name)  # where a link leads
     if there and not inside:
         raise fault(
             path, "data file", f"{last} (a link that leads elsewhere)", "a file in the folder of its header"

@@ -1,7 +1,11 @@
 """The fields of an NRRD header that a reader of volumes needs; pynrrd parses their values.
 
 Key/value pairs, comments and free text (content, labels, ...) may name a patient: they are dropped here,
-unread, and reach no message. Of a path in `data file` a message shows the last part alone.
+unread, and reach no message. Of the fields that are used a message quotes numbers and words of the format
+alone, since any field may hold a name; of a path in `data file` it shows the last part.
+
+A detached header may name data of its own folder alone, by an ending that voxels have: neither a table of
+patients nor another patient's volume can be read as voxels.
 
 Also dropped, knowingly: `centerings` (an origin is the centre of the first voxel with either) and
 `measurement frame` (it says nothing about scalars).
@@ -12,7 +16,7 @@ Format: teem.sourceforge.net/nrrd/format.html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import nrrd
@@ -22,6 +26,7 @@ from components.shared.faults import InputError
 
 MAX_HEADER = 64 * 1024  # bytes
 MAX_FILES = 4096  # that may hold one volume's voxels
+DATA_SUFFIXES = (".raw", ".gz", ".bz2", ".hex", ".ascii", ".img", ".bin", ".dat")  # or a number
 
 _USED = {
     *("type", "dimension", "sizes", "encoding", "endian", "kinds", "units", "spacings", "data file"),
@@ -40,6 +45,16 @@ _WHOLE_NUMBERS = {"dimension", "sizes", "line skip", "byte skip", "space dimensi
 _VECTORS = {"space directions", "space origin"}
 # What pynrrd's parsers raise on values that break the format.
 _PARSE_ERRORS = (nrrd.NRRDError, ValueError, LookupError, ArithmeticError, TypeError)
+# What a message may quote, in parts as hyphens part them: words of the format, read here or not, and numbers.
+_WORD = re.compile(
+    r"(un)?signed|u?(char|short|int((8|16|32|64)(_t)?)?|long(long)?)|float|double|block"
+    r"|raw|te?xt|ascii|hex|gz(ip)?|bz(ip)?2|zrl|little|big"
+    r"|left|right|anterior|posterior|superior|inferior|scanner|xyz|handed|(ra|la|lp)st?"
+    r"|domain|space|time|list|point|vector|covariant|normal|stub|scalar|complex|quaternion|gradient"
+    r"|color|rgba?|hsv|symmetric|masked|matrix|[23]d|[1-4]|\?{3}|none|absent"
+    r"|[cmun]?m|(milli)?met(er|re)s?|m?s"
+)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf)")
 # One conversion to a number of at most 99 characters, then first, last, step and perhaps subdim.
 _NUMBERED = re.compile(r"([^%\s]*%0?[0-9]{0,2}[diu][^%\s]*)((?:\s+[+-]?[0-9]{1,9}){3,4})")
 
@@ -63,7 +78,7 @@ class Fields:
         """Return what a field's value stands for, whatever its case."""
         value = str(self.values.get(name, "absent"))
         if value.lower() not in valid:
-            raise self.fault(name, value, ", ".join(valid))
+            raise self.fault(name, quoted(value), ", ".join(valid))
         return valid[value.lower()]
 
 
@@ -73,6 +88,14 @@ def fault(path: Path, field: str, value: object, valid: str) -> InputError:
     shown = shown if len(shown) < 160 else shown[:157] + "..."
     name = "".join(sign if sign.isprintable() else " " for sign in path.name)
     return InputError(f"{name}: {shown}; valid: {valid}")
+
+
+def quoted(text: str, *, numbers: bool = False) -> str:
+    """Return what a header says where words of the format, or numbers, are all of it."""
+    parts = re.findall(r'[^\s,()"]+' if numbers else r'[^\s,()"-]+', text.lower())
+    if not all(_WORD.fullmatch(part) or (numbers and _NUMBER.fullmatch(part)) for part in parts):
+        return "(not shown, no word of NRRD)"
+    return text if parts else "empty"
 
 
 def data_files(path: Path, head: bytes) -> Sequence[str]:
@@ -131,14 +154,15 @@ def _used(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
 def _value(path: Path, name: str, text: str) -> Any:
     """Return a field's value as pynrrd parses it."""
     if name in _WHOLE_NUMBERS and not re.fullmatch(r"[+-]?[0-9]{1,18}(\s+[+-]?[0-9]{1,18})*", text):
-        raise fault(path, name, text, "whole numbers")
+        raise fault(path, name, quoted(text, numbers=True), "whole numbers")
     if name in _VECTORS:  # (1, 0, 0)(0, 1, 0) is the same as (1,0,0) (0,1,0), which alone pynrrd knows
         text = re.sub(r"(?<=\))(?=.)|(?<=none)(?=.)", " ", re.sub(r"\s+", "", text.lower()))
     try:
         with np.errstate(all="raise"):
             return nrrd.read_header(["NRRD0005", f"{name}: {text}"])[name]
     except _PARSE_ERRORS as error:
-        raise fault(path, name, text or "empty", "a value that follows the NRRD format") from error
+        shown = quoted(text, numbers=True)
+        raise fault(path, name, shown, "a value that follows the NRRD format") from error
 
 
 def _detached(path: Path, value: str | None, listed: Sequence[str]) -> tuple[Sequence[str], int | None]:
@@ -173,7 +197,11 @@ def _range(path: Path, first: int, last: int, step: int) -> range:
 
 
 def require_beside(path: Path, name: str) -> None:
-    """Refuse a data file's name that leads out of the header's folder."""
+    """Refuse a data file's name that leads out of the header's folder, or whose ending is not one of data."""
     parts = re.split(r"[\\/]", name)
     if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
         raise fault(path, "data file", f".../{parts[-1]} (elsewhere)", "a file in the folder of its header")
+    suffix = PurePath(parts[-1]).suffix.lower()
+    if suffix not in DATA_SUFFIXES and not suffix[1:].isdigit():
+        valid = f"a file that ends in {', '.join(DATA_SUFFIXES)} or a number, in the folder of its header"
+        raise fault(path, "data file", f"{parts[-1]} (no ending of voxels)", valid)

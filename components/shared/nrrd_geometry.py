@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.nrrd_fields import Fields, fault
+from components.shared.nrrd_fields import Fields, fault, quoted
 from components.shared.symmetry import clear_axis
 
 REFUSE, LPS, RAS, SYMMETRY = POLICIES = ("refuse", "LPS", "RAS", "symmetry")
@@ -30,8 +30,6 @@ HEADER = "header"  # the orientation's source where no policy was needed
 MIN_SPACING_MM = 0.01  # less is metres
 MAX_SPACING_MM = 100.0
 MAX_ORIGIN_MM = 1e6
-
-Floats = NDArray[np.float64]
 
 # Signs that turn a space's three axes into right, anterior, superior; none where it names no side.
 _LONG = {
@@ -147,14 +145,14 @@ def _spatial(fields: Fields, vectors: Floats | None) -> tuple[int, int, int]:
     dimension = len(fields.values["sizes"])
     kinds = [str(kind).lower() for kind in fields.values.get("kinds", ["???"] * dimension)]
     if len(kinds) != dimension:
-        raise fields.fault("kinds", " ".join(kinds), f"{dimension} kinds, one an axis")
+        raise fields.fault("kinds", quoted(" ".join(kinds)), f"{dimension} kinds, one an axis")
     told = _spacings(fields)[:, None] if vectors is None else vectors
     if len(told) != dimension:
         raise fields.fault("spacings", f"{len(told)} numbers", f"{dimension} numbers, one an axis")
     placed = [dimension == 3 or _has_place(vector) for vector in told]
     axes = [axis for axis in range(dimension) if placed[axis] and kinds[axis] in _SPATIAL_KINDS]
     if len(axes) != 3:
-        shown = f"{len(axes)} of {dimension} axes are spatial (kinds {' '.join(kinds)})"
+        shown = f"{len(axes)} of {dimension} axes are spatial (kinds {quoted(' '.join(kinds))})"
         raise fields.fault("space directions", shown, "three spatial axes; none for the others")
     return axes[0], axes[1], axes[2]
 
@@ -204,7 +202,7 @@ def _require_millimetres(fields: Fields, spatial: Sequence[int]) -> None:
     }
     for field, words in said.items():
         if not set(words) <= _MILLIMETRES:
-            raise fields.fault(field, " ".join(words), "mm; convert the spacing")
+            raise fields.fault(field, quoted(" ".join(words)), "mm; convert the spacing")
 
 
 def _affine(fields: Fields, columns: Floats, signs: Sequence[float]) -> Floats:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from components.shared.nrrd_fields import Fields, read_fields
+from components.shared.arrays import Floats
+from components.shared.nrrd_fields import Fields, quoted, read_fields
 from components.shared.nrrd_geometry import REFUSE, read_geometry, require_policy
 
 MAX_VOXELS = 2**29  # 512 million: 800 voxels along each axis
@@ -65,7 +65,7 @@ class Header:
     colours: bool  # whether the axis that is not holds colours
     dtype: np.dtype[Any]  # as stored
     encoding: str  # raw, gzip, bzip2, ascii or hex
-    affine: NDArray[np.float64]  # 4 x 4, voxel index to RAS millimetres
+    affine: Floats  # 4 x 4, voxel index to RAS millimetres
     orientation: str  # whence: header, LPS, RAS; with symmetry only the affine's spacing counts
     line_skip: int
     byte_skip: int
@@ -139,7 +139,7 @@ def _component(fields: Fields, spatial: Sequence[int], dtype: np.dtype[Any]) -> 
             return True, [f"luminance of {'RGBA'[: sizes[axis]]} was read"]
         if kind not in _COMPONENTS:
             valid = "list, vector, time, RGB-color (3), RGBA-color (4); or store one component alone"
-            raise fields.fault("kinds", f"{kind} ({sizes[axis]} of {dtype.name})", valid)
+            raise fields.fault("kinds", f"{quoted(kind)} ({sizes[axis]} of {dtype.name})", valid)
         return False, [f"component 0 of {sizes[axis]} was read"] if sizes[axis] > 1 else []
     return False, []
 

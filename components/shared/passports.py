@@ -30,7 +30,7 @@ from components.shared.symmetry import clear_axis, mirrors
 from components.shared.thumbnails import thumbnail
 from components.shared.volumes import Volume
 
-ACCEPT, SUSPECT, REFUSE = VERDICTS = ("accept", "suspect", "refuse")
+ACCEPT, SUSPECT, REFUSE = ("accept", "suspect", "refuse")
 PASSPORTS = "passports.json"
 
 Cut = tuple[str, float, float, float]  # coronal or sagittal, angle in degrees, offset in mm, content 0..1

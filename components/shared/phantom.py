@@ -8,12 +8,12 @@ anatomy is in shares of the brain's half-axes. Shapes: X Y Z voxels of the file,
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from components.shared.arrays import Floats
 from components.shared.snapshots import SIMULATED, TABLE
 from components.shared.volumes import Volume, write_volume
 
@@ -57,7 +57,6 @@ _PLEXUS_LINE = np.array(
     ]
 )
 
-Floats = NDArray[Any]
 Points = tuple[Floats, Floats, Floats]  # right (of either side), anterior, superior; in half-axes
 
 
@@ -234,7 +233,7 @@ def _midline_fluid(brain: Brain, points: Points) -> NDArray[np.bool_]:
 
 def _arch(points: Points) -> Floats:
     """Return where a point lies against the arch of the corpus callosum: 1 on it."""
-    return np.hypot((points[1] - 0.02) / 0.56, (points[2] - 0.02) / 0.34)
+    return np.asarray(np.hypot((points[1] - 0.02) / 0.56, (points[2] - 0.02) / 0.34))
 
 
 def _folds(brain: Brain, points: tuple[Floats, Floats, Floats]) -> Floats:

@@ -8,14 +8,17 @@ The key is a file or object of the user's, a Secret where one is mounted, or one
 """
 
 import hmac
+import os
 import re
 import secrets
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.storage.local import part_of
 
 SECRET = "/etc/fontanelle/pseudonym/key"  # noqa: S105 - a path: where pipelines/tasks.py mounts the Secret
 KEY_FILE = "pseudonym.key"
@@ -75,10 +78,21 @@ def _keys(names: Iterable[str]) -> set[str]:
 
 def _of_state(uri: str) -> Pseudonyms:
     if not storage.exists(uri):
-        storage.create(uri, secrets.token_hex(32).encode())  # of two runs at once, one wins
-        if (path := storage.local_path(uri)) is not None:
-            path.chmod(0o600)
+        key, path = secrets.token_hex(32).encode(), storage.local_path(uri)
+        if path is None:
+            storage.create(uri, key)  # of two runs at once, one wins, as in a folder
+        else:
+            _create_private(path, key)
     return _checked(uri, storage.read_bytes(uri))
+
+
+def _create_private(path: Path, key: bytes) -> None:
+    """Write a file unless it is there, whole, and from its first moment its owner's alone."""
+    with part_of(path) as part:
+        part.touch(0o600, exist_ok=False)
+        part.write_bytes(key)
+        with suppress(FileExistsError):
+            os.link(part, path)
 
 
 def _checked(place: str, text: bytes) -> Pseudonyms:

@@ -26,13 +26,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from components.shared.arrays import Floats, Grey
 from components.shared.volumes import Volume
-
-Floats = NDArray[np.floating[Any]]
-Grey = NDArray[np.float32]
 
 # All in units of the coarsest spacing.
 BLUR = 0.7  # standard deviation

@@ -7,13 +7,10 @@ are taken whole for each of a picture's. The arithmetic is the same however many
 Shapes: X Y Z voxels, N planes, H W pixels, C columns of all planes.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-Grey = NDArray[np.float32]
+from components.shared.arrays import Floats, Grey
 
 
 def sample_upright(voxels_XYZ: Grey, x_NW: Floats, y_NW: Floats, z_H: Floats) -> Grey:

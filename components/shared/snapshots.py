@@ -24,6 +24,7 @@ from components.shared.pseudonyms import Pseudonyms
 
 TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
+MAX_TABLE = 2**24  # bytes
 SUFFIXES = (".nrrd", ".nhdr")
 
 
@@ -112,6 +113,15 @@ def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
             )
 
 
+def require_one_owner(first: VolumeEntry, again: VolumeEntry) -> None:
+    """Refuse one scan under two patients."""
+    if first.patient != again.patient:
+        raise InputError(
+            f"{again.name}: the same scan as {first.name}, yet of another patient; valid: one patient"
+            f" for one scan, named in {TABLE} or by the file's name"
+        )
+
+
 def _uri(state_uri: str, digest: str) -> str:
     return storage.join(state_uri, "snapshots", f"{digest}.json")
 
@@ -182,12 +192,7 @@ def _one_entry_a_scan(entries: Iterable[VolumeEntry]) -> list[VolumeEntry]:
     """Drop copies, and refuse one scan under two patients: one infant would be on two sides."""
     first: dict[str, VolumeEntry] = {}
     for entry in entries:
-        other = first.setdefault(entry.digest, entry)
-        if other.patient != entry.patient:
-            raise InputError(
-                f"{entry.name}: the same scan as {other.name}, yet of another patient; valid: one patient"
-                f" for one scan, named in {TABLE} or by the file's name"
-            )
+        require_one_owner(first.setdefault(entry.digest, entry), entry)
     return list(first.values())
 
 
@@ -199,14 +204,7 @@ def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
 def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
     if TABLE not in beside:
         return None
-    text = storage.read_bytes(beside[TABLE].uri).decode("utf-8-sig", "replace")
-    lines = csv.DictReader(io.StringIO(text))
-    columns = lines.fieldnames or []
-    if not {"file", "patient"} <= set(columns):
-        raise InputError(
-            f"{TABLE}: columns {', '.join(columns)}; valid: file, patient, and session, site if known"
-        )
-    listed = list(lines)
+    listed = _rows(beside[TABLE])
     rows = {row["file"]: row for row in listed}
     if twice := [row["file"] for row in listed if row is not rows[row["file"]]]:
         raise InputError(f"{TABLE}: two rows for {twice[0]}; valid: one row a file")
@@ -214,6 +212,22 @@ def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[s
     if absent:
         raise InputError(f"{TABLE}: row {absent[0]} names no file beside it; valid: rows of files that exist")
     return rows
+
+
+def _rows(table: storage.StoredObject) -> list[dict[str, str]]:
+    """Return the table's rows, or refuse one that cannot be read as such."""
+    if table.size > MAX_TABLE:
+        raise InputError(f"{TABLE}: {table.size} bytes; valid: at most {MAX_TABLE}")
+    lines = csv.DictReader(io.StringIO(storage.read_bytes(table.uri).decode("utf-8-sig", "replace")))
+    try:
+        columns, listed = lines.fieldnames or [], list(lines)
+    except csv.Error as error:
+        valid = "comma-separated fields of less than 128 kB, quotes in pairs"
+        raise InputError(f"{TABLE}: after line {lines.line_num}: {error}; valid: {valid}") from error
+    if not {"file", "patient"} <= set(columns):
+        valid = "file, patient, and session, site if known"
+        raise InputError(f"{TABLE}: columns {', '.join(columns)[:100]}; valid: {valid}")
+    return listed
 
 
 def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re.Pattern[str]) -> _Owner:

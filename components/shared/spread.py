@@ -5,8 +5,8 @@ Shapes: K repeats (seeds, or GANs with their seeds averaged), P patients, each r
 
 from dataclasses import dataclass
 
+from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

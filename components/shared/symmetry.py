@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Floats = NDArray[np.floating[Any]]
+from components.shared.arrays import Floats
 
 _GRID_MM = 2.5  # fine enough for ventricles, so coarse that speckle averages out
 _MAX_SIDE = 128  # voxels of the coarse grid along one axis, whatever the volume says of its spacing

@@ -7,17 +7,15 @@ Sagittal: anterior is left. Shapes: X Y Z voxels, H = W = side pixels, P points.
 import base64
 import io
 import itertools
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from components.shared.arrays import Floats
 from components.shared.geometry import Anatomy
 from components.shared.volumes import Volume
-
-Floats = NDArray[np.floating[Any]]
 
 SIDE_PX = 96
 _FINER = 3  # samples along each edge of a pixel: speckle averages out

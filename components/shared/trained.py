@@ -3,10 +3,16 @@
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import require_same_key
+
+_LOOKS = (
+    *("field_of_view_mm", "field_of_view", "noise_rule"),
+    *("noise_max_content", "anatomy_min_content", "noise_index_planes"),
+)
 
 
 def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
@@ -39,15 +45,29 @@ def refuse_seen_patients(classifiers: Mapping[str, Path], patients: Collection[s
             )
 
 
-def refuse_other_window(classifiers: Mapping[str, Path], field_of_view_mm: float) -> None:
-    """Refuse planes of another scale than those that a classifier learnt from."""
+def looks_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the settings of a PlaneSet decides how a plane looks and what it is called.
+
+    Which angles and offsets are cut is not among it: they choose planes and change none.
+    """
+    return {name: settings[name] for name in _LOOKS if name in settings}
+
+
+def refuse_other_looks(classifiers: Mapping[str, Path], settings: Mapping[str, Any]) -> None:
+    """Refuse planes that are drawn or labelled in another way than those that a classifier learnt from."""
+    now = looks_of(settings)
     for name, folder in classifiers.items():
-        learnt = json.loads((folder / "classifier.json").read_text())["field_of_view_mm"]
-        if learnt not in (None, field_of_view_mm):
+        learnt = json.loads((folder / "classifier.json").read_text())["looks"]
+        other = [dial for dial in _LOOKS if dial in learnt and learnt[dial] != now.get(dial)]
+        if other:
+            given, valid = _shown(now.get(other[0])), _shown(learnt[other[0]])
             raise InputError(
-                f"field_of_view_mm={field_of_view_mm:g}: classifier {name} learnt from planes of another"
-                f" scale; valid: {learnt:g}"
+                f"{other[0]}={given}: classifier {name} learnt from planes of another; valid: {valid}"
             )
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _name(folder: Path, top: Path) -> str:

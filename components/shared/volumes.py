@@ -20,6 +20,7 @@ import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.arrays import Floats
 from components.shared.nrrd_data import find_data, read_data
 from components.shared.nrrd_fields import MAX_HEADER, data_files, fault
 from components.shared.nrrd_geometry import HEADER, REFUSE, SYMMETRY, by_symmetry
@@ -38,7 +39,11 @@ __all__ = [
 ]
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue: ITU-R Rec. 601
-_LARGEST = float(np.finfo(np.float32).max)  # what is computed with voxels is computed in float32
+# What is computed with voxels is computed in float32, squares and sums of them too.
+MAX_GREY = 1e15
+MIN_GREY = 1e-15  # of the voxel that is farthest from 0, unless all are 0
+_IN_RANGE = f"voxels within ±{MAX_GREY:g}, and not all closer to 0 than {MIN_GREY:g}; scale them"
+_MOST_BEYOND = 0.1  # share of the voxels: fewer are slips of a scanner, more a picture in other units
 _AT_A_TIME = 2**15  # voxels whose colours are mixed
 
 
@@ -47,8 +52,8 @@ class Volume:
     """Voxels and where they lie in the patient."""
 
     data_XYZ: NDArray[Any]  # noqa: N815
-    affine: NDArray[np.float64]
-    replaced: int = 0  # voxels that were NaN, infinite or beyond float32, and took the minimum
+    affine: Floats
+    replaced: int = 0  # voxels that were NaN, infinite or beyond MAX_GREY, and took the minimum
     orientation: str = HEADER  # where it came from: header, LPS, RAS or symmetry
     notes: tuple[str, ...] = ()  # what a reader should know, in words; nothing that names a patient
 
@@ -66,7 +71,7 @@ def read_volume(path: Path, missing_geometry: str = REFUSE) -> Volume:
     notes = [*header.notes, *notes]
     affine = header.affine
     if replaced:
-        notes.append(f"{replaced} voxels were not finite and took the minimum")
+        notes.append(f"{replaced} voxels were no numbers within ±{MAX_GREY:g} and took the minimum")
     if header.orientation == SYMMETRY:
         spacing = np.diag(affine)[:3].tolist()
         affine, note = by_symmetry(path, affine, mirror_scores(voxels_XYZ, spacing))
@@ -139,15 +144,27 @@ def _luminance(header: Header, stored: NDArray[Any]) -> NDArray[Any]:
 
 
 def _make_finite(path: Path, voxels_XYZ: NDArray[Any]) -> int:
-    """Give what is not finite the minimum, in place, and return how many voxels that were."""
-    if voxels_XYZ.dtype.kind != "f":
+    """Give what is no number in range the minimum, in place, and return how many voxels that were."""
+    if voxels_XYZ.dtype.kind != "f" and voxels_XYZ.dtype.itemsize < 8:
         return 0
-    usable = voxels_XYZ >= -_LARGEST
-    usable &= voxels_XYZ <= _LARGEST
+    usable = voxels_XYZ >= -MAX_GREY
+    usable &= voxels_XYZ <= MAX_GREY
     lost = usable.size - int(np.count_nonzero(usable))
-    if lost == usable.size:
-        raise fault(path, "data", "no finite voxel", "at least one finite voxel")
     if lost:
-        lowest = voxels_XYZ.min(where=usable, initial=np.inf)
+        _require_few(path, voxels_XYZ, lost)
+        lowest = voxels_XYZ.min(where=usable, initial=int(MAX_GREY))
         np.copyto(voxels_XYZ, lowest, where=np.logical_not(usable, out=usable))
+    largest = max(abs(float(voxels_XYZ.min())), abs(float(voxels_XYZ.max())))
+    if 0 < largest < MIN_GREY:
+        raise fault(path, "data", f"no voxel farther from 0 than {largest:g}", _IN_RANGE)
     return lost
+
+
+def _require_few(path: Path, voxels_XYZ: NDArray[Any], lost: int) -> None:
+    """Refuse a volume none of whose voxels is a number in range, or many of whose are too large."""
+    if lost == voxels_XYZ.size:
+        raise fault(path, "data", "no voxel is a number in range", _IN_RANGE)
+    beyond = int(np.count_nonzero(np.isfinite(voxels_XYZ))) - (voxels_XYZ.size - lost)
+    if beyond > _MOST_BEYOND * voxels_XYZ.size:
+        shown = f"{100 * beyond / voxels_XYZ.size:.0f} % of the voxels are larger"
+        raise fault(path, "data", shown, _IN_RANGE)

@@ -25,6 +25,7 @@ from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
+from components.shared.trained import looks_of
 from components.train_classifier.fit import Examples, Plan, fit
 from components.train_classifier.pretrained import patients_behind, start_from
 
@@ -94,7 +95,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "labelled_by_class": _count(labelled),
         "labelled_patients": sorted({row.patient for row in labelled}),
         "left_out": left_out,
-        "field_of_view_mm": planes.settings.get("field_of_view_mm"),
+        "looks": looks_of(planes.settings),
         "patients_validated_on": splits.patients(VALIDATION),
         "pseudo": _count(synthetic),
         "history": history,

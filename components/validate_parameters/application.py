@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from components.extract_planes.cut import Cuts
 from components.shared import snapshots
 from components.shared.pseudonyms import read_pseudonyms
-from components.shared.trained import find_classifiers, refuse_other_window, refuse_seen_patients
+from components.shared.trained import find_classifiers, refuse_other_looks, refuse_seen_patients
 from components.validate_parameters.stage import Parameters, check_planes, check_resources, require
 
 
@@ -64,6 +65,6 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
     patients = {pseudonyms.of("patient", name) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(p.classifiers_uri, Path(folder))
-        refuse_other_window(models, p.field_of_view_mm)
+        refuse_other_looks(models, Cuts.among(vars(p)).settings())
         refuse_seen_patients(models, patients)
     return left_out

@@ -180,13 +180,6 @@ def check_resources(p: Any) -> None:
 
 def check_planes(p: Any) -> None:
     """Check how planes are cut, in the parameters of any pipeline that cuts them."""
-    angles = sorted(p.plane_angles_deg)
-    symmetric = 0 in angles and angles == sorted(-angle for angle in angles)
-    distinct = len(set(angles)) == len(angles) and all(abs(angle) <= 45 for angle in angles)
-    valid = "distinct angles within +-45, symmetric about 0 and with 0 among them"
-    require(p, "plane_angles_deg", symmetric and distinct, valid)
-    require(p, "plane_spacing_mm", 0.1 <= p.plane_spacing_mm <= 50, "0.1 to 50 mm")
-    require(p, "field_of_view_mm", 10 <= p.field_of_view_mm <= 500, "10 to 500 mm")
     require(p, "extract_shards", 1 <= p.extract_shards <= 1000, "1 to 1000")
     Cuts.among(vars(p))
 

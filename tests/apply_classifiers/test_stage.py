@@ -1,17 +1,21 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from components.apply_classifiers.stage import METRICS, PREDICTIONS, Config, apply_classifiers
+from components.extract_planes.cut import Cuts
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, UNCERTAIN
-from components.shared.trained import find_classifiers, refuse_other_window
+from components.shared.trained import find_classifiers, looks_of, refuse_other_looks
 from tests.drawn_planes import SIDE, write_planes
+
+CUTS = Cuts(plane_angles_deg=(0,), plane_spacing_mm=3.0, field_of_view_mm=90.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def models(tmp_path_factory):
             size_px=SIDE,
             patients_seen=["a", "b"] if seed else ["a"],
         )
-        classifiers.save(model, {"patients_validated_on": ["v"], "field_of_view_mm": 90.0}, folder)
+        classifiers.save(model, {"patients_validated_on": ["v"], "looks": looks_of(CUTS.settings())}, folder)
     return folders
 
 
@@ -68,10 +72,25 @@ def test_a_patient_who_chose_the_round_is_refused_too(models, tmp_path):
         apply_classifiers(Config(), planes, models, tmp_path)
 
 
-def test_planes_of_another_scale_are_refused(models):
-    refuse_other_window(models, 90.0)
-    with pytest.raises(InputError, match=r"field_of_view_mm=120: classifier .* valid: 90"):
-        refuse_other_window(models, 120.0)
+@pytest.mark.parametrize(
+    ("dial", "value", "valid"),
+    [
+        ("field_of_view_mm", 120, "90"),
+        ("field_of_view", "disc", "sphere"),
+        ("noise_rule", "index", "content"),
+        ("noise_max_content", 0.05, "0.02"),
+        ("anatomy_min_content", 0.2, "0.1"),
+    ],
+)
+def test_planes_that_look_or_are_called_otherwise_are_refused(models, dial, value, valid):
+    with pytest.raises(InputError, match=rf"^{dial}={value}: classifier supervised .* valid: {valid}$"):
+        refuse_other_looks(models, replace(CUTS, **{dial: value}).settings())
+
+
+def test_other_planes_that_look_the_same_are_welcome(models):
+    refuse_other_looks(models, CUTS.settings())
+    other = replace(CUTS, plane_angles_deg=(-10, 0, 10), plane_spacing_mm=7.0, noise_index_planes=3)
+    refuse_other_looks(models, other.settings())
 
 
 def test_classifiers_are_found_one_level_down_and_no_deeper(models, tmp_path):

@@ -7,20 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.ndimage import affine_transform
-from scipy.spatial.transform import Rotation
 
 from components.audit_shortcuts.blanks import (
     CONSTANT,
     KINDS,
     RAMP,
     SPECKLE,
-    Cuts,
     Pictures,
-    Scan,
     cut,
     gather,
 )
 from components.audit_shortcuts.judges import PIXELS, SPECTRA
+from components.audit_shortcuts.real import tells_noise
 from components.audit_shortcuts.stage import (
     FINDINGS,
     Config,
@@ -34,40 +32,14 @@ from components.extract_planes.stage import Cuts as Extracted
 from components.extract_planes.stage import extract_planes
 from components.shared import geometry, resampling
 from components.shared.faults import InputError
-from components.shared.geometry import FULL, SPHERE, Window
+from components.shared.geometry import DISC, FULL, SPHERE
 from components.shared.phantom import simulate_patients
-from components.shared.planes import PlaneSet
+from components.shared.planes import CORONAL, NOISE, PlaneRow, PlaneSet
 from components.snapshot_volumes.stage import Config as Listing
 from components.snapshot_volumes.stage import snapshot
+from tests.audit_shortcuts.blank_scans import CUTS, WINDOW, scans_of
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
-WINDOW = Window(field_of_view_mm=80, side_px=64)
-CUTS = Cuts(window=WINDOW, angles_deg=[-15.0, 0.0, 15.0], spacing_mm=2.0, planes=40)
-
-
-def scans_of(spacing=(1.2, 1.2, 1.2), tilt_deg=10.0, wanted=14):
-    """Scans longer from front to back than from side to side, off their blocks' centres, each tilted."""
-    rng, made = np.random.default_rng(5), []
-    for number in range(wanted):
-        sizes = tuple(int(n / s + rng.integers(-3, 4)) for n, s in zip((72, 96, 80), spacing, strict=True))
-        turn = Rotation.from_euler("xyz", rng.uniform(-tilt_deg, tilt_deg, 3), degrees=True).as_matrix()
-        affine = np.eye(4)
-        affine[:3, :3] = turn * spacing
-        centre = (np.array(sizes) - 1) / 2 + rng.uniform(-3, 3, 3)
-        made.append(
-            Scan(
-                volume=f"{number:016x}",
-                patient=f"p{number:02}",
-                site="",
-                sizes=sizes,
-                affine=affine,
-                centre=centre,
-                radius_mm=float(rng.uniform(25, 28)),
-            )
-        )
-    return made
-
-
 SCANS = scans_of()
 GROUPS = list(range(len(SCANS)))
 
@@ -238,7 +210,30 @@ def test_an_extraction_passes_and_its_findings_are_written(volumes, tmp_path):
     }
     assert result["scans"] == len(read_scans(PlaneSet.open(planes))) == 7
     assert {case["what"] for case in result["real"]["cases"]} == {"silhouette", "file size", "mean grey"}
-    assert 0.5 < result["real"]["disc_radius_tells_noise"] <= 1
+    assert 0.8 < result["real"]["disc_radius_tells_noise"] <= 1, "empty planes lie at the sphere's ends"
+    assert result["real"]["mean_grey_tells_noise"] > 0.95
+
+
+def test_noise_is_not_told_by_disc_size_where_discs_are_alike(volumes, tmp_path):
+    planes = extracted(volumes, tmp_path, field_of_view=DISC)
+    result = audit_shortcuts(Config(audit="stop", seed=0), planes, tmp_path / "out")
+    assert sum(row.label == "noise" for row in PlaneSet.open(planes).rows) >= 10
+    assert result["real"]["disc_radius_tells_noise"] == 0.5
+    assert result["real"]["mean_grey_tells_noise"] > 0.95
+
+
+def test_a_number_tells_noise_by_pairs_of_one_volume():
+    rows = [
+        PlaneRow(image=f"{volume}{n}", label=NOISE if n < noise else CORONAL, volume=volume)
+        for volume, noise in (("a", 2), ("b", 1), ("c", 0))
+        for n in range(4)
+    ]
+    assert tells_noise(rows, np.arange(12)) == 1.0
+    assert tells_noise(rows, -np.arange(12)) == 0.0
+    assert tells_noise(rows, np.zeros(12)) == 0.5
+    uneven = np.array([1, 2, 1, 2, 0, 0, 1, 1, 9, 9, 9, 9])  # 2 of 4 pairs, and 2.5 of 3
+    assert tells_noise(rows, uneven) == (2 + 2.5) / 7
+    assert tells_noise(rows[8:], np.arange(4)) is None
 
 
 def test_full_stops_a_run_goes_on_with_warn_and_is_not_seen_when_off(volumes, tmp_path, capsys):
@@ -262,6 +257,14 @@ def test_planes_without_passports_are_refused(volumes, tmp_path):
     (planes / "passports.json").unlink()
     with pytest.raises(InputError, match=r"passports\.json: absent"):
         audit_shortcuts(Config(audit="stop", seed=0), planes, tmp_path / "out")
+
+
+def test_a_volume_without_a_passport_is_named(volumes, tmp_path):
+    planes = extracted(volumes, tmp_path)
+    listed = json.loads((planes / "passports.json").read_text())
+    (planes / "passports.json").write_text(json.dumps(listed[1:]))
+    with pytest.raises(InputError, match=f"no passport for volume {listed[0]['volume']}"):
+        read_scans(PlaneSet.open(planes))
 
 
 def test_an_unknown_mode_is_refused():

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.extract_planes.cells import open_cell
 from components.extract_planes.stage import Config, Cuts, extract_planes, extract_shard
 from components.shared import passports, storage
 from components.shared.faults import InputError
@@ -12,9 +13,11 @@ from components.shared.geometry import Anatomy, Window
 from components.shared.phantom import EXTENT_MM, simulate_patients
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.pseudonyms import read_pseudonyms
+from components.shared.storage.clients import aws
 from components.shared.volumes import read_volume
 from components.snapshot_volumes.stage import Config as SnapshotConfig
 from components.snapshot_volumes.stage import snapshot
+from tests.shared.buckets import s3_bucket
 from tests.shared.fake_gcs import fake_gcs
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -200,6 +203,73 @@ def test_a_damaged_cell_is_removed_and_told(volumes, tmp_path):
     extract_planes(config, tmp_path / "set")
 
 
+def test_damage_anywhere_in_a_cell_is_told_or_changes_nothing(volumes, tmp_path):
+    config = configured(volumes, tmp_path / "state")
+    extract_shard(config, 0, 4)
+    (cell,) = (tmp_path / "state/planes").iterdir()
+    whole, told = cell.read_bytes(), 0
+
+    def held():
+        with open_cell(str(cell)) as opened:
+            return opened.passport, list(opened.planes())
+
+    before = held()
+    for place in np.linspace(0, len(whole) - 1, 60).astype(int):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        cell.write_bytes(damaged)
+        try:
+            assert held() == before
+        except InputError as error:
+            assert "damaged, and removed" in str(error)
+            assert not cell.exists()
+            told += 1
+    assert told > 30
+
+
+def test_an_error_of_whoever_reads_a_cell_costs_no_cell(volumes, tmp_path):
+    config = configured(volumes, tmp_path / "state")
+    extract_shard(config, 0, 4)
+    (cell,) = (tmp_path / "state/planes").iterdir()
+    with pytest.raises(ValueError, match="theirs"), open_cell(str(cell)) as opened:
+        for _ in opened.planes():
+            raise ValueError("theirs")
+    assert cell.exists()
+
+
+@pytest.mark.parametrize("patient", ["sim02", "sim09"])
+def test_one_scan_with_two_digests_is_used_once_and_of_one_patient(
+    volumes, extracted, tmp_path, monkeypatch, patient
+):
+    """What storage has sent is known by its SHA-256, what another program has sent by its MD5."""
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.upload(copied(volumes, tmp_path / "volumes"), f"{uri}/volumes")
+        scan = next((tmp_path / "volumes").glob("sim02_*.nrrd")).read_bytes()
+        bucket, key = uri.removeprefix("s3://"), f"volumes/{patient}_2025_01_01.nrrd"
+        aws(6).put_object(Bucket=bucket, Key=key, Body=scan)
+        config = configured(f"{uri}/volumes", tmp_path / "state")
+        if patient == "sim09":
+            with pytest.raises(InputError, match=r"^sim09_2025_01_01\.nrrd: the same scan as sim02_"):
+                extract_planes(config, tmp_path / "set")
+            return
+        extract_planes(config, tmp_path / "set")
+    images = [row.image for row in PlaneSet.open(tmp_path / "set").rows]
+    assert images == [row.image for row in extracted[0].rows]
+    assert len(passports.read(tmp_path / "set/passports.json")) == 4
+
+
+def test_dials_of_the_other_noise_rule_cut_nothing_anew(tmp_path):
+    def settings(**changes):
+        values = {"plane_angles_deg": [0], "plane_spacing_mm": 1.0, "field_of_view_mm": EXTENT_MM}
+        return Cuts(**(values | changes)).settings()
+
+    assert settings(noise_index_planes=7) == settings()
+    assert settings(noise_max_content=0.05) != settings()
+    by_index = settings(noise_rule="index")
+    assert settings(noise_rule="index", noise_max_content=0.05, anatomy_min_content=0.3) == by_index
+    assert settings(noise_rule="index", noise_index_planes=7) != by_index != settings()
+
+
 def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted, tmp_path):
     broken = copied(volumes, tmp_path / "volumes") / "sim09_2024_01_01.nrrd"
     broken.write_bytes(next(volumes.glob("*.nrrd")).read_bytes()[:5000])
@@ -276,8 +346,12 @@ def test_volumes_that_changed_after_the_snapshot_are_refused(volumes, tmp_path):
         ("plane_angles_deg", []),
         ("plane_angles_deg", [0, 0]),
         ("plane_angles_deg", [float("nan")]),
-        ("plane_angles_deg", [90]),
+        ("plane_angles_deg", [-90, 0, 90]),
+        ("plane_angles_deg", [0, 10]),
+        ("plane_angles_deg", [-10, 10]),
         ("plane_spacing_mm", 0.0),
+        ("plane_spacing_mm", 51.0),
+        ("field_of_view_mm", 501.0),
         ("field_of_view_mm", -1.0),
         ("side_px", 0),
         ("channels", 2),

@@ -15,6 +15,7 @@ def test_at_chance_is_said_in_a_sentence_and_a_table(tmp_path):
     assert "Neither of two judges could." in html
     assert re.search(r"<td class=\"key\">51.0 %</td><td>48.0 % – 55.0 %</td><td>at chance</td>", html)
     assert "mean grey" in html
+    assert "smaller disc in 70.0 % of pairs and the darker mean in 98.0 %" in html
     assert "<img" not in html
 
 

@@ -24,7 +24,7 @@ MEASURED = Measured(
     grey_window=(1.0, 155.0),
     tissue=40.0,
     replaced=3,
-    notes=("3 voxels were not finite and took the minimum",),
+    notes=("3 voxels were no numbers within ±1e+15 and took the minimum",),
     mirror=(0.99, 0.55, 0.52),
     tilt_deg=(7.0, 12.0, 3.0),
     left_right="R",
@@ -71,6 +71,13 @@ def test_what_needs_a_look_comes_first():
     assert "The axis signs in the header look wrong." in html
 
 
+def test_volumes_of_one_verdict_keep_the_order_of_their_files_not_of_their_pseudonyms():
+    verdicts = [ACCEPT, SUSPECT, ACCEPT, REFUSE, SUSPECT, REFUSE]
+    given = [a_passport(9 - number, verdict) for number, verdict in enumerate(verdicts)]
+    shown = [card.patient for card in volumes_page(given).cards]
+    assert shown == [f"patient{number:03}" for number in (6, 4, 8, 5, 9, 7)]
+
+
 def test_a_card_says_geometry_symmetry_and_content():
     (card,) = volumes_page([a_passport(1)]).cards
     said = " ".join(card.facts)
@@ -80,7 +87,7 @@ def test_a_card_says_geometry_symmetry_and_content():
     assert "666 planes" in said
     assert "90 % tissue" in said
     assert "the head tilted 7°" in said
-    assert "3 voxels were not finite and took the minimum." in said
+    assert "3 voxels were no numbers within ±1e+15 and took the minimum." in said
     assert str(card.profile).count("<path") == 2
 
 

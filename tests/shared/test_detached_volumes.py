@@ -84,8 +84,27 @@ def test_a_link_to_a_volume_within_its_folder_is_read(tmp_path):
 
 
 def test_a_refusal_quotes_no_data(tmp_path):
-    """A header may name any file beside it as its numbers: the table of patients, say."""
-    (tmp_path / "volumes.csv").write_text("file,patient\nPerez.nrrd,Perez\n" * 20)
+    (tmp_path / "a.ascii").write_text("file,patient\nPerez.nrrd,Perez\n" * 20)
     with pytest.raises(InputError, match="broken ascii") as caught:
-        read_volume(make(tmp_path / "a.nhdr", {"data file": "volumes.csv", "encoding": "ascii"}, b""))
+        read_volume(make(tmp_path / "a.nhdr", {"data file": "a.ascii", "encoding": "ascii"}, b""))
     assert "Perez" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["volumes.csv", "other.nrrd", "pseudonym.key", "table", "linked.raw"])
+def test_what_is_no_file_of_voxels_is_not_read_as_such(name, tmp_path):
+    """The table of patients, say, or another patient's volume: also by a link with another name."""
+    for other in ("volumes.csv", "other.nrrd", "pseudonym.key", "table"):
+        (tmp_path / other).write_bytes(COUNTING.tobytes())
+    (tmp_path / "linked.raw").symlink_to("volumes.csv")
+    path = make(tmp_path / "a.nhdr", {"data file": name}, b"")
+    with pytest.raises(
+        InputError, match=r"data file: .* \(no ending of voxels\); valid: a file that ends in"
+    ):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("name", ["a.RAW", "slice.001", "a.b.img"])
+def test_the_endings_of_voxels_are_read(name, tmp_path):
+    (tmp_path / name).write_bytes(COUNTING.tobytes())
+    path = make(tmp_path / "a.nhdr", {"data file": name}, b"")
+    assert np.array_equal(read_volume(path).data_XYZ.ravel("F"), COUNTING)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import roc_auc_score
 
-from components.shared.geometry import FULL, REACH, Anatomy, Plane, Window, otsu, planes_of
+from components.shared.geometry import DISC, FULL, REACH, Anatomy, Plane, Window, otsu, planes_of
 from components.shared.planes import CORONAL, SAGITTAL
 from components.shared.volumes import Volume
 
@@ -199,6 +199,19 @@ def test_only_the_sphere_is_shown():
         row, column = np.nonzero(picture)
         reach = np.hypot(wide.centres()[row], wide.centres()[column]).max()
         assert reach <= np.sqrt(anatomy.radius_mm**2 - offset**2) + 1e-6
+
+
+def test_a_disc_is_as_large_on_every_plane_and_no_larger_than_the_sphere_allows():
+    wide = Window(field_of_view_mm=80, side_px=80)
+    bright = Volume(data_XYZ=STRAIGHT.data_XYZ + 100, affine=STRAIGHT.affine)
+    disc = Anatomy.of(bright, replace(wide, field_of_view=DISC))
+    sphere, offsets = Anatomy.of(bright, wide), disc.offsets(3.0)
+    planes = [Plane(name=SAGITTAL, angle_deg=5.0, offset_mm=offset) for offset in offsets]
+    shown = [picture > 0 for picture, _ in disc.sample(planes)]
+    assert all(np.array_equal(shown[0], other) for other in shown)
+    inside = [picture > 0 for picture, _ in sphere.sample(planes)]
+    assert all((small <= large).all() for small, large in zip(shown, inside, strict=True))
+    assert shown[0].sum() == pytest.approx(np.pi * (1 - REACH**2) * disc.radius_mm**2, rel=0.02)
 
 
 def test_the_sphere_keeps_off_the_faces():

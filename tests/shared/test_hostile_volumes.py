@@ -75,6 +75,30 @@ payloads = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    "said", [f"{SECRET}^Ana", "19790304", f"(1,0,0) {SECRET} (0,0,1)", f'"{SECRET}" "mm"']
+)
+@pytest.mark.parametrize(
+    "name", [*FIELDS, "kinds", "endian", "spacings", "units", "space units", "line skip"]
+)
+def test_no_field_brings_a_name_or_date_into_a_refusal_or_a_note(name, said, tmp_path):
+    changes = {"type": "short", name: said}
+    quotes_numbers = name in {
+        "dimension",
+        "sizes",
+        "spacings",
+        "space origin",
+        "space directions",
+        "line skip",
+    }
+    try:
+        told = " ".join(read_volume(make(tmp_path / "a.nrrd", changes)).notes)
+    except InputError as error:
+        told = str(error)
+    assert SECRET.lower() not in told.lower()
+    assert quotes_numbers or "1979" not in told
+
+
 @GENERATED
 @given(st.dictionaries(names, values | st.none(), max_size=4), payloads, st.sampled_from(["refuse", "LPS"]))
 def test_no_header_makes_anything_but_a_volume_or_a_refusal(tmp_path, changes, payload, policy):

@@ -1,5 +1,8 @@
 import hmac
+import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -33,6 +36,35 @@ def test_a_state_makes_its_key_once_and_for_its_owner_alone(tmp_path):
     first = read_pseudonyms("", str(tmp_path))
     assert read_pseudonyms("", str(tmp_path)) == first != read_pseudonyms("", str(tmp_path / "other"))
     assert stat.S_IMODE((tmp_path / pseudonyms.KEY_FILE).stat().st_mode) == 0o600
+
+
+def test_a_key_is_never_there_for_others_to_read(tmp_path, monkeypatch):
+    """Not even between its making and a change of its mode: the umask lets all read what is new."""
+    seen, link = [], os.link
+
+    def watched(source, target):
+        seen.append(stat.S_IMODE(source.stat().st_mode))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", watched)
+    before = os.umask(0)
+    try:
+        read_pseudonyms("", str(tmp_path))
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
+    assert [path.name for path in tmp_path.iterdir()] == [pseudonyms.KEY_FILE]
+
+
+def test_of_many_that_make_a_key_one_wins(tmp_path):
+    start = threading.Barrier(8)
+
+    def make(_):
+        start.wait()
+        return read_pseudonyms("", str(tmp_path))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({each.key for each in pool.map(make, range(8))}) == 1
 
 
 def test_a_given_key_wins_over_the_secret_and_the_secret_over_the_state(tmp_path, monkeypatch):

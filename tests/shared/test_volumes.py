@@ -101,10 +101,8 @@ def test_directions_are_columns_of_the_affine(tmp_path):
 def test_what_is_not_finite_takes_the_minimum(kind, tmp_path):
     values = COUNTING.astype("<f4" if kind == "float" else "<f8") + 1
     values[[3, 7]] = np.nan, np.inf
-    lost = {3, 7}
-    if kind == "double":
-        values[9] = -1e300  # would be infinite where planes are computed
-        lost.add(9)
+    values[9] = -1e38 if kind == "float" else -1e300  # would be infinite where planes are computed
+    lost = {3, 7, 9}
     volume = read_volume(make(tmp_path / "a.nrrd", {"type": kind, "endian": "little"}, values.tobytes()))
     assert volume.replaced == len(lost)
     assert [f"{len(lost)} voxels" in note for note in volume.notes] == [True]
@@ -161,9 +159,11 @@ def test_an_ordinary_file_needs_no_note(tmp_path):
     assert read_volume(make(tmp_path / "a.nrrd")).notes == ()
 
 
+FLOAT = {"type": "float", "endian": "little"}
 REFUSED = {
     "no directions": ({"space directions": None}, None, "space directions: absent"),
     "unknown space": ({"space": "left-right"}, None, "space: left-right"),
+    "no word of the format": ({"space": "Perez"}, None, "space: .not shown, no word of NRRD."),
     "zero spacing": ({"space directions": "(0,0,0) (0,0.6,0) (0,0,0.7)"}, None, "space directions: spacing"),
     "nan spacing": ({"space directions": "(nan,0,0) (0,0.6,0) (0,0,0.7)"}, None, "space directions: spacing"),
     "endless": ({"space directions": "(1e308,1e308,0) (0,0.6,0) (0,0,0.7)"}, None, "spacing inf"),
@@ -220,8 +220,11 @@ REFUSED = {
     ),
     "no type": (LIST_FIRST | {"kinds": "complex domain domain domain", "type": None}, None, "type: absent"),
     "two axes of space": ({"kinds": "domain domain list"}, None, "2 of 3 axes are spatial"),
-    "all nan": ({"type": "float", "endian": "little"}, b"\xff" * 240, "no finite voxel"),
-    "text in numbers": ({"byte skip": "many"}, None, "byte skip: many"),
+    "all nan": ({"type": "float", "endian": "little"}, b"\xff" * 240, "no voxel is a number in range"),
+    "too large": (FLOAT, np.full(60, 1e38, "<f4").tobytes(), "no voxel is a number in range"),
+    "mostly too large": (FLOAT, np.repeat([1, 1e30], [40, 20]).astype("<f4").tobytes(), "33 % of the voxels"),
+    "too small": (FLOAT, (COUNTING * 1e-44).astype("<f4").tobytes(), "no voxel farther from 0 than 5.8"),
+    "text in numbers": ({"byte skip": "many"}, None, "byte skip: .not shown"),
     "no bracket": ({"space origin": "1,2,3"}, None, "space origin: 1,2,3"),
 }
 

@@ -35,7 +35,7 @@ READ = {  # the affine, the type, what must be noted
     "18_4d_list_first": (LPS, "uint8", "component 0 of 2"),
     "19_4d_list_last": (LPS, "uint8", "component 0 of 2"),
     "20_rgb": (LPS, "uint8", "luminance of RGB"),
-    "21_float_nan": (LPS, "float32", "2 voxels were not finite"),
+    "21_float_nan": (LPS, "float32", "2 voxels were no numbers"),
     "22_crlf": (LPS, "uint8", ""),
     "23_byteskip-1": (LPS, "uint8", ""),
     "24_lineskip1": (LPS, "uint8", ""),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from components.shared import storage
+from components.shared import snapshots, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import Source, check
@@ -87,6 +87,10 @@ def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
     [
         (TABLE.replace("b_2024", "b_2042"), r"volumes\.csv: row b_2042_01_01\.nrrd names no file"),
         (TABLE.replace("c_2024_01_01.nrrd,c,,\n", ""), r"c_2024_01_01\.nrrd: no row in volumes\.csv"),
+        (TABLE.replace("second", "x" * 200_000), r"^volumes\.csv: after line 2: field larger .*; valid: "),
+        (TABLE + "x" * snapshots.MAX_TABLE, r"^volumes\.csv: 16\d+ bytes; valid: at most 16\d+"),
+        (TABLE + "z" * 200_000 + ",c", r"^volumes\.csv: after line 5: field larger .*; valid: "),
+        ("x" * 5000 + "\n" + TABLE, r"^volumes\.csv: columns x+; valid: "),
     ],
 )
 def test_a_slip_in_the_table_never_makes_a_new_patient(folder, tmp_path, table, words):

@@ -1,0 +1,110 @@
+"""What whole ways of extraction leave on blanks, and how weak a trace is still found."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from components.audit_shortcuts.blanks import CONSTANT, KINDS, RAMP, SPECKLE, gather
+from components.audit_shortcuts.judges import PIXELS, SPECTRA
+from components.audit_shortcuts.stage import (
+    FEWEST_BLANKS,
+    MOST_SCANS,
+    RAMP_PLANES,
+    choose,
+    judge_kind,
+    judge_pictures,
+)
+from components.shared.geometry import Anatomy, Window
+from components.shared.planes import CORONAL, SAGITTAL
+from components.shared.volumes import Volume
+from tests.audit_shortcuts.blank_scans import (
+    CUTS,
+    honest,
+    pictures,
+    scans_of,
+    straight_from_the_grid,
+    windowed_by_plane,
+)
+
+UNEQUAL = {"spacing": (1.92, 1.2, 1.2), "tilt_deg": 0.0}
+OBLIQUE = {"tilt_deg": 2.0, "lean_deg": (14.0, -10.0, 7.0)}
+# Pixels that show the scanner's grid, and a window that shows all of the block.
+FINE = replace(CUTS, window=Window(field_of_view_mm=48, side_px=128), planes=16)
+WIDE = replace(CUTS, window=Window(field_of_view_mm=120, side_px=64), planes=6)
+
+
+@pytest.mark.parametrize(
+    ("extract", "kind", "judge", "scans", "cuts"),
+    [
+        (windowed_by_plane, RAMP, PIXELS, scans_of(wanted=10), WIDE),
+        (straight_from_the_grid, SPECKLE, SPECTRA, scans_of(**OBLIQUE, wanted=12), FINE),
+    ],
+    ids=["windowed by plane", "oblique without the low-pass"],
+)
+def test_another_extraction_is_found_where_ours_is_not(extract, kind, judge, scans, cuts, tmp_path):
+    for how, expected in ((extract, True), (honest, False)):
+        shown = pictures(how, kind, scans, cuts)
+        cases = judge_pictures(kind, shown, range(len(scans)), 0, tmp_path)
+        case = next(case for case in cases if case["judge"] == judge)
+        assert case["leak"] == expected, case
+        assert (case["accuracy"] > 0.65) == expected
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_mark_on_some_planes_alone_is_found(share, tmp_path):
+    """A trace by which 0.59 of the planes are told is found; none at all raises no alarm."""
+    rng, scans = np.random.default_rng(1), scans_of(wanted=MOST_SCANS)
+    seen = gather(SPECKLE, scans, CUTS, 0)
+    chosen = seen.sagittal_N & (rng.random(len(seen.sagittal_N)) < share)
+    images = seen.images_NHW.copy()
+    images[chosen, :16, :16] = 255
+    cases = judge_pictures(SPECKLE, replace(seen, images_NHW=images), range(MOST_SCANS), 0, tmp_path)
+    assert any(case["leak"] for case in cases) == (share > 0)
+    assert all(case["accuracy"] < 0.65 for case in cases), "no stronger than stated"
+
+
+@pytest.mark.parametrize("kind", [CONSTANT, RAMP])
+@pytest.mark.parametrize("geometry", [{}, UNEQUAL, {"tilt_deg": 20.0}], ids=["cubes", "unequal", "oblique"])
+def test_what_has_no_chance_in_it_is_told_in_half_of_the_planes(kind, geometry, tmp_path):
+    cuts = replace(CUTS, planes=RAMP_PLANES)
+    for case in judge_kind(kind, scans_of(**geometry), cuts, 0, tmp_path):
+        assert case["accuracy"] == pytest.approx(0.5, abs=0.005), case
+
+
+def test_a_ramp_gives_a_coronal_plane_and_its_partner_the_same_picture():
+    """Right and anterior change places, so that the angle is negated: no ramp is off the middle by chance."""
+    sizes, middle = (60, 60, 60), np.full(3, 29.5)
+    x, y, _ = np.indices(sizes, dtype=np.float32)
+    images = []
+    for ramp_XYZ, name in ((x, CORONAL), (y, SAGITTAL)):
+        anatomy = Anatomy.of(
+            Volume(data_XYZ=ramp_XYZ, affine=np.eye(4)), CUTS.window, centre=middle, radius_mm=25.0
+        )
+        planes = CUTS.of(anatomy, np.random.default_rng(3))
+        images.append(
+            [shown for shown, _ in anatomy.sample([plane for plane in planes if plane.name == name])]
+        )
+    assert all(np.array_equal(*pair) for pair in zip(*images, strict=True))
+
+
+@pytest.mark.parametrize("wanted", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_scans_are_stood_in_for_several_times(wanted, kind, tmp_path):
+    scans = choose(scans_of(wanted=wanted), 0)
+    assert len(scans) == FEWEST_BLANKS
+    cases = judge_kind(kind, scans, replace(CUTS, planes=RAMP_PLANES), 0, tmp_path)
+    assert [case["volumes"] for case in cases] == [FEWEST_BLANKS] * 2
+    assert not [case for case in cases if case["leak"]]
+
+
+def test_many_scans_are_chosen_over_sites_and_patients():
+    many = [
+        replace(scan, site="big" if number < 50 else "small", patient=f"p{number // 2}")
+        for number, scan in enumerate(scans_of(wanted=60))
+    ]
+    chosen = choose(many, 0)
+    assert len(chosen) == MOST_SCANS
+    assert [scan.site for scan in chosen].count("small") >= 5
+    assert len({scan.patient for scan in chosen}) >= 13
+    assert choose(many, 0) == chosen != choose(many, 1)
