@@ -168,6 +168,13 @@ def test_classes_become_zeros_and_ones(tmp_path: Path) -> None:
     assert open_archive(path).labels is None
 
 
+def test_one_class_is_no_condition(tmp_path: Path) -> None:
+    files = squares()
+    archive = write_zip(tmp_path / "a.zip", files | labels_file([[name, 0] for name in files]))
+    with pytest.raises(UsageError, match="knows one class alone; valid: two classes or more"):
+        open_archive(archive, use_labels=True)
+
+
 def test_vectors_are_labels_as_they_are(tmp_path: Path) -> None:
     files = squares()
     rows = [[name, [0.5, -number]] for number, name in enumerate(files)]
