@@ -254,17 +254,17 @@ def _judge(run: Run, grid: Tensor | None) -> dict[str, float]:
     return {"deviation": spread, "kid": kid, "fid": fid}
 
 
-def sample(state: TrainingState, count: int = _GRID) -> Tensor:
+def sample(state: TrainingState) -> Tensor:
     """Return images of fixed latents by the mean generator, uint8, N x C x H x W.
 
     Labels are those of as many images spread over the data.
     """
     device, labels_NK = state.path_mean.device, None
     if state.labels is not None:
-        rows = torch.linspace(0, len(state.labels) - 1, count).round().long()
+        rows = torch.linspace(0, len(state.labels) - 1, _GRID).round().long()
         labels_NK = state.labels[rows.to(device)]
     parts = []
-    for rows in torch.split(torch.arange(count), state.config.batch_gpu or state.config.batch):
+    for rows in torch.split(torch.arange(_GRID), state.config.batch_gpu or state.config.batch):
         labels = None if labels_NK is None else labels_NK[rows.to(device)]
         with torch.inference_mode():
             images = state.g_ema(latents(rows.tolist()).to(device), labels, noise="const")

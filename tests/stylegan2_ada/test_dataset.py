@@ -1,4 +1,5 @@
 import io
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,14 @@ def test_larger_images_are_averaged_over_area_and_values_are_minus_one_to_one(tm
     assert images.images[0].unique().tolist() == [100]
     batch, _ = images.batch(np.array([0, 1]), CPU)
     assert batch.max() == 1 and batch.shape == (2, 1, 8, 8)
+
+
+def test_resizing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = squares(count=9, side=8) | {"images/large.png": png(np.arange(256).reshape(16, 16))}
+    archive = write_zip(tmp_path / "a.zip", files)
+    with caplog.at_level(logging.INFO, "stylegan2_ada"):
+        open_archive(archive)
+    assert "1 in 10 images resized to 8 pixels" in caplog.text
 
 
 def test_smaller_images_are_enlarged(tmp_path: Path) -> None:
