@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import get_args
@@ -18,6 +18,7 @@ from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import LATENT, Generator, Noise
 from stylegan2_ada.weights import load_generator
 
+EVERY = "every"  # class
 MOST_SEEDS = 2**24  # of one command
 MOST_STYLES = 20  # of the largest network
 
@@ -85,7 +86,7 @@ def label_of(generator: Generator, text: str | None) -> Tensor | None:
 
 
 def _valid_labels(count: int) -> str:
-    several = f"0 to {count - 1}, or {count} numbers between commas"
+    several = f"0 to {count - 1}, {EVERY}, or {count} numbers between commas"
     return ("none, it has no labels", "a number")[count] if count < 2 else several
 
 
@@ -96,24 +97,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", required=True, help="such as 0,4,10-19")
     parser.add_argument("--trunc", type=float, default=1.0, help="truncation psi, default %(default)s")
     parser.add_argument("--cutoff", type=int, help="truncate so many of the first styles; default: all")
-    parser.add_argument("--class", dest="label", help="number of a class, or a label of numbers: 0,0.5,1")
+    parser.add_argument(
+        "--class",
+        dest="label",
+        help="number of a class, a label of numbers: 0,0.5,1, or every: a folder a class",
+    )
     parser.add_argument("--noise", default="const", help="const, random or none; default %(default)s")
     parser.add_argument("--batch", type=int, default=16, help="default %(default)s")
     parser.add_argument("--device", default="auto", help=devices.HELP)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write seedNNNN.png for every seed."""
+    """Write seedNNNN.png for every seed, and every class where all are asked for."""
     _check(options)
     seeds = seeds_of(options.seeds)
     generator, _ = load_generator(options.network, options.device)
-    images = generate(
-        generator, seeds, options.trunc, options.batch, label=label_of(generator, options.label),
-        noise=options.noise, cutoff=options.cutoff,
-    )  # fmt: skip
-    options.outdir.mkdir(parents=True, exist_ok=True)
-    for seed, image in zip(seeds, chain.from_iterable(images), strict=True):
-        Image.fromarray(image).save(options.outdir / f"seed{seed:04}.png")
+    for folder, label in _labels(generator, options.label, options.outdir).items():
+        images = generate(
+            generator, seeds, options.trunc, options.batch, label=label, noise=options.noise,
+            cutoff=options.cutoff,
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed, image in zip(seeds, chain.from_iterable(images), strict=True):
+            Image.fromarray(image).save(folder / f"seed{seed:04}.png")
+
+
+def _labels(generator: Generator, text: str | None, outdir: Path) -> Mapping[Path, Tensor | None]:
+    """Return the label of all images in a folder: of one folder, or of one for each class."""
+    count = generator.architecture.labels
+    if text != EVERY or count < 2:
+        return {outdir: label_of(generator, text)}
+    return {outdir / f"class{number}": label for number, label in enumerate(torch.eye(count))}
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -54,6 +54,10 @@ def test_classes_make_different_images(tmp_path: Path) -> None:
         images.append(np.asarray(Image.open(out / "seed0003.png")))
     assert not np.array_equal(images[0], images[1])
     assert np.array_equal(images[1], images[2])
+    every = ["generate", f"--network={tmp_path / 'run'}", f"--outdir={tmp_path / 'every'}", "--class=every"]
+    assert main([*every, "--seeds=3", "--noise=none", "--cutoff=2", "--trunc=0.7"]) == 0
+    found = [np.asarray(Image.open(tmp_path / f"every/class{label}/seed0003.png")) for label in (0, 1)]
+    assert np.array_equal(found[0], images[0]) and np.array_equal(found[1], images[1])
     assert main(["metrics", f"--network={tmp_path / 'run'}", "--data=absent", "--detector=absent"]) == 2
 
 
