@@ -24,9 +24,9 @@ from scipy import stats
 from stylegan2_ada import TrainingConfig, dataset, derived, train
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.features import MetricOptions, statistics_of
+from stylegan2_ada.files import write_json
 from stylegan2_ada.metrics import kernel_distance
 from stylegan2_ada.training_state import TrainingState
-from stylegan2_ada.weights import write_json
 from torch import Tensor, nn
 
 from components.extract_planes.stage import Config as Planes

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import stylegan2_ada
-import torch
 
 from components.shared.faults import InputError
 from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
@@ -32,9 +31,7 @@ def generate_images(
     """Write a PlaneSet of synthetic planes into out and return its counts by truncation."""
     counts = count_by_truncation(config)
     with input_errors():
-        network, info = stylegan2_ada.load_generator(
-            generator, "cuda" if torch.cuda.is_available() else "cpu"
-        )
+        network, info = stylegan2_ada.load_generator(generator)
     settings = asdict(config) | {"generator": info["digest"]}
     writer = PlaneSetWriter(
         folder=out, side=info["resolution"], settings=settings, patients=info["patients_seen"]

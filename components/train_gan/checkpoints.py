@@ -102,5 +102,6 @@ class Mirror:
         self.stored = names
 
     def _names(self) -> set[str]:
-        files = (path for path in self.folder.rglob("*") if path.is_file() and path.suffix != ".part")
+        kept = (path for path in self.folder.rglob("*") if path.suffix not in (".part", ".lock"))
+        files = (path for path in kept if path.is_file())
         return {path.relative_to(self.folder).as_posix() for path in files}

@@ -1,49 +1,85 @@
 """`python -m stylegan2_ada train|generate|dataset|import|export|metrics`; every setting is a flag."""
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import torch
 
-from stylegan2_ada import checkpoint, dataset_tool, evaluate_network, official, weights
+from stylegan2_ada import checkpoint, dataset_tool, devices, evaluate_network, official, weights
 from stylegan2_ada.config import TrainingConfig
 from stylegan2_ada.detector import load_detector
-from stylegan2_ada.distributed import device_of, own_device, place
-from stylegan2_ada.errors import CollapseError, DivergenceError, UsageError
-from stylegan2_ada.features import MetricOptions
+from stylegan2_ada.devices import device_of, own_device
+from stylegan2_ada.distributed import place
+from stylegan2_ada.errors import CollapseError, DivergenceError, Stopped, UsageError
+from stylegan2_ada.features import MOST_IMAGES, MetricOptions
 from stylegan2_ada.generate import add_arguments as declare_generate
 from stylegan2_ada.generate import run as run_generate
 from stylegan2_ada.networks import Architecture
-from stylegan2_ada.run import OPTIONS, settled
+from stylegan2_ada.run import require_judge, settled
+from stylegan2_ada.run_folder import Begin, recorded
 from stylegan2_ada.training_loop import train
 from stylegan2_ada.training_state import architecture_of
 
+_ALLOCATOR = "DefaultCPUAllocator: "  # what torch says before that a CPU's memory is full
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit status is 2 where its values cannot be used, 1 where training failed."""
+    """Run a command line and return its exit status, every error said in one line.
+
+    The status is 2 where a value or file cannot be used, 1 where training failed, 143 where SIGTERM ended it.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         options.run(options)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
     except (CollapseError, DivergenceError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _told(error, 1)
+    except (UsageError, OSError) as error:
+        return _told(error, 2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
+        return _told(error, 2)
+    except Stopped as stopped:
+        return int(stopped.code or 0)
     return 0
 
 
+def _told(error: Exception, status: int) -> int:
+    print(_line(error), file=sys.stderr)
+    return status
+
+
+def _is_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _ALLOCATOR in str(error)
+
+
+def _line(error: Exception) -> str:
+    """Return an error as one line."""
+    if isinstance(error, OSError):
+        what = error if error.filename is None else f"{error.filename}: {error.strerror}"
+        return f"{what}; valid: a place that can be read and written, with room"
+    if _is_of_memory(error):
+        reason = str(error).rpartition(_ALLOCATOR)[2].strip().partition("\n")[0]
+        return f"out of memory ({reason}); valid: smaller networks, a smaller batch, or batch_gpu"
+    return " ".join(str(error).split("\n"))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Refuse a command line as all other values are refused."""
+        raise UsageError(f"{message}; valid: see {self.prog} --help")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="stylegan2_ada", description=__doc__)
-    commands = parser.add_subparsers(required=True)
+    parser = _Parser(prog="stylegan2_ada", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, does: str, declare: Callable[[argparse.ArgumentParser], None], **run: Any) -> None:
         command = commands.add_parser(name, help=does)
@@ -61,13 +97,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _declare_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, required=True, help="zip or folder of images")
-    command.add_argument("--outdir", type=Path, required=True, help="folder of the run")
+    command.add_argument("--outdir", type=Path, required=True, help="folder of the run, and of no other")
     command.add_argument("--members", type=Path, help="text file of names in the data; default: all images")
     command.add_argument("--resume", help="folder of a trained network to start from, or latest: go on")
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    command.add_argument("--start-over", action="store_true", help="remove the run in the outdir, and begin")
+    command.add_argument("--device", default="auto", help=devices.HELP)
     command.add_argument("--dry-run", action="store_true", help="print all settings and end")
     command.add_argument("--detector", type=Path, help="file that judges snapshots (.pt or .pt2)")
-    command.add_argument("--detector-count", type=int, default=5000, help="generated images it judges")
+    command.add_argument("--detector-channels", type=int, default=3,
+                         help="that it takes, grey images repeated; default %(default)s")  # fmt: skip
+    command.add_argument("--detector-count", type=int, default=5000,
+                         help="generated images it judges; default %(default)s")  # fmt: skip
     for setting in fields(TrainingConfig):
         name = "--" + setting.name.replace("_", "-")
         if setting.type is bool:
@@ -80,34 +120,54 @@ def _declare_train(command: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     config = TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)})
-    device, resume = device_of(options.device), _start(options)
+    require_judge(config, judged=options.detector is not None)
+    device, resume, begin = device_of(options.device), _start(options), _begin(options)
+    judged = _metric_options(options.detector_count)
     if options.dry_run:
         ranks = place()
         if ranks.first:
             print(_plan(config, resume, ranks=ranks.count, cuda=device.type == "cuda"))
         return
-    members = options.members.read_text().split("\n") if options.members else None
+    members = None if options.members is None else _names(options.members)
     detector = options.detector and load_detector(
-        options.detector, device=own_device(device), channels=config.channels
+        options.detector, device=own_device(device), channels=options.detector_channels
     )
     train(
-        config, options.data, members and [name for name in members if name], options.outdir,
-        resume=resume, afresh=options.resume != "latest", device=options.device, detector=detector,
-        metric_options=MetricOptions(count=options.detector_count, kept=options.detector_count),
+        config, options.data, members, options.outdir, resume=resume, begin=begin, device=options.device,
+        detector=detector, metric_options=judged,
     )  # fmt: skip
+
+
+def _metric_options(count: int) -> MetricOptions:
+    if not 1 <= count <= MOST_IMAGES:
+        raise UsageError(f"detector_count={count}: not possible; valid: 1 to {MOST_IMAGES}")
+    return MetricOptions(count=count, kept=count)
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return [name for name in path.read_text().split("\n") if name]
+    except UnicodeDecodeError as error:
+        raise UsageError(f"members={path}: no text ({error}); valid: a text file, a name a line") from error
+
+
+def _begin(options: argparse.Namespace) -> Begin:
+    if options.start_over and options.resume == "latest":
+        raise UsageError("start_over: resume=latest goes on; valid: one of the two")
+    return "over" if options.start_over else "never" if options.resume == "latest" else "if needed"
 
 
 def _start(options: argparse.Namespace) -> Path | None:
     """Return the folder of networks to start from; `latest` means that of the run in the outdir."""
     if options.resume != "latest":
-        return options.resume and Path(options.resume)
-    path = options.outdir / OPTIONS
-    if not path.is_file() or not checkpoint.paths(options.outdir):
+        return None if options.resume is None else Path(options.resume)
+    there = recorded(options.outdir)
+    if there is None or not checkpoint.paths(options.outdir):
         raise UsageError(
             f"resume=latest: no checkpoint in {options.outdir}; valid: the outdir of a stopped run"
         )
-    resume = json.loads(path.read_text())["resume"]
-    return resume and Path(resume)
+    resume = there.get("resume")
+    return None if resume is None else Path(resume)
 
 
 def _plan(config: TrainingConfig, resume: Path | None, *, ranks: int, cuda: bool) -> str:

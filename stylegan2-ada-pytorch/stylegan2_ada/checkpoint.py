@@ -1,6 +1,6 @@
 """Checkpoints of a whole training state: written atomically, bound to one run, the last few kept.
 
-checkpoint-<run>-<images>.pt    tensors and numbers, read with weights_only
+checkpoint-<run>-<images>.pt    tensors and numbers, read with weights_only; <images>-within: of no tick's end
 checkpoint-<run>-<images>.json  size and hash of the former; written after it
 """
 
@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,23 +15,30 @@ from typing import Any
 
 import torch
 
-from stylegan2_ada.weights import sha256, write_json
+from stylegan2_ada.files import sha256, whole, write_json
 
 _LEFTOVER_S = 3600.0  # age of a half-written file that nobody writes any more
+
+_WITHIN = "-within"  # sorts before the end of the same tick
 
 log = logging.getLogger(__name__)
 
 
-def write(folder: Path, run: str, images: int, state: Mapping[str, Any], keep: int = 2) -> Path:
-    """Write a checkpoint of the run (a digest) after so many images, then drop all but the last few."""
-    path = folder / f"checkpoint-{run[:12]}-{images:011}.pt"
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")  # no other process writes into it
-    with part.open("wb") as file:
-        torch.save(dict(state), file)
-        file.flush()
-        os.fsync(file.fileno())
-    digest = sha256(part)
-    part.replace(path)
+def write(
+    folder: Path, run: str, images: int, state: Mapping[str, Any], keep: int = 2, *, within_tick: bool = False
+) -> Path:
+    """Write a checkpoint of the run (a digest) after so many images, then drop all but the last few.
+
+    One from within a tick has a name of its own: the end of the tick may follow after as many images, and a
+    checkpoint is never replaced by another, which would leave none where that is cut short.
+    """
+    path = folder / f"checkpoint-{run[:12]}-{images:011}{_WITHIN if within_tick else ''}.pt"
+    with whole(path) as part:
+        with part.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = sha256(part)
     write_json(path.with_suffix(".json"), {"run": run, "images": images, "sha256": digest})
     _prune(folder, run, path, keep)
     _remove_leftovers(folder)

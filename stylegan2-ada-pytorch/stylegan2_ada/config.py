@@ -10,11 +10,14 @@ from typing import Any, get_args
 from stylegan2_ada.augment import SETS
 from stylegan2_ada.decoding import Fit
 from stylegan2_ada.errors import UsageError
+from stylegan2_ada.sizes import LEAST_MOST
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 RESIDUES = ("skip", "resnet", "orig")  # ways to connect the blocks of a network
 CLAMP = 256.0  # largest activation where blocks run in float16
 LOW_BLOCKS = 4  # resolutions, from the highest down, that then do
+ONE_IMAGE = 0.001  # kimg
+MOST_KIMG, MOST_BATCH = 1e9, 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +88,8 @@ class TrainingConfig:
     r1_interval: int = 16
     group: int = 0  # images in minibatch deviation
     tick_kimg: float = 0.0  # between two rows of statistics
-    snapshot_kimg: float = 200.0  # between two grids of generated images
-    patience: int = 0  # snapshots without a better KID after which to stop; 0: never
+    snapshot_kimg: float = 200.0  # between two grids of generated images, which are judged
+    patience: int = 0  # snapshots without a better KID after which to stop; 0: never; wants a detector
     collapse_ratio: float = 0.02  # deviation between generated images, of the real ones', that is none
     keep: int = 2  # checkpoints
     seed: int = 0
@@ -107,35 +110,45 @@ class TrainingConfig:
         self._require(0 <= self.p <= 1, "p", "0 to 1")
         self._require(self.p == 0 or self.aug == "fixed", "p", "0, or aug=fixed beside it")
         self._require(0 < self.ada_max <= 1, "ada_max", "above 0, up to 1")
-        for name in ("seed", "subset"):
-            self._require(getattr(self, name) >= 0, name, "0 or more")
+        self._require(-1 <= self.ada_target <= 1, "ada_target", "-1 to 1, a mean of signs")
+        self._require(0 <= self.seed < 2**63, "seed", f"0 to {2**63 - 1}")
+        self._require(self.subset >= 0, "subset", "0 for all, or more")
 
     def _check_networks(self) -> None:
-        least = 2 * self.resolution
-        self._require(self.channel_base == 0 or self.channel_base >= least, "channel_base",
-                      f"0 for the formula, or at least {least}")  # fmt: skip
-        self._require(self.channel_max >= 1, "channel_max", "1 or more")
+        self._require_size("channel_base", 2 * self.resolution)
+        self._require_size("mapping_layers", 1)
+        self._require_size("group", 1)
+        most = LEAST_MOST["channel_max"][1]
+        self._require(1 <= self.channel_max <= most, "channel_max", f"1 to {most}")
         self._require(self.g_blocks in RESIDUES, "g_blocks", ", ".join(RESIDUES))
         self._require(self.d_blocks in ("", *RESIDUES), "d_blocks", ", ".join(RESIDUES))
         self._require(self.dtype in DTYPES, "dtype", ", ".join(DTYPES))
-        self._require(self.mapping_layers >= 0, "mapping_layers", "0 for the formula, or more")
         self._require(self.freeze_d >= 0, "freeze_d", "0 or more")
 
     def _check_steps(self) -> None:
-        for name in ("batch", "gamma", "kimg", "ada_kimg", "learning_rate", "ema_kimg", "group", "tick_kimg"):
+        for name in ("gamma", "ada_kimg", "learning_rate", "ema_kimg", "tick_kimg"):
             self._require(0 <= getattr(self, name) < math.inf, name, "0 for the formula, or more")
-        for name in ("batch_gpu", "patience", "collapse_ratio", "ema_ramp", "path_weight"):
+        for name in ("patience", "collapse_ratio", "ema_ramp", "path_weight"):
             self._require(0 <= (getattr(self, name) or 0) < math.inf, name, "0 or more")
         for name in ("path_interval", "r1_interval", "keep"):
             self._require(getattr(self, name) >= 1, name, "1 or more")
+        for name in ("batch", "batch_gpu"):
+            self._require(0 <= getattr(self, name) <= MOST_BATCH, name, f"0 to {MOST_BATCH}")
+        self._require(self.kimg == 0 or ONE_IMAGE <= self.kimg <= MOST_KIMG, "kimg",
+                      f"0 for the formula, or {ONE_IMAGE} to {MOST_KIMG:g}")  # fmt: skip
+        self._require(ONE_IMAGE <= self.snapshot_kimg < math.inf, "snapshot_kimg", f"{ONE_IMAGE} or more")
         self._require(0 <= (self.mixing or 0) <= 1, "mixing", "0 to 1")
-        self._require(self.snapshot_kimg > 0, "snapshot_kimg", "more than 0")
         fits = self.group == 0 or self.batch == 0 or self.batch % self.group == 0
         self._require(fits, "group", f"a divisor of batch {self.batch}")
         fits = self.batch_gpu == 0 or self.batch_gpu >= self.group
         self._require(
             fits, "batch_gpu", f"at least the {self.group} images of a group of minibatch deviation"
         )
+
+    def _require_size(self, name: str, least: int) -> None:
+        most = LEAST_MOST[name][1]
+        fits = getattr(self, name) == 0 or least <= getattr(self, name) <= most
+        self._require(fits, name, f"0 for the formula, or {least} to {most}")
 
     def _require(self, holds: bool, name: str, valid: str) -> None:
         if not holds:

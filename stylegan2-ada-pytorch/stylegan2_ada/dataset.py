@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan2_ada.decoding import Fit, headers, pictures
+from stylegan2_ada.decoding import Fit, Header, headers, pictures
 from stylegan2_ada.image_files import Files, opened
 from stylegan2_ada.labels import label_tensor, read_labels
 from stylegan2_ada.sampler import Indices, subset_of
@@ -91,16 +91,22 @@ def load(
         _check_count(files, len(names))
         _check_memory(files, len(names), channels * resolution**2, memory)
         labels = label_tensor(files, read_labels(files), names) if use_labels else None
-        coloured = sum(not header.grey for header in headers(files, names, fit))
-        if channels == 1 and coloured:
-            log.warning(
-                "%s: colour of %d in %d images dropped; channels=3 keeps it", path, coloured, len(names)
-            )
+        _tell_of_changes(path, headers(files, names, fit), resolution, channels)
         images = torch.empty(len(names), channels, resolution, resolution, dtype=torch.uint8)
         for number, pixels in enumerate(pictures(files, names, resolution=resolution, channels=channels)):
             images.numpy()[number] = pixels
         _check_count(files, _distinct(images), "different ")
     return Dataset(images=images, labels=labels, digest=_digest(names, images, labels), mirror=mirror)
+
+
+def _tell_of_changes(path: Path, found: Sequence[Header], resolution: int, channels: int) -> None:
+    """Say what images lose on their way."""
+    coloured = sum(not header.grey for header in found)
+    if channels == 1 and coloured:
+        log.warning("%s: colour of %d in %d images dropped; channels=3 keeps it", path, coloured, len(found))
+    resized = sum(min(header.width, header.height) != resolution for header in found)
+    if resized:
+        log.info("%s: %d in %d images resized to %d pixels", path, resized, len(found), resolution)
 
 
 def _chosen(files: Files, members: Sequence[str] | None) -> Sequence[str]:

@@ -22,12 +22,14 @@ from stylegan2_ada.decoding import Fit, Header, Pixels, headers, pictures
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.image_files import Files, opened
 from stylegan2_ada.labels import LABELS, Label, check_labelled, read_labels
+from stylegan2_ada.progress import ignore
 
 log = logging.getLogger(__name__)
 
 Labelling = Literal[
     "file", "folders", "none"
 ]  # by dataset.json where there is one, by top folder, not at all
+_LARGEST_SIDE = 8192  # pixels
 _REPORT = 1000  # images between two lines of progress
 
 
@@ -57,10 +59,6 @@ def _log(done: int, of: int) -> None:
         log.info("%d of %d images", done, of)
 
 
-def _ignore(*_: object) -> None:
-    """Listen to nothing."""
-
-
 def convert(
     source: Path,
     out: Path,
@@ -69,7 +67,7 @@ def convert(
     fit: Fit = "refuse",  # an image that is not square: refuse it, or crop it to its centre
     max_images: int = 0,  # the first so many by name; 0: all
     labels: Labelling = "file",
-    on_progress: Callable[[int, int], None] = _ignore,  # images
+    on_progress: Callable[[int, int], None] = ignore,  # images
 ) -> int:
     """Write the images of a zip or folder, in order of their names, and return their number.
 
@@ -94,7 +92,9 @@ def convert(
 
 def _check_arguments(out: Path, resolution: int | None, max_images: int) -> None:
     if resolution is not None and not _is_side(resolution):
-        raise UsageError(f"resolution={resolution}: not possible; valid: a power of two, 4 or more")
+        raise UsageError(
+            f"resolution={resolution}: not possible; valid: a power of two, 4 to {_LARGEST_SIDE}"
+        )
     if max_images < 0:
         raise UsageError(f"max_images={max_images}: not possible; valid: 0 for all, or more")
     if out.suffix != ".zip":
@@ -104,7 +104,7 @@ def _check_arguments(out: Path, resolution: int | None, max_images: int) -> None
 
 
 def _is_side(pixels: int) -> bool:
-    return pixels >= 4 and pixels & (pixels - 1) == 0
+    return 4 <= pixels <= _LARGEST_SIDE and pixels & (pixels - 1) == 0
 
 
 def _common_side(files: Files, found: Sequence[Header]) -> int:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.export.passes import move_to_device_pass
 
 from stylegan2_ada.errors import UsageError
-from stylegan2_ada.weights import sha256
+from stylegan2_ada.files import sha256
 
+_MOST_CHANNELS = 64
 _VALID = "a TorchScript file (.pt, .pth, .jit) or an exported program (.pt2)"
 # What the published TorchScript detectors call their outputs; a file without such an argument has one output.
 _ARGUMENTS = {"features": "return_features", "probabilities": "no_output_bias"}
@@ -62,7 +63,7 @@ class FileDetector:
                 features_NF = self.network(images_NCHW, **self.arguments)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, torch.jit.Error) as error:
             raise self._refusal(f"cannot take images {shape} ({_last_line(error)})") from error
         if features_NF.ndim != 2 or len(features_NF) != len(images_NCHW):
             raise self._refusal(f"gave {tuple(features_NF.shape)} for images {shape}")
@@ -76,7 +77,8 @@ class FileDetector:
         return images_NCHW.expand(-1, self.channels, -1, -1)
 
     def _refusal(self, what: str) -> UsageError:
-        return UsageError(f"detector={self.name}: {what}; valid: uint8 N x C x H x W in, float N x F out")
+        valid = f"uint8 N x C x H x W in, C = detector_channels (now {self.channels}), float N x F out"
+        return UsageError(f"detector={self.name}: {what}; valid: {valid}")
 
 
 def load_detector(
@@ -87,6 +89,8 @@ def load_detector(
     An exported program must leave its batch size open (`dynamic_shapes`). Pickled objects and machine code
     in it are refused; torch still evaluates expressions in it, so read only files whose maker you trust.
     """
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise UsageError(f"detector_channels={channels}: not possible; valid: 1 to {_MOST_CHANNELS}")
     if not path.is_file():
         raise UsageError(f"detector={path}: no such file; valid: {_VALID}")
     readers = {".pt": _read_script, ".pth": _read_script, ".jit": _read_script, ".pt2": _read_program}

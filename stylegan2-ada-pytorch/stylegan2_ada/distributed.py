@@ -5,7 +5,7 @@ each process adds up its parts' gradients, one sum over all processes follows a 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed
 from torch.distributed.rendezvous import rendezvous
 
+from stylegan2_ada.devices import own_device
 from stylegan2_ada.errors import UsageError
 
 _MEET_S = 120.0  # for all processes to find each other
@@ -53,6 +54,21 @@ class Ranks:
         most, least = extremes.tolist()
         return bool(most == -least)
 
+    def led(self, act: Callable[[], object], device: torch.device) -> None:
+        """Let the first process act before the others go on; where it is refused, all processes end."""
+        refusal: Exception | None = None
+        if self.first:
+            try:
+                act()
+            except (UsageError, OSError) as error:
+                refusal = error
+        refused = torch.tensor([float(refusal is not None)], device=device)
+        self.add_up([refused])
+        if refusal is not None:
+            raise refusal
+        if refused.item():
+            raise UsageError(f"rank={self.rank}: the first process cannot go on; valid: what it says")
+
 
 def place() -> Ranks:
     """Return which of torchrun's processes this is; alone where it started none."""
@@ -74,30 +90,6 @@ def join(device: torch.device, meet_s: float = _MEET_S) -> Iterator[tuple[Ranks,
         yield ranks, device
     finally:
         distributed.destroy_process_group()
-
-
-def device_of(name: str) -> torch.device:
-    """Return a device by its name; auto: the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device={name}: no such device; valid: auto, cpu, cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device={name}: no GPU that this PyTorch can use; valid: auto, cpu")
-    return device
-
-
-def own_device(device: torch.device) -> torch.device:
-    """Return the process's own GPU."""
-    if device.type != "cuda":
-        return device
-    index, present = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if index >= present:
-        raise UsageError(f"nproc-per-node={index + 1}: {present} GPU(s) here; valid: at most {present}")
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
 
 
 def _meet(device: torch.device, meet_s: float) -> Ranks:

@@ -11,3 +11,10 @@ class DivergenceError(FloatingPointError):
 
 class CollapseError(RuntimeError):
     """Raised when the generator has made nearly the same image of every latent for several snapshots."""
+
+
+class Stopped(SystemExit):
+    """Raised when SIGTERM ended a run, after its checkpoint was written; the exit status is 128 + 15."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(128 + signal_number)

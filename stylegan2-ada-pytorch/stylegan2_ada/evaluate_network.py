@@ -6,19 +6,19 @@
 import argparse
 import json
 import sys
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from stylegan2_ada import dataset, metrics
 from stylegan2_ada.detector import Detector, load_detector
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.devices import HELP, device_of
 from stylegan2_ada.features import (
     FeatureStatistics,
     MetricOptions,
+    statistics_of,
     statistics_of_dataset,
     statistics_of_generator,
 )
@@ -49,6 +49,15 @@ class Evaluator:
         self.options = options
         self.labels_NK = labels_NK
         self.cache = cache
+
+    @property
+    def digest(self) -> str:
+        """What two evaluators share whose scores of the same real images can be compared."""
+        return f"{self.detector.digest} {json.dumps(asdict(self.options))}"
+
+    def try_detector(self) -> None:
+        """Show the detector two images; UsageError where it cannot take them, before anything long begins."""
+        statistics_of([self.images_NCHW[:2]], self.detector, kept=2)
 
     @cached_property
     def real(self) -> FeatureStatistics:
@@ -84,6 +93,7 @@ def evaluate(
 ) -> dict[str, str | float]:
     """Return every figure of a generator, with the detector's name and hash and what to know of them."""
     evaluator = Evaluator(detector, images_NCHW, options=options, labels_NK=labels_NK, cache=cache)
+    evaluator.try_detector()
     fake = evaluator.fake(generator)
     return {
         "detector": detector.name,
@@ -145,7 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="too; the detector's other output must be class probabilities",
     )
     parser.add_argument("--cache", type=Path, help="folder for the real images' features")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--device", default="auto", help=HELP)
     for setting in fields(MetricOptions):
         if setting.name != "noise":  # figures are of random noise
             parser.add_argument(
@@ -156,11 +166,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the figures of a network as JSON."""
-    device = _device(options.device)
+    device = device_of(options.device)
     settings = {f.name: getattr(options, f.name) for f in fields(MetricOptions) if f.name != "noise"}
     metric_options = MetricOptions(**settings)
     read = partial(load_detector, options.detector, device=device, channels=options.detector_channels)
-    generator, _ = load_generator(options.network, device)
+    generator, _ = load_generator(options.network, options.device)
     architecture = generator.architecture
     real = dataset.load(
         options.data, resolution=architecture.resolution, channels=architecture.channels, mirror=False,
@@ -171,11 +181,3 @@ def run(options: argparse.Namespace) -> None:
         classifier=read(output="probabilities") if options.inception_score else None,
     )  # fmt: skip
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"device={name}: no CUDA device found; valid: auto, cpu")
-    return torch.device(name)

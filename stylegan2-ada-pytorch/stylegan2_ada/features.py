@@ -6,7 +6,7 @@ Shapes: N images, C channels, H x W pixels, F features.
 import hashlib
 import json
 import logging
-import uuid
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,13 @@ from torch import Tensor
 
 from stylegan2_ada.detector import Detector
 from stylegan2_ada.errors import UsageError
+from stylegan2_ada.files import whole
 from stylegan2_ada.generate import latents, to_uint8
 from stylegan2_ada.networks import Generator, Noise
 
 log = logging.getLogger(__name__)
 
+MOST_IMAGES = 2**24
 _FORMAT = 1  # of cached files; another one is computed anew
 
 
@@ -40,8 +42,13 @@ class MetricOptions:
 
     def __post_init__(self) -> None:
         for name in ("count", "batch", "kept"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)}: not possible; valid: at least 1")
+            self._require(1 <= getattr(self, name) <= MOST_IMAGES, name, f"1 to {MOST_IMAGES}")
+        self._require(0 <= self.seed < 2**32, "seed", f"0 to {2**32 - 1}")
+        self._require(math.isfinite(self.truncation), "truncation", "a finite number, such as 0.7")
+
+    def _require(self, holds: bool, name: str, valid: str) -> None:
+        if not holds:
+            raise UsageError(f"{name}={getattr(self, name)}: not possible; valid: {valid}")
 
 
 class FeatureStatistics:
@@ -61,13 +68,6 @@ class FeatureStatistics:
         self.total_F += exact_NF.sum(dim=0)
         self.outer_FF.addmm_(exact_NF.T, exact_NF)
         self._keep(features_NF)
-
-    def merge(self, other: "FeatureStatistics") -> None:
-        """Take in the statistics of more images."""
-        self.count += other.count
-        self.total_F += other.total_F.to(self.total_F)
-        self.outer_FF += other.outer_FF.to(self.outer_FF)
-        self._keep(other.features_NF)
 
     def _keep(self, features_NF: Tensor) -> None:
         room = self._kept[self._filled : self._filled + len(features_NF)]
@@ -165,7 +165,7 @@ def _key(images_NCHW: Tensor, detector: Detector, kept: int, seed: int) -> str:
 
 
 def _write(path: Path, key: str, gathered: FeatureStatistics) -> None:
-    """Write statistics atomically: the file is whole or absent."""
+    """Write statistics."""
     tensors = {
         "count": torch.tensor(gathered.count),
         "total": gathered.total_F.cpu(),
@@ -173,10 +173,9 @@ def _write(path: Path, key: str, gathered: FeatureStatistics) -> None:
         "features": gathered.features_NF.cpu().contiguous(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
     # One entry: the format writes several in any order, and equal statistics shall make equal files.
-    save_file(tensors, part, {"seal": f"{key} {_digest(tensors)}"})
-    part.replace(path)
+    with whole(path) as part:
+        save_file(tensors, part, {"seal": f"{key} {_digest(tensors)}"})
 
 
 def _read(path: Path, key: str) -> FeatureStatistics | None:

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import get_args
@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from stylegan2_ada import devices
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import LATENT, Generator, Noise
 from stylegan2_ada.weights import load_generator
+
+EVERY = "every"  # class
+MOST_SEEDS = 2**24  # of one command
+MOST_STYLES = 20  # of the largest network
 
 
 def latents(seeds: Sequence[int]) -> Tensor:
@@ -62,20 +67,27 @@ def generate(
 
 
 def label_of(generator: Generator, text: str | None) -> Tensor | None:
-    """Return the label that a user names, K: a class's number, or K numbers between commas."""
+    """Return the label that a user names, K: a class's number, or K numbers between commas.
+
+    Where K is 1 the number is the label itself: one class alone would be no condition.
+    """
     count = generator.architecture.labels
     if text is None and count == 0:
         return None
-    valid = f"0 to {count - 1}, or {count} numbers between commas" if count else "none, it has no labels"
     try:
         numbers = [float(number) for number in (text or "").split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) == count > 1 and all(map(math.isfinite, numbers)):
+    if len(numbers) == count > 0 and all(map(math.isfinite, torch.tensor(numbers).tolist())):
         return torch.tensor(numbers)
-    if len(numbers) != 1 or numbers[0] not in range(count):
-        raise UsageError(f"class={text}: not a label of this network; valid: {valid}")
+    if len(numbers) != 1 or count < 2 or numbers[0] not in range(count):
+        raise UsageError(f"class={text}: not a label of this network; valid: {_valid_labels(count)}")
     return torch.eye(count)[int(numbers[0])]
+
+
+def _valid_labels(count: int) -> str:
+    several = f"0 to {count - 1}, {EVERY}, or {count} numbers between commas"
+    return ("none, it has no labels", "a number")[count] if count < 2 else several
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,38 +97,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", required=True, help="such as 0,4,10-19")
     parser.add_argument("--trunc", type=float, default=1.0, help="truncation psi, default %(default)s")
     parser.add_argument("--cutoff", type=int, help="truncate so many of the first styles; default: all")
-    parser.add_argument("--class", dest="label", help="number of a class, or a label of numbers: 0,0.5,1")
+    parser.add_argument(
+        "--class",
+        dest="label",
+        help="number of a class, a label of numbers: 0,0.5,1, or every: a folder a class",
+    )
     parser.add_argument("--noise", default="const", help="const, random or none; default %(default)s")
     parser.add_argument("--batch", type=int, default=16, help="default %(default)s")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="auto", help=devices.HELP)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write seedNNNN.png for every seed."""
-    if options.noise not in get_args(Noise):
-        raise UsageError(f"noise={options.noise}: not possible; valid: {', '.join(get_args(Noise))}")
-    if options.batch < 1:
-        raise UsageError(f"batch={options.batch}: not possible; valid: at least 1")
+    """Write seedNNNN.png for every seed, and every class where all are asked for."""
+    _check(options)
     seeds = seeds_of(options.seeds)
     generator, _ = load_generator(options.network, options.device)
-    images = generate(
-        generator, seeds, options.trunc, options.batch, label=label_of(generator, options.label),
-        noise=options.noise, cutoff=options.cutoff,
-    )  # fmt: skip
-    options.outdir.mkdir(parents=True, exist_ok=True)
-    for seed, image in zip(seeds, chain.from_iterable(images), strict=True):
-        Image.fromarray(image).save(options.outdir / f"seed{seed:04}.png")
+    for folder, label in _labels(generator, options.label, options.outdir).items():
+        images = generate(
+            generator, seeds, options.trunc, options.batch, label=label, noise=options.noise,
+            cutoff=options.cutoff,
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed, image in zip(seeds, chain.from_iterable(images), strict=True):
+            Image.fromarray(image).save(folder / f"seed{seed:04}.png")
+
+
+def _labels(generator: Generator, text: str | None, outdir: Path) -> Mapping[Path, Tensor | None]:
+    """Return the label of all images in a folder: of one folder, or of one for each class."""
+    count = generator.architecture.labels
+    if text != EVERY or count < 2:
+        return {outdir: label_of(generator, text)}
+    return {outdir / f"class{number}": label for number, label in enumerate(torch.eye(count))}
+
+
+def _check(options: argparse.Namespace) -> None:
+    def require(holds: bool, name: str, valid: str) -> None:
+        if not holds:
+            raise UsageError(f"{name}={getattr(options, name)}: not possible; valid: {valid}")
+
+    require(options.noise in get_args(Noise), "noise", ", ".join(get_args(Noise)))
+    require(options.batch >= 1, "batch", "1 or more")
+    require(math.isfinite(options.trunc), "trunc", "a finite number, such as 0.7")
+    require(options.cutoff is None or 0 <= options.cutoff <= MOST_STYLES, "cutoff", f"0 to {MOST_STYLES}")
 
 
 def seeds_of(text: str) -> list[int]:
     """Return the seeds that a text such as 0,4,10-19 lists."""
     try:
         parts = [part.partition("-") for part in text.split(",")]
-        seeds = [seed for low, _, high in parts for seed in range(int(low), int(high or low) + 1)]
+        ranges = [range(int(low), int(high or low) + 1) for low, _, high in parts]
     except ValueError:
-        seeds = []
-    if not seeds:
-        raise UsageError(f"seeds={text}: no list of seeds; valid: numbers and ranges, such as 0,4,10-19")
+        ranges = []
+    if not ranges or not all(ranges) or sum(seeds.stop - seeds.start for seeds in ranges) > MOST_SEEDS:
+        valid = f"up to {MOST_SEEDS} numbers and ranges, such as 0,4,10-19"
+        raise UsageError(f"seeds={text[:80]}: no list of seeds; valid: {valid}")
+    seeds = [seed for some in ranges for seed in some]
+    if max(seeds) >= 2**64:
+        raise UsageError(f"seeds={text[:80]}: {max(seeds)} is too large; valid: 0 to {2**64 - 1}")
     return seeds
 
 

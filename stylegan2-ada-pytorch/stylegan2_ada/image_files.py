@@ -3,6 +3,7 @@
 Nothing is ever unpacked to disk, and nothing is inflated before its declared size has been checked.
 """
 
+import logging
 import os
 import re
 import stat
@@ -17,7 +18,10 @@ from typing import IO
 
 from stylegan2_ada.errors import UsageError
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+RUN_OPTIONS = "training_options.json"  # a folder that holds it is a run's
 LARGEST_FILE = 2**28  # bytes, inflated
 SMALL_FILE = 2**23  # bytes up to which nobody asks how well a file was compressed
 LARGEST_RATIO = 100  # of inflated to compressed bytes
@@ -64,7 +68,7 @@ def opened(path: Path) -> Iterator[Files]:
 
 
 def _folder(path: Path) -> Files:
-    found = (Path(top, name) for top, _, names in os.walk(path) for name in names)
+    found = (Path(top, name) for top, names in _data_folders(path) for name in names)
     regular = [file for file in found if file.is_file()]  # a pipe would be waited for
     names = sorted(file.relative_to(path).as_posix() for file in regular)
     files = Files(path=path, names=names, stream=lambda name: (path / name).open("rb"))
@@ -72,6 +76,16 @@ def _folder(path: Path) -> Files:
         _check_name(files, name)
         _check_size(files, name, (path / name).stat().st_size)
     return files
+
+
+def _data_folders(path: Path) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield folders and the names of their files; those of runs, full of generated images, are left out."""
+    for top, folders, names in os.walk(path):
+        if RUN_OPTIONS not in names:
+            yield top, names
+            continue
+        log.warning("data=%s: %s is the folder of a run, left out", path, top)
+        folders.clear()
 
 
 def _zip(path: Path, archive: zipfile.ZipFile) -> Files:

@@ -49,6 +49,8 @@ def label_tensor(files: Files, labels: Mapping[str, Label], names: Sequence[str]
     classes = [label for label in labels.values() if isinstance(label, int)]
     if not classes:
         return torch.tensor(chosen, dtype=torch.float32)
+    if max(classes) == 0:
+        raise files.fault(f"{LABELS} knows one class alone", "two classes or more, or training without")
     if len(names) * (max(classes) + 1) > LARGEST_TABLE:
         raise files.fault(f"{len(names)} labels of {max(classes) + 1} classes", "classes numbered from 0 on")
     table_NK = torch.zeros(len(names), max(classes) + 1)

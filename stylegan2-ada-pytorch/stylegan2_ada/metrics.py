@@ -58,12 +58,11 @@ def kernel_distance_interval(
     real_NF: Tensor,
     fake_MF: Tensor,
     *,
-    share: float = 0.95,
     draws: int = 500,
     most: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the ends of an interval that holds the squared MMD of the two distributions in a share of cases.
+    """Return the ends of an interval that holds the squared MMD of the two distributions in 95 % of cases.
 
     Halves of both sets are drawn without replacement: an estimate from a half varies about the one from
     the whole as that one about the truth. (With replacement, pairs of one image with itself would bias it.)
@@ -78,7 +77,7 @@ def kernel_distance_interval(
     of_real, of_fake = (_halves(len(x), draws, rng).to(x) for x in (real, fake))
     within = _pair_means(_others(real), of_real, of_real, 1) + _pair_means(_others(fake), of_fake, of_fake, 1)
     values = within - 2 * _pair_means(_kernel(real, fake), of_real, of_fake, 0)
-    low, high = torch.quantile(values, values.new_tensor([0.5 - share / 2, 0.5 + share / 2])).tolist()
+    low, high = torch.quantile(values, values.new_tensor([0.025, 0.975])).tolist()
     return low, high
 
 
@@ -117,14 +116,14 @@ def nearest(real_NF: Tensor, fake_MF: Tensor, *, others: bool = False) -> tuple[
     return torch.cat([cosines for cosines, _ in found]), torch.cat([indices for _, indices in found])
 
 
-def memorised_share(real_NF: Tensor, cosines_M: Tensor, *, quantile: float = 0.99) -> float:
-    """Return the share of fakes that are nearer to a real than that quantile of reals is to another real.
+def memorised_share(real_NF: Tensor, cosines_M: Tensor) -> float:
+    """Return the share of fakes that are nearer to a real than 99 % of reals are to another real.
 
     `cosines_M` are those of `nearest`. A generator that draws from the reals' distribution has about
-    1 - quantile; one that copies them has 1, unless more reals than that are doubles of each other.
+    1 %; one that copies them has 100 %, unless more reals than that are doubles of each other.
     """
     among_reals, _ = nearest(real_NF, real_NF, others=True)
-    limit = np.quantile(among_reals.cpu().numpy(), quantile)
+    limit = np.quantile(among_reals.cpu().numpy(), 0.99)
     return float((cosines_M > limit).double().mean())
 
 

@@ -423,7 +423,7 @@ def freeze(discriminator: Discriminator, layers: int) -> None:
     ordered = [(b.fromrgb, b.conv0, b.conv1, b.skip) for b in discriminator.blocks()]
     found = [layer for block in ordered for layer in block if layer is not None]
     if not 0 <= layers <= len(found):
-        raise UsageError(f"freeze={layers}: not that many convolutions; valid: 0 to {len(found)}")
+        raise UsageError(f"freeze_d={layers}: not that many convolutions; valid: 0 to {len(found)}")
     for convolution in found[:layers]:
         for name, parameter in list(convolution.named_parameters()):
             delattr(convolution, name)

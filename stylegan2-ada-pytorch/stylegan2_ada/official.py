@@ -6,7 +6,6 @@ does not. The names of tensors are the same everywhere.
 
 import argparse
 import logging
-import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,15 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylegan2_ada import weights
 from stylegan2_ada.errors import UsageError
+from stylegan2_ada.files import sha256, whole
 from stylegan2_ada.networks import LATENT, Architecture, Discriminator, Generator
 from stylegan2_ada.official_pickle import Snapshot, read_pickle
 from stylegan2_ada.pickle_machine import shown
+from stylegan2_ada.sizes import check_sizes, check_tensors
 
 LICENCE = "weights keep the licence of their source"
 # Settings that are fields of Architecture, or the group of minibatch deviation; with the value where unset.
@@ -66,12 +67,6 @@ _SECTIONS = MappingProxyType({
     "synthesis_kwargs": "", "block_kwargs": "", "layer_kwargs": "", "mapping_kwargs": "mapping_kwargs.",
     "epilogue_kwargs": "epilogue_kwargs.",
 })  # fmt: skip
-_LEAST_MOST: Mapping[str, tuple[int, int]] = MappingProxyType({
-    "resolution": (8, 2048), "channels": (1, 64), "labels": (0, 100_000), "channel_base": (1, 2**20),
-    "channel_max": (1, 8192), "low_blocks": (0, 16), "mapping_layers": (1, 64), "d_mapping_layers": (1, 64),
-    "group": (1, 1024),
-})  # fmt: skip
-
 log = logging.getLogger(__name__)
 
 
@@ -94,7 +89,7 @@ def generator_from(init_kwargs: Mapping[str, Any], state_dict: Mapping[str, Tens
     """Return our generator with a published one's tensors; UsageError names what does not fit."""
     architecture = architecture_of(init_kwargs)
     with torch.device("meta"):  # nothing is allocated before it is known to fit
-        _check_tensors("generator", architecture.generator(), state_dict)
+        check_tensors("generator", architecture.generator(), state_dict)
     network = architecture.generator()
     network.load_state_dict(state_dict)
     return network
@@ -104,7 +99,7 @@ def discriminator_from(init_kwargs: Mapping[str, Any], state_dict: Mapping[str, 
     """Return our discriminator with a published one's tensors; UsageError names what does not fit."""
     architecture, group = architecture_of(init_kwargs), group_of(init_kwargs)
     with torch.device("meta"):
-        _check_tensors("discriminator", architecture.discriminator(group), state_dict)
+        check_tensors("discriminator", architecture.discriminator(group), state_dict)
     network = architecture.discriminator(group)
     network.load_state_dict(state_dict)
     return network
@@ -125,7 +120,7 @@ def _fields(init_kwargs: Mapping[str, Any]) -> dict[str, Any]:
             _check_setting(name, value, known)
     if without_mapping:  # whatever is said of it
         fields["d_mapping_layers"] = known[_LAYERS][1]
-    _check_fields(fields)
+    check_sizes(fields)
     return fields
 
 
@@ -149,40 +144,10 @@ def _settings(init_kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from ((_SECTIONS[name] + key, inner) for key, inner in _settings(value))
 
 
-def _check_fields(fields: Mapping[str, Any]) -> None:
-    for name, (least, most) in _LEAST_MOST.items():
-        value = fields.get(name, least)
-        if type(value) is not int or not least <= value <= most:
-            raise UsageError(f"{name}={shown(value)}: not possible; valid: a whole number, {least} to {most}")
-    size, clamp = fields["resolution"], fields["clamp"]
-    if size.bit_count() != 1 or fields["channel_base"] < size:
-        raise UsageError(f"resolution={size}: not possible; valid: a power of two, at most channel_base")
-    if clamp is not None and (isinstance(clamp, bool) or not isinstance(clamp, int | float) or not clamp > 0):
-        raise UsageError(f"conv_clamp={shown(clamp)}: not possible; valid: None or a number above 0")
-    for name in ("g_blocks", "d_blocks"):
-        if fields.get(name, "skip") not in ("skip", "resnet", "orig"):
-            raise UsageError(f"architecture={shown(fields[name])}: not possible; valid: skip, resnet, orig")
-
-
-def _check_tensors(kind: str, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Raise UsageError with every tensor that is missing, unknown, or of another shape or type."""
-    wanted = network.state_dict()
-    wrong = [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
-    wrong += [f"{name!a} is unknown" for name in tensors.keys() - wanted.keys()]
-    wrong += [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & tensors.keys()
-        if tensors[name].shape != wanted[name].shape
-    ]
-    wrong += [
-        f"{key!a} is {tensor.dtype}" for key, tensor in tensors.items() if tensor.dtype != torch.float32
-    ]
-    if wrong:
-        raise UsageError(f"{kind}: {'; '.join(sorted(wrong))}; valid: the tensors that its settings describe")
-
-
 def import_network(path: Path, folder: Path) -> None:
     """Write the networks of a published .pkl as a folder of ours, every tensor bit for bit."""
+    if (folder / weights.INFO).exists():
+        raise UsageError(f"out={folder}: holds a network already; valid: another folder")
     snapshot = read_pickle(path)
     try:
         architecture = _joint(snapshot)
@@ -213,7 +178,7 @@ def _about(path: Path, snapshot: Snapshot, architecture: Architecture) -> dict[s
         "channels": architecture.channels,
         "group": group_of(snapshot.d.init_kwargs),
         "augment_p": snapshot.augment_p,
-        "source": {"file": path.name, "digest": weights.sha256(path)},
+        "source": {"file": path.name, "digest": sha256(path)},
         "licence": LICENCE,
     }
 
@@ -235,14 +200,16 @@ def export_network(folder: Path, path: Path) -> None:
         "D_init_kwargs": discriminator_kwargs(architecture, _group(info)),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    torch.save(content, part)
-    part.replace(path)
+    with whole(path) as part:
+        torch.save(content, part)
 
 
 def _group(info: Mapping[str, Any]) -> int:
     """Return the group of minibatch deviation, which an import names at the top, a run in its settings."""
-    return int(info.get("group") or info.get("config", {}).get("group") or 4)
+    config = info.get("config")
+    group: int = info.get("group") or (isinstance(config, dict) and config.get("group")) or 4
+    check_sizes({**info["architecture"], "group": group})
+    return group
 
 
 def generator_kwargs(architecture: Architecture) -> dict[str, Any]:

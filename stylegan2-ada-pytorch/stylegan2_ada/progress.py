@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 STATS, EVENTS = "stats.jsonl", "events"
 
 
+def ignore(*_: object) -> None:
+    """Listen to nothing."""
+
+
 def duration(seconds: float) -> str:
     """Return a time in the unit that suits it."""
     for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):

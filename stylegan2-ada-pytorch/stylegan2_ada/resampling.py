@@ -31,11 +31,9 @@ def fir(
     down: int = 1,
     padding: Padding = (0, 0, 0, 0),
     gain: float = 1.0,
-    flip: bool = False,  # correlate instead of convolve
 ) -> Tensor:
     """Insert zeros, pad, convolve and decimate; `padding` counts pixels of the zero-inserted image."""
     left, right, top, bottom = padding
-    taps = taps.flip(tuple(range(taps.ndim))) if flip else taps
     if taps.ndim == 2:
         return _pass(x_NCHW, taps * gain, (up, up), (down, down), padding)
     row, column = taps[None, :] * gain**0.5, taps[:, None] * gain**0.5
@@ -43,24 +41,18 @@ def fir(
     return _pass(x_NCHW, column, (up, 1), (down, 1), (0, 0, top, bottom))
 
 
-def upsample(x_NCHW: Tensor, taps: Tensor, *, flip: bool = False) -> Tensor:
+def upsample(x_NCHW: Tensor, taps: Tensor) -> Tensor:
     """Double the image's size, keeping its mean."""
     k = taps.shape[-1]
     before, after = (k + 1) // 2, (k - 2) // 2
-    return fir(x_NCHW, taps, up=2, padding=(before, after, before, after), gain=4.0, flip=flip)
+    return fir(x_NCHW, taps, up=2, padding=(before, after, before, after), gain=4.0)
 
 
-def downsample(x_NCHW: Tensor, taps: Tensor, *, crop: int = 0, flip: bool = False) -> Tensor:
-    """Halve the image's size, after removing `crop` pixels from each side."""
+def downsample(x_NCHW: Tensor, taps: Tensor) -> Tensor:
+    """Halve the image's size."""
     k = taps.shape[-1]
-    before, after = (k - 1) // 2 - crop, (k - 2) // 2 - crop
-    return fir(x_NCHW, taps, down=2, padding=(before, after, before, after), flip=flip)
-
-
-def smooth(x_NCHW: Tensor, taps: Tensor) -> Tensor:
-    """Filter the image at its own size."""
-    k = taps.shape[-1]
-    return fir(x_NCHW, taps, padding=(k // 2, (k - 1) // 2, k // 2, (k - 1) // 2))
+    before, after = (k - 1) // 2, (k - 2) // 2
+    return fir(x_NCHW, taps, down=2, padding=(before, after, before, after))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,7 @@
-"""A run: what it is, how its networks and settings are found, and where it goes on."""
+"""A run: how its networks and settings are found, and where it goes on."""
 
-import hashlib
-import json
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +18,6 @@ from stylegan2_ada.training_state import ARCHITECTURE, TrainingState, architectu
 
 log = logging.getLogger(__name__)
 
-OPTIONS = "training_options.json"
-# Settings that say how far a run goes and how it is worked on, not what it is.
-_COURSE = ("kimg", "tick_kimg", "batch_gpu", "keep")
-
 
 @dataclass(kw_only=True)
 class Run:
@@ -38,7 +31,11 @@ class Run:
     sampler: Sampler
     watch: Watch = field(default_factory=Watch)
     evaluate: Evaluator | None = None  # None: snapshots are not judged
+    judge: str = field(init=False)  # digest of what judges them, or did last; "": nothing
     seconds: float = 0.0  # of training, all processes that worked on it after another together
+
+    def __post_init__(self) -> None:
+        self.judge = self.evaluate.digest if self.evaluate else ""
 
     @property
     def config(self) -> TrainingConfig:
@@ -49,11 +46,15 @@ class Run:
     def done(self) -> bool:
         """Tell whether all images are shown, or no better network is to be expected."""
         patience = self.config.patience
-        return self.state.images >= self.config.images or 0 < patience <= self.watch.stale
+        enough = self.state.images >= self.config.images or 0 < patience <= self.watch.stale
+        return enough and not self.state.within_tick
 
     def state_dict(self) -> dict[str, object]:
         """Return all that a run goes on from."""
-        more = {"sampler": self.sampler.state(), "watch": vars(self.watch), "seconds": self.seconds}
+        more = {
+            "sampler": self.sampler.state(), "watch": vars(self.watch), "judge": self.judge,
+            "seconds": self.seconds,
+        }  # fmt: skip
         return {**self.state.state_dict(), **more}
 
 
@@ -72,64 +73,47 @@ def settled(
     return replace(done, **{name: getattr(there, name) for name in ARCHITECTURE})
 
 
-def run_digest(
-    config: TrainingConfig, images: Dataset, resume: Path | None, judge: Sequence[object] = ()
-) -> str:
-    """Return the hash that two runs of equal length share when they would end equal.
-
-    It is of settings, images, start and sources, and of what judges snapshots.
-    """
-    info = weights.read_info(resume) if resume is not None else {}
-    start = [info.get(name) for name in ("digest", "discriminator_digest", "raw_digest")]
-    sources = [weights.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    settings = {name: value for name, value in asdict(config).items() if name not in _COURSE}
-    facts = [settings, images.digest, start, sources, judge]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+def require_judge(config: TrainingConfig, *, judged: bool) -> None:
+    """Refuse to wait for a better KID where nothing measures it."""
+    if config.patience and not judged:
+        raise UsageError(f"patience={config.patience}: nothing judges snapshots; valid: 0, or a detector")
 
 
-def go_on(run: Run, resume: Path | None, *, afresh: bool) -> None:
+def go_on(run: Run, resume: Path | None, *, required: bool) -> None:
     """Bring a new run to its newest checkpoint, else to the networks to start from.
 
-    Raises UsageError where it may not begin afresh but would, or is further than asked.
+    Raises UsageError where there is no checkpoint but one is required, or the run is further than asked.
     """
-    g, d, g_ema = run.state.g, run.state.d, run.state.g_ema
     saved = checkpoint.read_latest(run.folder, run.digest, run.device)
     if saved is not None:
         _restore(run, saved)
     else:
-        _tell_of_others(run, refuse=not afresh)
-    if saved is None and resume is not None:
-        weights.transfer(resume, g.architecture, g, d, g_ema)
+        _check_beginning(run.folder, required=required)
+        if resume is not None:
+            weights.transfer(resume, run.state.g.architecture, run.state.g, run.state.d, run.state.g_ema)
     _check_start(run)
-    if run.state.ranks.first:
-        settings = {"resume": None if resume is None else str(resume.resolve()), "config": asdict(run.config)}
-        weights.write_json(run.folder / OPTIONS, settings)
 
 
-def _tell_of_others(run: Run, *, refuse: bool) -> None:
-    """Say that the folder's checkpoints are of another run, and which settings differ."""
-    count = len(checkpoint.paths(run.folder))
-    if not count and not refuse:
-        return
-    path = run.folder / OPTIONS
-    there = json.loads(path.read_text())["config"] if path.is_file() else {}
-    here = {name: value for name, value in asdict(run.config).items() if name not in _COURSE}
-    different = [
-        f"{name} {there.get(name)}, now {here[name]}" for name in here if there.get(name) != here[name]
-    ]
-    reason = "; ".join(different[:8]) or "other images, start or version"
-    if refuse:
+def _check_beginning(folder: Path, *, required: bool) -> None:
+    """Refuse to begin where a checkpoint is required, or over the network of a finished run."""
+    if required:
+        raise UsageError(f"resume=latest: no whole checkpoint in {folder}; valid: a folder of one")
+    if weights.is_whole(folder):
         raise UsageError(
-            f"resume=latest: {count} checkpoint(s) in {run.folder}, none of this run ({reason});"
-            " valid: the settings of the stopped run"
+            f"outdir={folder}: its network is of {weights.read_info(folder)['kimg']:g} kimg and no checkpoint"
+            " is left to go on from; valid: another outdir, or --start-over, which removes it"
         )
-    log.warning("starting afresh: %d checkpoint(s) in %s are of another run (%s)", count, run.folder, reason)
 
 
 def _restore(run: Run, saved: dict[str, Any]) -> None:
     run.state.load_state_dict(saved)
     run.sampler.restore(saved["sampler"])
     run.watch = Watch(**saved["watch"])
+    judge = run.evaluate.digest if run.evaluate else saved["judge"]
+    if saved["judge"] not in ("", judge):
+        log.info("another detector judges from now on: the best snapshot is looked for anew")
+        run.watch = Watch(alike=run.watch.alike)
+    run.judge = judge
     run.seconds = saved["seconds"]
     log.info("continuing at %.3f kimg", run.state.images / 1000)
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -24,7 +23,6 @@ class Watch:
     """What the snapshots so far have shown."""
 
     best_kid: float = math.inf
-    best_kimg: float = 0.0
     stale: int = 0  # snapshots since the best
     alike: int = 0  # snapshots in a row whose images hardly differ
 
@@ -41,10 +39,9 @@ class Watch:
             raise CollapseError(f"{text}, the {_ALIKE}rd snapshot below collapse_ratio={least:g}")
         log.warning("%s: the generator may have collapsed", text)
 
-    def is_better(self, scores: Mapping[str, float], kimg: float) -> bool:
-        """Record a snapshot's scores and tell whether its KID is the best so far."""
-        better = scores["kid"] < self.best_kid
+    def is_better(self, kid: float) -> bool:
+        """Record a snapshot's KID and tell whether it is the best so far."""
+        better = kid < self.best_kid
         self.stale = 0 if better else self.stale + 1
-        if better:
-            self.best_kid, self.best_kimg = scores["kid"], kimg
+        self.best_kid = min(kid, self.best_kid)
         return better

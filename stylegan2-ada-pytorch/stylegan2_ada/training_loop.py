@@ -2,10 +2,13 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -14,24 +17,24 @@ from stylegan2_ada import checkpoint, dataset, progress, weights
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
 from stylegan2_ada.detector import Detector
-from stylegan2_ada.distributed import device_of, join, own_rows
-from stylegan2_ada.errors import DivergenceError
+from stylegan2_ada.devices import device_of
+from stylegan2_ada.distributed import join, own_rows
+from stylegan2_ada.errors import DivergenceError, Stopped, UsageError
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.generate import latents, save_grid, to_uint8
-from stylegan2_ada.run import Run, go_on, run_digest, settled
+from stylegan2_ada.progress import ignore
+from stylegan2_ada.run import Run, go_on, require_judge, settled
+from stylegan2_ada.run_folder import Begin, claim, identity_of, locked
 from stylegan2_ada.sampler import Sampler
 from stylegan2_ada.snapshots import deviation
+from stylegan2_ada.stopping import Notice, heard
 from stylegan2_ada.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 
 BEST = "best"  # folder of the network of the best KID
 _GRID = 64  # images in a grid
-
-
-def _ignore(*_: object) -> None:
-    """Listen to nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +50,8 @@ class TrainingResult:
 class Listeners:
     """Whom a run tells of itself."""
 
-    progress: Callable[[int, int], None] = _ignore  # training images shown, of how many
-    checkpoint: Callable[[Path], None] = _ignore
+    progress: Callable[[int, int], None] = ignore  # training images shown, of how many
+    checkpoint: Callable[[Path], None] = ignore
     checkpoint_seconds: float = 60.0  # at least, between two checkpoints
 
 
@@ -59,48 +62,58 @@ def train(
     run_dir: Path,
     *,
     resume: Path | None = None,  # a folder of `weights` to start from
-    afresh: bool = True,  # may begin; False: a checkpoint of this very run is needed
+    begin: Begin = "if needed",  # what becomes of a folder that holds a run, or none
     device: str = "auto",  # auto: the GPU where there is one
     detector: Detector | None = None,  # judges snapshots by their features
     metric_options: MetricOptions = MetricOptions(count=5000, kept=5000),  # noqa: B008 (it is frozen)
-    on_progress: Callable[[int, int], None] = _ignore,  # training images
-    on_checkpoint: Callable[[Path], None] = _ignore,
+    on_progress: Callable[[int, int], None] = ignore,  # training images
+    on_checkpoint: Callable[[Path], None] = ignore,
     checkpoint_seconds: float = 60.0,  # at least this between two checkpoints
 ) -> TrainingResult:
     """Train to the end, from the newest checkpoint of this same run in `run_dir` where there is one.
 
-    A finished run is returned as it is: its networks say which run they are of.
+    A finished run is returned as it is; a folder of another run is refused, with what differs.
     Under torchrun all processes share the batch, and the first one writes.
     On a CPU the result is equal to the bit however often the run was stopped, for one number of threads.
+    SIGTERM writes a checkpoint after the step at work, then raises Stopped.
     """
     listeners = Listeners(
         progress=on_progress, checkpoint=on_checkpoint, checkpoint_seconds=checkpoint_seconds
     )
-    with join(device_of(device)) as (ranks, where):
+    require_judge(config, judged=detector is not None)
+    if run_dir.resolve() == archive.resolve():
+        raise UsageError(f"outdir={run_dir}: is the data; valid: another folder")
+    with join(device_of(device)) as (ranks, where), ExitStack() as stack:
         derived(config, ranks=ranks.count)  # settings that cannot be are refused before the images are read
-        images = dataset.load(
-            archive, members=members, resolution=config.resolution, channels=config.channels,
-            mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed,
-            fit=config.fit,
-        )  # fmt: skip
+        ranks.led(lambda: stack.enter_context(locked(run_dir)), where)
+        images = _load(config, archive, members)
         labels = 0 if images.labels is None else images.labels.shape[1]
         config = settled(config, resume, labels, ranks=ranks.count, cuda=where.type == "cuda")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        judge = [] if detector is None else [detector.digest, asdict(metric_options)]
-        digest = run_digest(config, images, resume, judge)
-        if (finished := _finished(run_dir, digest, config)) is not None:
+        evaluate = None
+        if detector is not None:
+            evaluate = Evaluator(
+                detector, images.images, options=metric_options, labels_NK=images.labels, cache=run_dir
+            )
+            evaluate.try_detector()
+        identity = identity_of(config, images.digest, resume)
+        ranks.led(lambda: claim(run_dir, identity, begin), where)
+        if (finished := _finished(run_dir, identity.digest, config, evaluate)) is not None:
             on_progress(config.images, config.images)
             return finished
         run = Run(
-            folder=run_dir, digest=digest, images=images.kept_on(where), device=where,
+            folder=run_dir, digest=identity.digest, images=images.kept_on(where), device=where,
             state=TrainingState.fresh(config, where, labels=images.labels, ranks=ranks),
-            sampler=Sampler(images.size, config.seed),
-            evaluate=None if detector is None else Evaluator(
-                detector, images.images, options=metric_options, labels_NK=images.labels, cache=run_dir
-            ),
+            sampler=Sampler(images.size, config.seed), evaluate=evaluate,
         )  # fmt: skip
-        go_on(run, resume, afresh=afresh)
+        go_on(run, resume, required=begin == "never")
         return _work(run, listeners if ranks.first else Listeners())
+
+
+def _load(config: TrainingConfig, archive: Path, members: Sequence[str] | None) -> Dataset:
+    return dataset.load(
+        archive, members=members, resolution=config.resolution, channels=config.channels,
+        mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed, fit=config.fit,
+    )  # fmt: skip
 
 
 def _work(run: Run, listeners: Listeners) -> TrainingResult:
@@ -111,34 +124,55 @@ def _work(run: Run, listeners: Listeners) -> TrainingResult:
         _snapshot(run, journal)
     saved = time.monotonic()
     listeners.progress(min(state.images, config.images), config.images)
-    while not run.done:
-        began = time.monotonic()
-        _train_tick(run, listeners)
-        row = _close_tick(run)
-        spent = time.monotonic() - began
-        run.seconds += spent
-        if run.state.images >= config.images or _crossed(state, round(config.snapshot_kimg * 1000)):
-            row |= _judge(run, _snapshot(run, journal))
-        if journal is not None:
-            _report(run, journal, spent)
-        if run.done or time.monotonic() - saved >= listeners.checkpoint_seconds:
-            _save(run, listeners)
-            saved = time.monotonic()
+    with heard() as notice:
+        while not run.done:
+            began, images = time.monotonic(), state.images
+            stopped = _train_tick(run, listeners, notice)
+            row = {} if stopped else _close_tick(run)
+            spent = time.monotonic() - began
+            run.seconds += spent
+            if stopped:
+                _stop(run, listeners)
+            if state.images >= config.images or _crossed(state, round(config.snapshot_kimg * 1000)):
+                row |= _judge(run, _snapshot(run, journal))
+            if journal is not None:
+                _report(run, journal, spent, state.images - images)
+            if run.done or time.monotonic() - saved >= listeners.checkpoint_seconds:
+                _save(run, listeners)
+                saved = time.monotonic()
     if journal is not None:
         journal.close()
     return _finish(run)
 
 
-def _train_tick(run: Run, listeners: Listeners) -> None:
-    """Step until the next multiple of the tick, or the end."""
+def _train_tick(run: Run, listeners: Listeners, notice: Notice) -> bool:
+    """Step until the next multiple of the tick, or the end; tell whether a notice to end came before.
+
+    A tick may have been begun before.
+    """
     state, config = run.state, run.config
     own = own_rows(config.batch, config.group, state.ranks)
-    while True:
+    while not (state.within_tick and _is_due(run)):
         reals, labels = run.images.batch(run.sampler.next(config.batch)[own], run.device)
         state.step(reals, labels)
         listeners.progress(min(state.images, config.images), config.images)
-        if state.images >= config.images or _crossed(state, max(round(config.tick_kimg * 1000), 1)):
-            return
+        if notice.reached(state.ranks, state.images // config.batch, run.device):
+            return True
+    return False
+
+
+def _is_due(run: Run) -> bool:
+    """Tell whether the last step ended a tick."""
+    tick = max(round(run.config.tick_kimg * 1000), 1)
+    return run.state.images >= run.config.images or _crossed(run.state, tick)
+
+
+def _stop(run: Run, listeners: Listeners) -> NoReturn:
+    """Write a checkpoint of this very step and end, as SIGTERM asked."""
+    _require_numbers(run, {})
+    _save(run, listeners)
+    log.info("stopped by SIGTERM at %.3f kimg: the same command goes on from there", run.state.images / 1000)
+    raise Stopped(signal.SIGTERM)
 
 
 def _crossed(state: TrainingState, interval: int) -> bool:
@@ -149,27 +183,36 @@ def _crossed(state: TrainingState, interval: int) -> bool:
 def _close_tick(run: Run) -> dict[str, float]:
     """Return the row of a tick, or raise where training went wrong in it."""
     row = run.state.tick()
+    _require_numbers(run, row)
+    return row
+
+
+def _require_numbers(run: Run, row: Mapping[str, float]) -> None:
     if run.state.is_finite() and all(map(math.isfinite, row.values())):
-        return row
+        return
     last = checkpoint.newest(run.folder, run.digest)
+    measured = f" ({dict(row)})" if row else ""
     raise DivergenceError(
-        f"not a number after {row['kimg']:g} kimg ({row}); try a larger gamma;"
+        f"not a number after {run.state.images / 1000:g} kimg{measured}; try a larger gamma;"
         f" last good checkpoint: {last or 'none'}"
     )
 
 
-def _report(run: Run, journal: progress.Journal, seconds: float) -> None:
-    history = run.state.history
-    before = history[-2]["kimg"] if len(history) > 1 else 0.0
-    pace = seconds / (history[-1]["kimg"] - before)
+def _report(run: Run, journal: progress.Journal, seconds: float, images: int) -> None:
+    """Write the last row, which this process spent so many seconds on, for so many images."""
+    row = run.state.history[-1]
+    pace = seconds / images * 1000 if images else run.seconds / row["kimg"]
     memory = progress.memory_gb(run.device)
-    log.info("%s", progress.line(history[-1], run.config.kimg, pace, memory))
-    journal.add(history[-1], seconds_per_kimg=pace, memory_gb=memory, seconds=run.seconds)
+    log.info("%s", progress.line(row, run.config.kimg, pace, memory))
+    journal.add(row, seconds_per_kimg=pace, memory_gb=memory, seconds=run.seconds)
 
 
 def _save(run: Run, listeners: Listeners) -> None:
     if run.state.ranks.first:
-        checkpoint.write(run.folder, run.digest, run.state.images, run.state_dict(), keep=run.config.keep)
+        checkpoint.write(
+            run.folder, run.digest, run.state.images, run.state_dict(), keep=run.config.keep,
+            within_tick=run.state.within_tick,
+        )  # fmt: skip
         listeners.checkpoint(run.folder)
 
 
@@ -206,22 +249,22 @@ def _judge(run: Run, grid: Tensor | None) -> dict[str, float]:
     run.watch.compare(spread, run.config.collapse_ratio, kimg)
     if run.evaluate is None:
         return {"deviation": spread}
-    if run.watch.is_better({"kid": kid, "fid": fid}, kimg) and run.state.ranks.first:
+    if run.watch.is_better(kid) and run.state.ranks.first:
         _write(run, run.folder / BEST, {"kid": kid, "fid": fid})
     return {"deviation": spread, "kid": kid, "fid": fid}
 
 
-def sample(state: TrainingState, count: int = _GRID) -> Tensor:
+def sample(state: TrainingState) -> Tensor:
     """Return images of fixed latents by the mean generator, uint8, N x C x H x W.
 
     Labels are those of as many images spread over the data.
     """
     device, labels_NK = state.path_mean.device, None
     if state.labels is not None:
-        rows = torch.linspace(0, len(state.labels) - 1, count).round().long()
+        rows = torch.linspace(0, len(state.labels) - 1, _GRID).round().long()
         labels_NK = state.labels[rows.to(device)]
     parts = []
-    for rows in torch.split(torch.arange(count), state.config.batch_gpu or state.config.batch):
+    for rows in torch.split(torch.arange(_GRID), state.config.batch_gpu or state.config.batch):
         labels = None if labels_NK is None else labels_NK[rows.to(device)]
         with torch.inference_mode():
             images = state.g_ema(latents(rows.tolist()).to(device), labels, noise="const")
@@ -229,12 +272,16 @@ def sample(state: TrainingState, count: int = _GRID) -> Tensor:
     return torch.cat(parts)
 
 
-def _finished(run_dir: Path, digest: str, config: TrainingConfig) -> TrainingResult | None:
-    """Return the result of this very run where its folder holds it."""
-    if not weights.is_whole(run_dir):
+def _finished(
+    run_dir: Path, digest: str, config: TrainingConfig, evaluate: Evaluator | None
+) -> TrainingResult | None:
+    """Return the result of this very run where its folder holds it: at its length, or out of patience."""
+    info = weights.read_info(run_dir) if weights.is_whole(run_dir) else {}
+    if info.get("run") != digest:
         return None
-    info = weights.read_info(run_dir)
-    if info.get("run") != digest or info["config"]["kimg"] != config.kimg:
+    shown, same_judge = round(info["kimg"] * 1000), evaluate is not None and info["judge"] == evaluate.digest
+    gave_up = same_judge and info["stale"] >= config.patience > 0 and shown < config.images
+    if not (gave_up or config.images <= shown < config.images + config.batch):
         return None
     return TrainingResult(config=config, kimg=info["kimg"], history=info["history"])
 
@@ -250,6 +297,8 @@ def _write(run: Run, folder: Path, more: Mapping[str, float]) -> None:
     config, state = run.config, run.state
     about = {
         "run": run.digest,
+        "judge": run.judge,
+        "stale": run.watch.stale,
         "resolution": config.resolution,
         "channels": config.channels,
         "kimg": state.images / 1000,

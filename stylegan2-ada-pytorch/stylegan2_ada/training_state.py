@@ -115,13 +115,14 @@ class TrainingState:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs; taken at a tick, when the sums are empty."""
+        """Return all that `load_state_dict` needs."""
         networks = ("g", "d", "g_ema", "g_optimiser", "d_optimiser")
         numbers = ("path_mean", "signs", "sign_phases", "images", "history")
         return {
             **{name: getattr(self, name).state_dict() for name in networks},
             **{name: getattr(self, name) for name in numbers},
             "controller": vars(self.controller),
+            "sums": {name: torch.stack(values) for name, values in self.sums.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -131,6 +132,8 @@ class TrainingState:
         for name in ("path_mean", "signs", "sign_phases", "images", "history"):
             setattr(self, name, state[name])
         self.controller = Controller(**state["controller"])
+        self.sums.clear()
+        self.sums.update({name: list(values.unbind()) for name, values in state["sums"].items()})
 
     def step(self, reals: Tensor, labels: Tensor | None = None) -> None:
         """Train both networks on one batch, of which this process's images are given, in order.
@@ -233,6 +236,11 @@ class TrainingState:
         weight = 1 - 0.5 ** (self.config.batch / max(half_life, 1e-8))
         torch._foreach_lerp_(list(self.g_ema.parameters()), list(self.g.parameters()), weight)
         torch._foreach_copy_(list(self.g_ema.buffers()), list(self.g.buffers()))
+
+    @property
+    def within_tick(self) -> bool:
+        """Tell whether steps were taken since the last row of statistics."""
+        return bool(self.sums)
 
     @property
     def p(self) -> float:

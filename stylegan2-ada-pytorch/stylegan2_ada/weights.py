@@ -6,11 +6,8 @@ generator_raw.safetensors  the generator as its last step left it, where the fol
 generator.json             architecture, digests and what the run was
 """
 
-import hashlib
-import json
 import logging
 import math
-import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +15,15 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from stylegan2_ada.devices import device_of
 from stylegan2_ada.errors import UsageError
+from stylegan2_ada.files import read_json, sha256, whole, write_json
 from stylegan2_ada.networks import Architecture, Discriminator, Generator
+from stylegan2_ada.sizes import check_sizes, check_tensors
 
 GENERATOR, DISCRIMINATOR, INFO = "generator.safetensors", "discriminator.safetensors", "generator.json"
 RAW = "generator_raw.safetensors"
@@ -35,22 +35,10 @@ _STRUCTURE = (
     "resolution", "labels", "channel_base", "channel_max", "mapping_layers", "d_mapping_layers", "g_blocks",
     "d_blocks",
 )  # fmt: skip
+_DTYPES = MappingProxyType({"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16})
 _BY_DATA = frozenset({"resolution", "labels"})
 
 log = logging.getLogger(__name__)
-
-
-def sha256(path: Path) -> str:
-    """Return the hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: the file is whole or absent."""
-    part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-    part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    part.replace(path)
 
 
 def save(
@@ -70,7 +58,8 @@ def save(
     for name, network in networks.items():
         # The format knows no strides, so layouts are made plain.
         tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-        save_file(tensors, folder / name)
+        with whole(folder / name) as part:
+            save_file(tensors, part)
     digests = {_DIGESTS[name]: sha256(folder / name) for name in networks}
     write_json(folder / INFO, {**about, **digests, "architecture": vars(architecture)})
 
@@ -80,17 +69,24 @@ def read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO
     if not path.is_file():
         raise UsageError(f"{folder}: no {INFO} in it; valid: a folder written by stylegan2_ada")
+    info = read_json(path)
     try:
-        info: dict[str, Any] = json.loads(path.read_text())
         architecture_in(info)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not readable ({error}); valid: JSON written by stylegan2_ada") from error
     return info
 
 
 def architecture_in(info: Mapping[str, Any]) -> Architecture:
-    """Return the architecture that a folder's JSON describes; what an older one lacks is at its default."""
-    return Architecture(**info["architecture"])
+    """Return the architecture that a folder's JSON describes; what an older one lacks is at its default.
+
+    UsageError where a size is out of bounds.
+    """
+    architecture = Architecture(**info["architecture"])
+    check_sizes(info["architecture"])
+    return architecture
 
 
 def is_whole(folder: Path) -> bool:
@@ -103,25 +99,61 @@ def is_whole(folder: Path) -> bool:
     return all((folder / name).is_file() and sha256(folder / name) == wanted[name] for name in wanted)
 
 
-def load_generator(folder: Path, device: torch.device | str = "cpu") -> tuple[Generator, dict[str, Any]]:
-    """Return the generator of a folder, ready to generate, and what its JSON says."""
-    info = read_info(folder)
+def load_generator(folder: Path, device: str = "auto") -> tuple[Generator, dict[str, Any]]:
+    """Return the generator of a folder, ready to generate, and what its JSON says.
+
+    The device is named as on the command line: auto, cpu, cuda or cuda:N.
+    """
+    place, info = device_of(device), read_info(folder)
+    tensors = read_tensors(folder, info, GENERATOR)
     network = architecture_in(info).generator()
-    network.load_state_dict(read_tensors(folder, info, GENERATOR))
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.load_state_dict(tensors)
+    network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.eval().requires_grad_(False)
     return network, info
 
 
+def _check_files(folder: Path, info: Mapping[str, Any], names: Collection[str]) -> None:
+    """Raise UsageError where files hold other tensors than the architecture has; none is read."""
+    for name in names:
+        check_tensors(str(folder / name), _outline(info, name), _declared(folder / name))
+
+
+def _outline(info: Mapping[str, Any], name: str) -> nn.Module:
+    """Return the network of a file without values: nothing is allocated."""
+    architecture = architecture_in(info)
+    with torch.device("meta"):
+        return architecture.discriminator(1) if name == DISCRIMINATOR else architecture.generator()
+
+
+def _declared(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file without values, from its header alone."""
+    if not path.is_file():
+        raise UsageError(f"{path}: missing; valid: a folder written by stylegan2_ada")
+    try:
+        with safe_open(path, "pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            dtypes = {name: _DTYPES.get(part.get_dtype(), torch.uint8) for name, part in slices.items()}
+            shapes = {name: part.get_shape() for name, part in slices.items()}
+    except SafetensorError as error:
+        raise UsageError(f"{path}: {error}; valid: a safetensors file") from error
+    return {name: torch.empty(shapes[name], dtype=dtypes[name], device="meta") for name in slices}
+
+
 def read_tensors(folder: Path, info: Mapping[str, Any], name: str) -> dict[str, Tensor]:
-    """Return the tensors of one file of a folder; UsageError where it is not the one that was written."""
+    """Return the tensors of one file of a folder, those that its JSON describes.
+
+    UsageError where it is not the file that was written, or the JSON describes others.
+    """
     path, digest = folder / name, str(info.get(_DIGESTS[name]))
     if not path.is_file() or sha256(path) != digest:
         raise UsageError(f"{path}: missing or changed; valid: the file of digest {digest[:12]}")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except SafetensorError as error:
         raise UsageError(f"{path}: {error}; valid: a safetensors file") from error
+    check_tensors(str(path), _outline(info, name), tensors)
+    return tensors
 
 
 def transferred(wanted: Architecture, given: Collection[str], folder: Path) -> Architecture:
@@ -130,7 +162,9 @@ def transferred(wanted: Architecture, given: Collection[str], folder: Path) -> A
     It is the folder's, but for the image channels and the precision, which stay as wanted. Fields in `given`
     are set by the user, resolution and labels by the data: where these differ, UsageError names each.
     """
-    there = architecture_in(read_info(folder))
+    info = read_info(folder)
+    there = architecture_in(info)
+    _check_files(folder, info, (GENERATOR, DISCRIMINATOR, *((RAW,) if _DIGESTS[RAW] in info else ())))
     different = [name for name in _STRUCTURE if getattr(there, name) != getattr(wanted, name)]
     _refuse([name for name in different if name in _BY_DATA or name in given], there, wanted, folder)
     for name in different:

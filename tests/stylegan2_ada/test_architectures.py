@@ -185,5 +185,5 @@ def test_no_more_is_frozen_than_there_is() -> None:
     freeze(discriminator(), 7)
     freeze(discriminator(), 0)
     for layers in (-1, 8):
-        with pytest.raises(UsageError, match=rf"freeze={layers}: .*; valid: 0 to 7"):
+        with pytest.raises(UsageError, match=rf"freeze_d={layers}: .*; valid: 0 to 7"):
             freeze(discriminator(), layers)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from stylegan2_ada import checkpoint
-from stylegan2_ada.weights import sha256
+from stylegan2_ada.files import sha256
 
 RUN, OTHER = "a" * 64, "b" * 64
 CPU = torch.device("cpu")
@@ -52,6 +52,15 @@ def test_a_damaged_newest_one_is_skipped_with_a_warning(
         state = checkpoint.read_latest(tmp_path, RUN, CPU)
     assert state is not None and state["images"] == 8
     assert path.name in caplog.text
+
+
+def test_one_from_within_a_tick_comes_before_the_end_of_it(tmp_path: Path) -> None:
+    within = checkpoint.write(tmp_path, RUN, 16, {"images": 16}, within_tick=True)
+    assert checkpoint.newest(tmp_path, RUN) == within
+    end = write(tmp_path, 16)
+    assert within != end and checkpoint.paths(tmp_path, RUN) == [within, end]
+    end.with_suffix(".json").unlink()  # killed before it was sealed
+    assert checkpoint.newest(tmp_path, RUN) == within
 
 
 def test_layout_of_tensors_is_kept(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import io
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_larger_images_are_averaged_over_area_and_values_are_minus_one_to_one(tm
     assert batch.max() == 1 and batch.shape == (2, 1, 8, 8)
 
 
+def test_resizing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = squares(count=9, side=8) | {"images/large.png": png(np.arange(256).reshape(16, 16))}
+    archive = write_zip(tmp_path / "a.zip", files)
+    with caplog.at_level(logging.INFO, "stylegan2_ada"):
+        open_archive(archive)
+    assert "1 in 10 images resized to 8 pixels" in caplog.text
+
+
 def test_smaller_images_are_enlarged(tmp_path: Path) -> None:
     files = {"a.png": png(np.full((4, 4), 77)), **squares()}
     assert open_archive(write_zip(tmp_path / "a.zip", files)).images[0].unique().tolist() == [77]
@@ -166,6 +175,13 @@ def test_classes_become_zeros_and_ones(tmp_path: Path) -> None:
     assert labels.sum(dim=1).eq(1).all()
     assert labels.argmax(dim=1).tolist() == [1, 2, 3] * 3
     assert open_archive(path).labels is None
+
+
+def test_one_class_is_no_condition(tmp_path: Path) -> None:
+    files = squares()
+    archive = write_zip(tmp_path / "a.zip", files | labels_file([[name, 0] for name in files]))
+    with pytest.raises(UsageError, match="knows one class alone; valid: two classes or more"):
+        open_archive(archive, use_labels=True)
 
 
 def test_vectors_are_labels_as_they_are(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from stylegan2_ada import UsageError
 from stylegan2_ada.detector import load_detector
-from stylegan2_ada.weights import sha256
+from stylegan2_ada.files import sha256
 from torch import Tensor, nn
 
 from tests.stylegan2_ada.detectors import FeaturesOnly, Pooled, PooledDetector, write_program, write_script

@@ -76,6 +76,6 @@ def test_a_collapse_is_three_snapshots_in_a_row() -> None:
 
 def test_a_watch_counts_snapshots_since_the_best() -> None:
     watch = Watch()
-    better = [watch.is_better({"kid": kid}, kimg) for kimg, kid in enumerate([3.0, 2.0, 2.0, 4.0, 1.0, 1.5])]
+    better = [watch.is_better(kid) for kid in (3.0, 2.0, 2.0, 4.0, 1.0, 1.5)]
     assert better == [True, True, False, False, True, False]
-    assert (watch.best_kid, watch.best_kimg, watch.stale) == (1.0, 4, 1)
+    assert (watch.best_kid, watch.stale) == (1.0, 1)

@@ -139,17 +139,6 @@ def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
     assert grids == ["fakes_000000000.png", "fakes_000000032.png"]  # by images shown: none replaces another
 
 
-def test_another_configuration_or_archive_starts_afresh(tmp_path: Path) -> None:
-    members = write_archive(tmp_path / "a.zip")
-    config = replace(TINY, kimg=0.024)
-    first = train(config, tmp_path / "a.zip", members, tmp_path / "run")
-    other = train(replace(config, seed=1), tmp_path / "a.zip", members, tmp_path / "run")
-    fewer = train(config, tmp_path / "a.zip", members[:-1], tmp_path / "run")
-    again = train(config, tmp_path / "a.zip", members, tmp_path / "run")
-    assert first.history == again.history
-    assert first.history != other.history != fewer.history != first.history
-
-
 def test_a_finished_run_needs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = write_archive(tmp_path / "a.zip")
     config = replace(TINY, kimg=0.024)

@@ -139,3 +139,47 @@ def test_grey_networks_make_and_judge_equal_channels(tmp_path: Path) -> None:
 
 def test_the_json_of_a_folder_names_its_architecture(folder: Path) -> None:
     assert Architecture(**read_info(folder)["architecture"]) == ARCHITECTURE
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"resolution": 2**40}, "resolution=1099511627776: not possible"),
+        ({"resolution": 12}, "resolution=12: not possible; valid: a power of two"),
+        ({"mapping_layers": 10**9}, "mapping_layers=1000000000: not possible"),
+        ({"labels": -1}, "labels=-1: not possible"),
+        ({"channels": 1.5}, "channels=1.5: not possible; valid: a whole number"),
+        ({"channel_max": "512"}, "channel_max='512': not possible"),
+        ({"clamp": float("inf")}, "conv_clamp=inf: not possible"),
+        ({"g_blocks": "dense"}, "architecture='dense': not possible"),
+        ({"paint": 1}, "not readable .*paint"),
+        # within bounds, but of other tensors than the files hold
+        ({"channel_max": 8192, "channel_base": 2**20}, "b4.const is .*, not "),
+        ({"mapping_layers": 64}, "mapping.fc10.bias is missing"),
+        ({"mapping_layers": 1}, "'mapping.fc1.bias' is unknown"),
+    ],
+)
+def test_sizes_in_json_are_held_against_bounds_and_tensors_before_anything_is_allocated(
+    folder: Path, changes: dict[str, object], refusal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = json.loads((folder / INFO).read_text())
+    (folder / INFO).write_text(json.dumps(info | {"architecture": info["architecture"] | changes}))
+    make = Architecture.generator
+
+    def watched(architecture: Architecture) -> nn.Module:
+        assert torch.get_default_device().type == "meta"
+        return make(architecture)
+
+    monkeypatch.setattr(Architecture, "generator", watched)
+    with pytest.raises(UsageError, match=refusal):
+        load_generator(folder)
+    with pytest.raises(UsageError, match=refusal):
+        transferred(ARCHITECTURE, (), folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_json_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+    (folder / INFO).write_bytes(content)
+    with pytest.raises(UsageError, match=r"generator.json: .*; valid: "):
+        load_generator(folder)
+    assert not is_whole(folder)

@@ -19,7 +19,14 @@ def test_a_mirror_drops_what_is_gone_and_stores_what_is_new(bucket: str, tmp_pat
     there, here = Mirror(bucket, tmp_path / "there"), Mirror(bucket, tmp_path / "here")
     here.pull()
     (tmp_path / "here" / "snapshots").mkdir(parents=True)
-    for name in ("checkpoint-1.pt", "checkpoint-1.json", "stats.jsonl", "snapshots/a.png", "cut.part"):
+    for name in (
+        "checkpoint-1.pt",
+        "checkpoint-1.json",
+        "stats.jsonl",
+        "snapshots/a.png",
+        "cut.part",
+        "run.lock",
+    ):
         (tmp_path / "here" / name).write_text("1")
     here.push()
     (tmp_path / "here" / "checkpoint-1.pt").unlink()

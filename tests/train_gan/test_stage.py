@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,3 +168,23 @@ def test_a_generator_that_collapses_is_an_input_error() -> None:
 def test_a_start_that_is_none_is_refused(planes: PlaneSet, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="resume_uri="):
         train_gan(replace(TINY, resume_uri=str(tmp_path / "nowhere")), planes, SPLITS, tmp_path / "out")
+
+
+def test_a_run_ended_by_sigterm_goes_on_from_that_very_step(
+    place: str, planes: PlaneSet, generator: Path, tmp_path: Path
+) -> None:
+    """As a pod is that is taken away: its checkpoint is in its place before it ends."""
+    config = replace(TINY, checkpoint_uri=place)
+    steps: list[int] = []
+
+    def watch(done: int, _: int) -> None:
+        steps.append(done)
+        if done == 12 and steps.count(done) == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        train_gan(config, planes, SPLITS, tmp_path / "out", watch)
+    assert ended.value.code == 143 and not (tmp_path / "out").exists()
+    train_gan(config, planes, SPLITS, tmp_path / "out", watch)
+    assert steps == [0, 4, 8, 12, 12, 16]
+    assert files(tmp_path / "out") == files(generator)
