@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 PAIRS = 16
-_COLUMNS, _TILE_PX, _GAP_PX, _LINE_PX, _TYPE_PX = 4, 96, 10, 22, 14
+_COLUMNS, _TILE_PX, _GAP_PX, _LINE_PX, _TYPE_PX = 4, 96, 10, 24, 16
 
 Grey = NDArray[np.uint8]
 

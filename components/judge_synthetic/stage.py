@@ -1,10 +1,6 @@
 """What synthetic images are before anything learns from them: how near to real ones, and whether copies.
 
-    planes.csv, images.zip, planes.json   the PlaneSet of the images that are kept; its index comes last
-    judged/images.csv       a row for every synthetic image: the training plane it is likest to, copy or not
-    judged/worst.png        the 16 pairs nearest to, or furthest beyond, what counts as a copy
-    judged/judgement.json   every figure, and what was dropped; written after the other two
-
+It writes the PlaneSet of the images that are kept, and beside it what components/shared/judgement.py names.
 Everything is measured against planes of training patients. Copies are dropped where they are more than a
 share of the images: those that are left are what the generator made of its own.
 """
@@ -30,13 +26,11 @@ from components.judge_synthetic.sheet import PAIRS, draw_sheet
 from components.shared import classifier as classifiers
 from components.shared.faults import InputError
 from components.shared.files import whole, write_whole
+from components.shared.judgement import FOLDER, JUDGEMENT, OWN_FEATURES, SHEET, TABLE
 from components.shared.planes import PlaneRow, PlaneSet, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
 from components.shared.splits import TRAIN, Splits
 from components.train_gan.stage import input_errors, training_rows
-
-FOLDER, TABLE, SHEET, JUDGEMENT = "judged", "images.csv", "worst.png", "judgement.json"
-OWN_FEATURES = "the planes classifier of this run"
 
 
 @dataclass(frozen=True, kw_only=True)
