@@ -2,9 +2,9 @@
 
     validate - snapshot - extract - audit - split -+
         +------------------------------------------+
-        +- train_classifier (all labels) --------------+
-        +- train_gan - generate_images -+              |
-        +- label fraction --------------+- rounds 0..N +- evaluate - report
+        +- train_classifier (all labels) ------+----------------+
+        +- train_gan - generate_images - judge_synthetic -+      |
+        +- label fraction --------------------------------+- rounds 0..N - evaluate - report
 
 The same graph runs on a laptop (kfp.local) and on Kubernetes. v2 has no while loop: the rounds are a
 ParallelFor of parallelism 1 over 0..max_rounds whose gate reads the ledger; a round that is sealed or not
@@ -21,6 +21,7 @@ from components.classify_images.component import classify_images
 from components.close_rounds.component import close_rounds
 from components.evaluate.component import evaluate
 from components.generate_images.component import generate_images
+from components.judge_synthetic.component import judge_synthetic
 from components.open_ledger.component import open_ledger
 from components.open_round.component import list_rounds, open_round
 from components.relabel_images.component import relabel_images
@@ -124,6 +125,17 @@ def synthesise(
     return generator, on_gpu(sampled, p).outputs["synthetic"]
 
 
+def judge(
+    p: SimpleNamespace, planes: Channel, splits: Channel, synthetic: Channel, classifier: Channel
+) -> Channel:
+    """Measure the synthetic images against training planes, and return those that are kept."""
+    settings = {name: getattr(p, name) for name in ("max_copy_rate", "inception_uri", "seed")}
+    judged = judge_synthetic(
+        planes=planes, splits=splits, synthetic=synthetic, classifier=classifier, **settings
+    )
+    return on_gpu(judged, p).outputs["kept"]
+
+
 @dsl.pipeline(name="all-rounds")
 def all_rounds(
     numbers: list[int],
@@ -206,6 +218,8 @@ def augmentation(
     warm_start_kimg: float = 200.0,
     images: int = 16000,
     truncations: list[float] = [0.5, 1.0],  # noqa: B006
+    max_copy_rate: float = 0.01,
+    inception_uri: str = "",
     confidence_threshold: float = 0.75,
     threshold_rule: str = "global",
     max_class_ratio: float = 3.0,
@@ -261,6 +275,8 @@ def augmentation(
         warm_start_kimg: Length of its training where one is found.
         images: Synthetic images in all.
         truncations: Truncation psi values that share the images.
+        max_copy_rate: Share of synthetic images that copy a training plane, above which copies are dropped.
+        inception_uri: Feature network (.pt, .pt2) for FID and KID; empty takes the classifier's.
         confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
         threshold_rule: global (the notebook) or adaptive (lower for classes that are less known).
         max_class_ratio: Most accepted images of one class to one of the other; the surest are kept.
@@ -298,7 +314,9 @@ def augmentation(
     state = {"state_uri": state_uri, "run": uncached(opened).output}
     # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
     supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p)).after(opened)
-    generator, synthetic = synthesise(p, planes, splits, opened, snapshot.output)
+    trained = on_gpu(supervised, p).outputs["classifier"]
+    generator, made = synthesise(p, planes, splits, opened, snapshot.output)
+    synthetic = judge(p, planes, splits, made, trained)
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(
@@ -311,7 +329,7 @@ def augmentation(
         **classifier_settings(p),
         **{name: getattr(p, name) for name in names},
     )
-    real = {"planes": planes, "splits": splits, "supervised": on_gpu(supervised, p).outputs["classifier"]}
+    real = {"planes": planes, "splits": splits, "supervised": trained}
     owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     closed = close_rounds(supervised=real["supervised"], owner=owner, **state).after(rounds)
     evaluated = evaluate(rounds_digest=uncached(closed).output, **real, **state)

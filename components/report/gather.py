@@ -8,8 +8,10 @@ from typing import Any
 
 from components.report.previous import run_before
 from components.report.stage import Inputs
+from components.report.synthetic import notes as quality_notes
 from components.shared import passports
 from components.shared.code import versions
+from components.shared.judgement import read_judgement
 from components.shared.ledger import Ledger, write_labels
 from components.shared.planes import PlaneSet
 from components.shared.rounds import best_round, model_name
@@ -52,7 +54,10 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         best_round=model_name(best_round(rounds, ledger.rule())),
         versions=versions(),
         before=run_before(ledger.state_uri, ledger.run),
-        notes=_notes(planes, len(synthetic.rows), rounds[0]["labelled"]),
+        notes=[
+            *_notes(planes, len(synthetic.rows), rounds[0]["labelled"]),
+            *quality_notes(read_judgement(artifacts.synthetic)),
+        ],
     )
 
 

@@ -11,8 +11,10 @@ from components.report.histories import history_chart, round_chart
 from components.report.page import render
 from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
+from components.report.synthetic import quality_section
 from components.report.volumes import volumes_page
 from components.shared.files import write_whole
+from components.shared.judgement import read_judgement
 from components.shared.labels import MINIMUM
 from components.shared.ledger import LabelRow, read_labels
 from components.shared.passports import Passport
@@ -38,7 +40,7 @@ class Inputs:
     passports: Sequence[Passport]
     splits: Splits
     generator: Path  # Generator folder
-    synthetic: PlaneSet
+    synthetic: PlaneSet  # those that judge_synthetic kept, its judgement beside them
     supervised: Path  # Classifier folder
     rounds: Sequence[Mapping[str, Any]]  # round.json of each, in order
     round_labels: Sequence[Path]  # the labels of each, in order
@@ -87,6 +89,7 @@ def collect(inputs: Inputs, supervised: Mapping[str, Any], generator: Mapping[st
         "parameters": {name: summary.portable(value) for name, value in inputs.parameters.items()},
         "patients": summary.count_patients(inputs.splits, sorted(seen)),
         "planes": summary.count_planes(inputs.planes, inputs.splits),
+        "quality": read_judgement(inputs.synthetic.folder),
         "rounds": [summary.describe_round(record) for record in inputs.rounds],
         "run": inputs.run,
         "snapshot": inputs.snapshot,
@@ -156,6 +159,7 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "samples": [(label, _samples(inputs, label, patients)) for label in present],
         "grids": _grids(inputs, patients, values["gan"]["resolution"]),
+        "quality": quality_section(values["quality"], inputs.synthetic.folder),
         "sides": [(split, values["patients"][split]) for split in ("train", "validation", "test")],
     }
 

@@ -152,7 +152,10 @@ def _validation_limit(metrics: Mapping[str, Any]) -> str:
 
 def _gan_limit(metrics: Mapping[str, Any]) -> str:
     if not is_sketch(metrics):
-        return "Whether synthetic images copy single training planes is not measured in this run."
+        return (
+            "Copies of training planes are looked for in low-passed grey: what repeats no more than a small"
+            " detail of one is not found."
+        )
     gan = metrics["gan"]
     return (
         f"The GAN was trained for {count(gan['kimg'])} kimg at {gan['resolution']} px, so its pictures are"

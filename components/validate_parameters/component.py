@@ -42,6 +42,8 @@ def validate_parameters(
     warm_start_kimg: float,
     images: int,
     truncations: list[float],
+    max_copy_rate: float,
+    inception_uri: str,
     confidence_threshold: float,
     threshold_rule: str,
     max_class_ratio: float,

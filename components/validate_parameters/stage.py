@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from components.extract_planes.cut import Cuts
@@ -24,6 +25,7 @@ LABEL_UNITS = ("plane", "patient")
 AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
 AUDITS = ("stop", "warn", "off")
+DETECTORS = (".pt", ".pth", ".jit", ".pt2")  # TorchScript and exported programs: what stylegan2_ada reads
 
 # Quantities as Kubernetes writes them.
 _CORES = re.compile(r"(?=.*[1-9])(\d+(\.\d+)?|\d+m)")
@@ -88,6 +90,8 @@ class Parameters:
     warm_start_kimg: float = 200.0  # and then so long
     images: int = 16000  # synthetic images over all truncations
     truncations: Sequence[float] = (0.5, 1.0)  # psi
+    max_copy_rate: float = 0.01  # of the images; where more copy a training plane, copies are dropped
+    inception_uri: str = ""  # feature network for FID and KID; "": the classifier's features
     confidence_threshold: float = 0.75  # an image is accepted above it, [0, 1)
     threshold_rule: str = GLOBAL
     max_class_ratio: float = 3.0  # of the accepted images, largest to smallest class, at least 1
@@ -134,8 +138,10 @@ def validate(parameters: Parameters) -> Sequence[str]:
     check_labels(parameters)
     check_gan(parameters)
     check_warm_start(parameters)
+    check_judgement(parameters)
     check_rounds(parameters)
     check_starts(parameters)
+    check_detector(parameters)
     return check_volumes(parameters)
 
 
@@ -224,6 +230,11 @@ def check_warm_start(p: Any) -> None:
     require(p, "warm_start_kimg", 0.1 <= p.warm_start_kimg <= 100_000, "0.1 to 100000")
 
 
+def check_judgement(p: Any) -> None:
+    """Check how synthetic images are judged."""
+    require(p, "max_copy_rate", 0 <= p.max_copy_rate <= 1, "0 to 1, e.g. 0.01")
+
+
 def check_starts(p: Any) -> None:
     """Check that what training starts from is there and fits."""
     with _naming(p, "pretrained_uri"):
@@ -231,6 +242,15 @@ def check_starts(p: Any) -> None:
     require(p, "pretrained_uri", body, "empty, or a file or object with the classifier's state dict")
     if p.gan_resume_uri:
         _check_generator(p)
+
+
+def check_detector(p: Any) -> None:
+    """Check that the feature network is of a kind that can be read, and there."""
+    known = not p.inception_uri or PurePath(p.inception_uri).suffix in DETECTORS
+    require(p, "inception_uri", known, f"empty, or a file that ends in {', '.join(DETECTORS)}")
+    with _naming(p, "inception_uri"):
+        there = not p.inception_uri or storage.exists(p.inception_uri)
+    require(p, "inception_uri", there, "empty, or a file or object with a feature network")
 
 
 def _check_generator(p: Any) -> None:

@@ -12,7 +12,15 @@ import yaml
 from components.validate_parameters.stage import Parameters
 from pipelines.catalogue import PIPELINES
 
-GPU_TASKS = {"train-classifier", "train-gan", "generate-images", "train-round", "classify-images", "evaluate"}
+GPU_TASKS = {
+    "train-classifier",
+    "train-gan",
+    "generate-images",
+    "judge-synthetic",
+    "train-round",
+    "classify-images",
+    "evaluate",
+}
 LOOP_TASKS = {"open-round", "train-round", "classify-images", "relabel-images"}
 WEEK_S = 7 * 24 * 3600
 

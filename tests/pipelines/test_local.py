@@ -80,6 +80,7 @@ def test_a_second_run_repeats_nothing_and_says_the_same(finished, volumes):
         "train_classifier",
         "train_gan",
         "generate_images",
+        "judge_synthetic",
         "evaluate",
     ):
         assert again[stage] == "cached"

@@ -33,6 +33,8 @@ WRONG = {
     "pretrained_uri": ["/nowhere.pt", "ftp://a/b.pt"],
     "truncations": [[], [0], [0.5, 0.5], [0.501, 0.502], [3]],
     "images": [1],
+    "max_copy_rate": [-0.1, 1.5, float("nan")],
+    "inception_uri": ["/nowhere.pt", "weights.pkl", "ftp://a/b.pt"],
     "plane_angles_deg": [[], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
     "plane_spacing_mm": [0],
     "field_of_view_mm": [0],
