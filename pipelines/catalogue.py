@@ -62,7 +62,15 @@ PIPELINES = {
         graph=study,
         parameters=StudyParameters,
         validate=validate_study,
-        checks=(check_planes, check_audit, check_classifier, check_grid, check_gan, check_rounds),
+        checks=(
+            check_planes,
+            check_audit,
+            check_classifier,
+            check_grid,
+            check_gan,
+            check_judgement,
+            check_rounds,
+        ),
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
 }

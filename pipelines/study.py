@@ -1,10 +1,12 @@
 """The pipeline `study`: did the synthetic images help, by arms that differ in one thing each?
 
     validate - snapshot - extract - audit - split - open_study
-        +- arms A, B, C of every fold, fraction and seed ------------+
-        +- the GANs of every fold, and their images -----------------+- arms D, E, F, G - close_study - settle
+        arms A, B, C of every fold, fraction and seed
+        the GANs of every fold, their images, and what these are worth
+        arms D, E, F, G, which begin with C's classifier
+    close_study - settle_study
 
-D to G begin with C's classifier. Volumes are cut once, a fold's images are made once. A part that fails
+Volumes are cut once, a fold's images are made once. A part that fails
 leaves its reason and ends green; the report names it, and settle_study fails the run once it is written.
 """
 
@@ -174,6 +176,8 @@ def study_of(parallelism: int) -> Any:
         gan_resume_uri: str = "",
         images: int = 16000,
         truncations: list[float] = [0.5, 1.0],  # noqa: B006
+        max_copy_rate: float = 0.01,
+        inception_uri: str = "",
         confidence_threshold: float = 0.75,
         threshold_rule: str = "global",
         max_class_ratio: float = 3.0,
@@ -232,6 +236,8 @@ def study_of(parallelism: int) -> Any:
             gan_resume_uri: Generator folder to start from.
             images: Synthetic images in all.
             truncations: Truncation psi values that share the images.
+            max_copy_rate: Share of images that copy a training plane, above which copies are dropped.
+            inception_uri: Feature network (.pt, .pt2) for FID and KID; empty takes the classifier's.
             confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
             threshold_rule: global (the notebook) or adaptive (lower for classes that are less known).
             max_class_ratio: Most accepted images of one class to one of the other; the surest are kept.
@@ -273,8 +279,10 @@ def study_of(parallelism: int) -> Any:
         owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         first, then = (uncached(list_cells(step=step, **state)).output for step in (BASELINE, PSEUDO))
         baseline = all_cells(cells=first, owner=owner, **told)
-        made = all_sources(sources=uncached(list_sources(**state)).output, **told)
-        pseudo = all_cells(cells=then, owner=owner, **told).after(baseline, made)
+        # After the baseline arms: the features of their classifiers tell how near images are to planes.
+        listed = uncached(list_sources(**state)).output
+        made = all_sources(sources=listed, **told).after(baseline)
+        pseudo = all_cells(cells=then, owner=owner, **told).after(made)
         closed = uncached(
             close_study(
                 parameters=checked.outputs["parameters"],

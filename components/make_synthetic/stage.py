@@ -1,6 +1,6 @@
 """One GAN of a study and its images, kept in the study's state for the arms that ask for them.
 
-{state_uri}/{run}/synthetic/{source}/planes/       PlaneSet of the images
+{state_uri}/{run}/synthetic/{source}/planes/       PlaneSet of the images, and their judgement
 {state_uri}/{run}/synthetic/{source}/generator/    its generator.json and sample grids
 {state_uri}/{run}/synthetic/{source}/made.json     written last: the set is complete
 {state_uri}/{run}/synthetic/{source}/failed.json   why the last attempt came to nothing
@@ -17,13 +17,16 @@ from typing import Any, Self
 
 from components.generate_images.stage import Config as GenerateConfig
 from components.generate_images.stage import generate_images
+from components.judge_synthetic.stage import Config as JudgeConfig
+from components.judge_synthetic.stage import judge_synthetic
 from components.shared import storage
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
+from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.splits import Splits
-from components.shared.study import LABELLED_PLANES, Source
+from components.shared.study import CELLS, LABELLED_PLANES, Cell, Source
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
 
@@ -38,6 +41,7 @@ class Config:
     study_uri: str  # {state_uri}/{run}
     gan: GanConfig  # label fraction and seed are the source's
     generation: GenerateConfig
+    judging: JudgeConfig
     label_fraction: float  # of the planes that a GAN on labelled planes sees
 
     @classmethod
@@ -57,6 +61,11 @@ class Config:
             generation=GenerateConfig(
                 truncations=parameters["truncations"], images=parameters["images"], seed=seed
             ),
+            judging=JudgeConfig(
+                max_copy_rate=parameters["max_copy_rate"],
+                inception_uri=parameters["inception_uri"],
+                seed=seed,
+            ),
             label_fraction=parameters["label_fractions"][0],
         )
 
@@ -72,8 +81,12 @@ def make_synthetic(
     gan = replace(config.gan, seed=config.gan.seed + source.gan, label_fraction=fraction)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        about = train_gan(gan, planes, splits.turned(source.fold), folder / "whole", progress)
-        generate_images(config.generation, folder / "whole", folder / "planes", progress)
+        turned = splits.turned(source.fold)
+        about = train_gan(gan, planes, turned, folder / "whole", progress)
+        generate_images(config.generation, folder / "whole", folder / "all", progress)
+        judge = _judge(config, source.fold, folder / "judge")
+        images = PlaneSet.open(folder / "all")
+        judge_synthetic(config.judging, planes, turned, images, judge, folder / "planes", progress)
         storage.upload(folder / "planes", storage.join(uri, "planes"))
         for name in _SHOWN:
             storage.upload(folder / "whole" / name, storage.join(uri, "generator", name))
@@ -86,13 +99,29 @@ def make_synthetic(
     return made
 
 
+def _judge(config: Config, fold: int, folder: Path) -> Path | None:
+    """Fetch the fold's classifier whose features tell images apart: arm A's, else arm C's.
+
+    None where neither arm is in the study, or came to its end: then only copies are looked for.
+    """
+    cells = (
+        Cell(fold=fold, arm="A", fraction=1.0, seed=0),
+        Cell(fold=fold, arm="C", fraction=config.label_fraction, seed=0),
+    )
+    for cell in cells:
+        ledger = Ledger(state_uri=storage.join(config.study_uri, CELLS), run=cell.name)
+        if ledger.rounds() and ledger.fetch_classifier(round_name(0), folder):
+            return folder
+    return None
+
+
 def fetch_synthetic(study_uri: str, source: Source, folder: Path) -> PlaneSet:
     """Copy a source's images to a folder and open them; InputError says why there are none."""
     uri = source.uri(study_uri)
     if not storage.exists(storage.join(uri, MADE)):
         raise InputError(
-            f"synthetic images {source.name}: not made, {reason_at(uri)}; valid: a study in which the"
-            " GAN of this fold came to its end"
+            f"synthetic images {source.name}: not made, {reason_at(uri)}; valid: a study in which"
+            " the GAN of this fold came to its end"
         )
     storage.download(storage.join(uri, "planes"), folder)
     opened = PlaneSet.open(folder)

@@ -93,6 +93,8 @@ def validate_study(
     gan_resume_uri: str,
     images: int,
     truncations: list[float],
+    max_copy_rate: float,
+    inception_uri: str,
     confidence_threshold: float,
     threshold_rule: str,
     max_class_ratio: float,

@@ -1,5 +1,6 @@
 """The page of a study: verdict first, then what was compared, on whom, and everything behind it."""
 
+import base64
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from components.report import pictures, study_charts, study_words, summary
 from components.report.gather import simulated
 from components.report.page import render
 from components.report.shortcuts import shortcuts_section
+from components.report.synthetic import copied
 from components.report.volumes import volumes_page
-from components.shared import passports, storage
+from components.shared import judgement, passports, storage
 from components.shared.code import versions
 from components.shared.failures import reason_at
 from components.shared.files import write_whole
@@ -114,7 +116,9 @@ def _source(study_uri: str, source: Source) -> dict[str, Any]:
     named = {"source": source.name, "fold": source.fold, "planes": source.planes, "gan": source.gan}
     if not storage.exists(storage.join(source.uri(study_uri), "made.json")):
         return {**named, "failed": reason_at(source.uri(study_uri))}
-    return {**named, **summary.describe_gan(json.loads(storage.read_bytes(about)))}
+    judged = storage.join(source.uri(study_uri), "planes", judgement.FOLDER, judgement.JUDGEMENT)
+    quality = json.loads(storage.read_bytes(judged))
+    return {**named, **summary.describe_gan(json.loads(storage.read_bytes(about))), "quality": quality}
 
 
 def flat_metrics(values: Mapping[str, Any]) -> dict[str, float]:
@@ -149,6 +153,10 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
         "errors": study_words.error_tables(values["errors"]),
         "grids": _grids(inputs),
+        "copied": [
+            (each["source"], copied(each["quality"])) for each in values["synthetic"] if "quality" in each
+        ],
+        "worst": _worst(inputs),
         "samples": _samples(inputs),
         "shortcuts": shortcuts_section(inputs.findings),
         "volumes": volumes_page(inputs.passports),
@@ -194,3 +202,12 @@ def _grids(inputs: Inputs) -> list[tuple[str, str]]:
             picture = pictures.mosaic(images, images.rows, side)
         grids.append((f"Fold {source.fold}, GAN on {source.planes} planes", picture))
     return grids
+
+
+def _worst(inputs: Inputs) -> str:
+    """Return the likest pairs of synthetic image and training plane, of the first GAN that has some."""
+    for source in inputs.grid.sources():
+        sheet = storage.join(source.uri(inputs.study_uri), "planes", judgement.FOLDER, judgement.SHEET)
+        if storage.exists(sheet):
+            return "data:image/png;base64," + base64.b64encode(storage.read_bytes(sheet)).decode()
+    return ""

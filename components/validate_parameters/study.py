@@ -10,7 +10,9 @@ from components.validate_parameters.stage import (
     Parameters,
     check_audit,
     check_classifier,
+    check_detector,
     check_gan,
+    check_judgement,
     check_places,
     check_planes,
     check_rounds,
@@ -66,6 +68,8 @@ class StudyParameters:
     gan_resume_uri: str = Parameters.gan_resume_uri
     images: int = Parameters.images
     truncations: Sequence[float] = Parameters.truncations
+    max_copy_rate: float = Parameters.max_copy_rate
+    inception_uri: str = Parameters.inception_uri
     confidence_threshold: float = Parameters.confidence_threshold
     threshold_rule: str = Parameters.threshold_rule
     max_class_ratio: float = Parameters.max_class_ratio
@@ -90,10 +94,19 @@ class StudyParameters:
 
 def validate_study(p: StudyParameters) -> Sequence[str]:
     """Return a line for each file that will be left out; raise InputError for what cannot be used at all."""
-    for check in (check_places, check_planes, check_audit, check_classifier, check_gan, check_rounds):
+    for check in (
+        check_places,
+        check_planes,
+        check_audit,
+        check_classifier,
+        check_gan,
+        check_judgement,
+        check_rounds,
+    ):
         check(p)
     check_grid(p)
     check_starts(p)
+    check_detector(p)
     return check_volumes(p)
 
 
