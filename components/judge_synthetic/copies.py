@@ -2,7 +2,7 @@
 
 A synthetic image is a *copy* of the training plane it is likest to if it is liker to it than
  - any other training plane is: the next plane of its own volume, as a rule; and
- - 99 of 100 training planes are to any plane of another patient.
+ - 199 of 200 training planes are to any plane of another patient.
 The first alone is an empty demand where planes are cut far apart, and the second where patients are few and
 alike; together they leave real planes of unseen patients alone.
 
@@ -25,7 +25,7 @@ from torch import Tensor
 from components.judge_synthetic.likeness import Nearest, nearest
 from components.shared.planes import PlaneRow
 
-STRANGERS = 0.99  # share of training planes that are less alike to any other patient's than the limit
+STRANGERS = 0.995  # share of training planes that are less alike to any other patient's than the limit
 _NEVER = -1.0  # what `nearest` says where there was nothing to compare with
 
 Floats = NDArray[np.float32]

@@ -21,7 +21,7 @@ from components.shared.planes import PlaneRow, PlaneSet
 
 SIDE_PX = 32
 _SIGMA_PX = 0.7  # of the Gaussian low-pass; with the shrinking it hides how sharp a GAN of 32 px or 256 is
-_FAINT = 0.1  # of a plane's bright grey: what is darker does not move its middle
+_FAINT = 0.3  # of a plane's bright grey: what is darker does not move its middle
 _EDGE_PX = 0.5  # softness of the disc's edge
 _REACH_PX, _STEP_PX = 1.0, 0.25  # shifts that are tried once the middles agree
 _CANDIDATES = 4  # of every image, looked at with shifts

@@ -21,8 +21,8 @@ class Line:
     """A row of figures, and where they stand in metrics.json."""
 
     name: str
-    keys: Sequence[str]
-    copies: Sequence[str] | None  # where its count of copies stands; None for real planes
+    group: str  # by_truncation or floor
+    key: str
     measured: bool  # False with too few images
 
 
@@ -96,14 +96,14 @@ def _lines(judgement: Mapping[str, Any]) -> list[Line]:
     synthetic = [
         Line(
             name=f"Synthetic, ψ = {float(psi):g}",
-            keys=("quality", "by_truncation", psi),
-            copies=("quality", "copies", "by_truncation", psi),
+            group="by_truncation",
+            key=psi,
             measured=fakes[psi]["fid"] is not None,
         )
         for psi in sorted(fakes, key=float)
     ]
     real = [
-        Line(name=_FLOORS[how], keys=("quality", "floor", how), copies=None, measured=True)
+        Line(name=_FLOORS[how], group="floor", key=how, measured=True)
         for how in sorted(floor, reverse=True)
         if floor[how]["fid"] is not None
     ]
