@@ -83,3 +83,12 @@ def test_nothing_enters_a_build_but_what_is_named():
             if word == "COPY" and not value.startswith("--from") and "${" not in value:
                 sources = value.split()[:-1]
                 assert all(source.split("/")[0] in kept for source in sources), value
+
+
+def test_docker_and_podman_leave_out_the_same():
+    lists = [(ROOT / name).read_text().splitlines() for name in (".containerignore", ".dockerignore")]
+    rules = [[line for line in lines if not line.startswith("#")] for lines in lists]
+    assert rules[0] == rules[1]
+    assert not (
+        ROOT / ".dockerignore"
+    ).is_symlink()  # Docker's client sends a link's size and its target's bytes
