@@ -69,7 +69,7 @@ def reference_of(views_MHW: Tensor, rows: Sequence[PlaneRow]) -> Reference:
     return Reference(
         neighbours_M=nearest(views_MHW, views_MHW, differing).likeness_N,
         strangers=float(np.quantile(met, STRANGERS)) if met.size else None,
-        by_patient={name: float(np.median(stranger[names == name])) for name in sorted(set(names))},
+        by_patient={name: float(np.median(stranger[names == name])) for name in sorted(set(names.tolist()))},
         sessions=float(np.median(second[second > _NEVER])) if (second > _NEVER).any() else None,
     )
 
@@ -102,7 +102,7 @@ def memorised(rows: Sequence[PlaneRow], reached_M: Floats, reference: Reference)
     `reached_M` is the likeness of each training plane to the synthetic image it is likest to.
     """
     names = np.array([row.patient for row in rows])
-    reached = {name: float(np.median(reached_M[names == name])) for name in sorted(set(names))}
+    reached = {name: float(np.median(reached_M[names == name])) for name in sorted(set(names.tolist()))}
     reason = _why_not(reference)
     limit = None if reason else reference.sessions
     named = [] if limit is None else [name for name, value in reached.items() if value > limit]

@@ -14,6 +14,7 @@ _FLOORS = {
     "planes": "Real, planes halved at random",
     "patients": "Real, one half of the patients against the other",
 }
+_PATIENTS = 20  # shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ def quality_section(judgement: Mapping[str, Any], images: Path) -> Section:
     """Return the section's content from the judgement, and the picture beside the images."""
     data = base64.b64encode((images / FOLDER / SHEET).read_bytes()).decode()
     theirs = judgement["copies"]["by_patient"]
+    order = sorted(theirs, key=lambda name: (-theirs[name]["copies"], -theirs[name]["nearest"], name))
     return Section(
         copied=copied(judgement),
         memorised=memorised(judgement["memorised"]),
@@ -51,7 +53,7 @@ def quality_section(judgement: Mapping[str, Any], images: Path) -> Section:
         features=_features(judgement),
         lines=_lines(judgement),
         cautions=judgement["cautions"],
-        patients=sorted(theirs, key=lambda name: (-theirs[name]["copies"], -theirs[name]["nearest"], name)),
+        patients=order[:_PATIENTS],
         worst=f"data:image/png;base64,{data}",
     )
 

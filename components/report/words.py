@@ -33,7 +33,7 @@ def percent(value: float | None) -> str:
 
 def decimal(value: float | None) -> str:
     """Return a number with three decimals."""
-    return ABSENT if value is None else f"{value:.3f}"
+    return ABSENT if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def count(value: float | None) -> str:

@@ -4,6 +4,7 @@
     planes.json   side, channels, settings and their digest, patients, counts, size of the zip
     planes.csv    one row a plane; written last, so that its presence means the set is complete
     passports.json    of real planes alone: what was found of every volume, used or not (passports.py)
+    judged/           of synthetic planes that judge_synthetic kept: how they were judged (judgement.py)
 
 A PlaneSet knows no split. Shapes: N planes, H = W = side, values 0..255.
 """
