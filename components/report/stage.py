@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from components.report import charts, pictures, summary, words
+from components.report.documents import documents
+from components.report.facts import Facts, facts_of_run
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
 from components.report.page import render
 from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
-from components.report.synthetic import quality_section
+from components.report.synthetic import copied, quality_section
 from components.report.volumes import volumes_page
 from components.shared.files import write_whole
 from components.shared.judgement import read_judgement
@@ -20,6 +22,7 @@ from components.shared.ledger import LabelRow, read_labels
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
 from components.shared.rounds import unsteady
+from components.shared.snapshots import SIMULATED
 from components.shared.splits import SPLITS, TEST, TRAIN, Splits
 
 _EXAMPLES = 7  # pseudo-labelled images shown a class
@@ -202,7 +205,13 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         "history": history_chart(generator["history"]),
         "generator": generator,
         "digests": _digests(inputs, values, generator),
+        "documents": documents(_facts(inputs, values)),
     }
+
+
+def _facts(inputs: Inputs, values: Mapping[str, Any]) -> Facts:
+    shown = any(row.site == SIMULATED for row in inputs.planes.rows)
+    return facts_of_run(values, inputs.passports, shown, copied(values["quality"]))
 
 
 def _main_rows(rows: Sequence[Row]) -> list[Row]:

@@ -10,11 +10,14 @@ from typing import Any, Self
 
 from components.close_study.stage import Config, close_study
 from components.report import pictures, study_charts, study_words, summary
+from components.report.documents import documents
+from components.report.facts import facts_of_study
 from components.report.gather import simulated
 from components.report.page import render
 from components.report.shortcuts import shortcuts_section
 from components.report.synthetic import copied
 from components.report.volumes import volumes_page
+from components.report.words import plural
 from components.shared import judgement, passports, storage
 from components.shared.code import versions
 from components.shared.failures import reason_at
@@ -160,6 +163,9 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "samples": _samples(inputs),
         "shortcuts": shortcuts_section(inputs.findings),
         "volumes": volumes_page(inputs.passports),
+        "documents": documents(
+            facts_of_study(values, inputs.passports, bool(simulated(inputs.planes)), _copied(values))
+        ),
         "digests": [("Snapshot of the volumes", inputs.snapshot), ("Planes", inputs.planes.digest)],
     }
 
@@ -167,6 +173,13 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
 def _at(items: Sequence[Mapping[str, Any]], fraction: float) -> list[Mapping[str, Any]]:
     """Return what is of one label fraction, or of all labels."""
     return [item for item in items if item["fraction"] in (fraction, 1.0)]
+
+
+def _copied(values: Mapping[str, Any]) -> str:
+    """Return how many of all synthetic images are copies, in a sentence."""
+    found = [each["quality"]["copies"] for each in values["synthetic"] if "quality" in each]
+    copies, images = (sum(each[name] for each in found) for name in ("count", "images"))
+    return f"{copies:,} of {plural(images, 'synthetic image')} copy a training plane."
 
 
 def _patient_rows(values: Mapping[str, Any], fraction: float) -> list[tuple[str, list[float]]]:

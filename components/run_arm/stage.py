@@ -18,6 +18,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.classify_images.stage import Config as ClassifyConfig
 from components.classify_images.stage import classify_images
 from components.make_synthetic.stage import fetch_synthetic
@@ -190,29 +193,45 @@ def _conclude(
     best = best_round(rounds, ledger.rule())
     ledger.fetch_sealed(rounds[best], scratch / "best")
     rows = planes.rows_of(splits.patients(TEST))
-    model = classifiers.load(scratch / "best")
-    splits.require_only((TRAIN,), model.patients_seen, f"cell {cell.name}")
-    found_NC = classifiers.probabilities(model, classifiers.load_pixels(planes, rows, model.size_px), 256)
+    found_NC = _tested(cell, scratch / "best", planes, rows, splits)
     table = storage.join(ledger.uri, PREDICTIONS)
-    storage.delete(table)
+    storage.delete(table)  # of an attempt that died before its result
     storage.create(table, _table(rows, found_NC))
-    about = classifiers.describe(scratch / "best")
-    result = {
-        "cell": asdict(cell),
-        "best_round": best,
-        "temperature": model.temperature,
-        "labelled": about["labelled"],
-        "labelled_patients": len(set(about["labelled_patients"])),
-        "pseudo": about["pseudo"],
-        "rounds": rounds,
-        "digest": about["digest"],
-        "test": measure(predictions_of(found_NC, rows)),
-    }
+    result = _result(cell, rounds, best, classifiers.describe(scratch / "best"))
+    result["test"] = measure(predictions_of(found_NC, rows))
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
+    for number in range(len(rounds)):
+        if number != best:  # their JSON stays: it says whom they saw
+            storage.delete(storage.join(ledger.round_uri(number), classifiers.WEIGHTS))
     return result
 
 
-def _table(rows: Sequence[PlaneRow], probabilities_NC: Any) -> bytes:
+def _tested(
+    cell: Cell, classifier: Path, planes: PlaneSet, rows: Sequence[PlaneRow], splits: Splits
+) -> NDArray[np.float32]:
+    """Return the probabilities of the test planes, of a model that has seen none of their patients."""
+    model = classifiers.load(classifier)
+    splits.require_only((TRAIN,), model.patients_seen, f"cell {cell.name}")
+    images_NHW = classifiers.load_pixels(planes, rows, model.size_px)
+    return classifiers.probabilities(model, images_NHW, ClassifyConfig().batch)
+
+
+def _result(
+    cell: Cell, rounds: Sequence[Mapping[str, Any]], best: int, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "cell": asdict(cell),
+        "best_round": best,
+        "temperature": about["temperature"],
+        "labelled": about["labelled"],
+        "labelled_patients": len(set(about["labelled_patients"])),
+        "pseudo": about["pseudo"],
+        "rounds": list(rounds),
+        "digest": about["digest"],
+    }
+
+
+def _table(rows: Sequence[PlaneRow], probabilities_NC: NDArray[np.float32]) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["image", *CLASSES])

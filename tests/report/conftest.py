@@ -21,6 +21,7 @@ from components.shared.ledger import LabelRow, write_labels
 from components.shared.metrics import Predictions, measure
 from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneRow, PlaneSet, PlaneSetWriter
 from components.shared.splits import Splits
+from components.validate_parameters.stage import Parameters, results
 
 SIDE, SYNTHETIC_SIDE = 96, 32
 
@@ -248,9 +249,14 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
         known = [label for label in labels if label in CLASSES]
         evaluation = evaluation_of(names[train + validation :], models, known)
         return Inputs(
-            parameters={"label_fraction": 0.2, "label_unit": "plane", "confidence_threshold": 0.75,
-                        "max_rounds": rounds, "truncations": [0.5, 1.0], "gan_mirror": True, "seed": 0,
-                        "pretrained_uri": "/somewhere/private/weights.safetensors"},
+            parameters=results(
+                Parameters(
+                    volumes_uri="",
+                    state_uri="",
+                    max_rounds=rounds,
+                    pretrained_uri="/somewhere/private/weights.safetensors",
+                )
+            ),
             snapshot="12" * 32,
             run="3f2a91c4d0be",
             planes=planes,

@@ -107,6 +107,18 @@ def test_shuffled_labels_keep_their_classes_shares_and_are_not_those_of_e(config
         assert labels["E"] != labels["G"]
 
 
+def test_of_a_finished_cell_the_published_weights_stay_and_every_rounds_json(config, planes, tmp_path):
+    run(config, planes, "C")
+    result = run(config, planes, "D")
+    rounds = ledger(config, "D").rounds()
+    kept = [
+        ledger(config, "D").fetch_classifier(f"rounds/{n:03}", tmp_path / str(n)) for n in range(len(rounds))
+    ]
+    assert kept == [n == result["best_round"] for n in range(len(rounds))]
+    for number in range(len(rounds)):
+        assert storage.exists(f"{ledger(config, 'D').round_uri(number)}/classifier.json")
+
+
 def test_a_finished_cell_is_not_trained_again(config, planes, monkeypatch):
     first = run(config, planes, "B")
     monkeypatch.setattr(stage, "train_round", None)

@@ -1,0 +1,147 @@
+"""What the documents at a report's end are filled from: facts that the run knows, and nothing else."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.report.words import count, listed, percent, plural
+from components.shared.passports import ACCEPT, REFUSE, SUSPECT, Passport
+from components.shared.planes import CLASSES, UNCERTAIN
+from components.shared.splits import SPLITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Sentences and figures that several documents say."""
+
+    subject: str  # what the documents are about
+    simulated: bool
+    volumes: str
+    planes: str
+    cut: str
+    partitions: str
+    test: str
+    classifier: str
+    training: str
+    labels: str
+    generator: str
+    synthetic: str
+    copies: str
+    rounds: str
+    result: str
+    uncertainty: str
+    errors: str
+    software: str
+    identity: str
+
+
+def facts_of_run(
+    values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, copies: str
+) -> Facts:
+    """Return the facts of a run of pipeline `augmentation`."""
+    sides = {split: len(values["patients"][split]) for split in SPLITS}
+    model = values["models"][values["best_round"]]
+    return Facts(
+        subject=f"the published classifier of run {values['run']} ({values['best_round']})",
+        partitions=", ".join(f"{side}: {plural(number, 'patient')}" for side, number in sides.items()),
+        test=plural(values["test_patients"], "test patient"),
+        labels=_labels(values["parameters"], values["parameters"]["label_fraction"]),
+        generator=_generator(values["gan"]),
+        synthetic=f"{count(values['synthetic']['total'])} images",
+        copies=copies,
+        rounds=f"{plural(len(values['rounds']), 'round')}, {values['best_round']} published",
+        result=_result(model["balanced_accuracy"], model["balanced_accuracy_interval"]),
+        uncertainty=_UNCERTAINTY,
+        errors="Errors by class, patient by patient, and noise apart are in the sections above.",
+        **_shared(values, passports, simulated, _by_class(values["planes"])),
+    )
+
+
+def facts_of_study(
+    values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, copies: str
+) -> Facts:
+    """Return the facts of a study, whose subject is its arm E at the first label fraction."""
+    first = values["parameters"]["label_fractions"][0]
+    arm = next((a for a in values["arms"] if (a["letter"], a["fraction"]) == ("E", first)), None)
+    made = [source for source in values["synthetic"] if "failed" not in source]
+    fold = values["folds"][0]
+    return Facts(
+        subject=f"the classifiers of study {values['run']}, above all arm E",
+        partitions=f"{plural(len(values['folds']), 'fold')} of patients, each tested once; in fold 0 "
+        + ", ".join(f"{side}: {plural(len(fold[side]), 'patient')}" for side in SPLITS),
+        test=plural(values["patients"], "tested patient"),
+        labels=_labels(values["parameters"], first),
+        generator=_generator(made[0]) if made else "no GAN came to its end",
+        synthetic=f"{count(values['parameters']['images'])} images a GAN, {plural(len(made), 'GAN')}",
+        copies=copies,
+        rounds=f"up to {plural(values['parameters']['max_rounds'], 'round')} after the first, in each cell",
+        result=_result(arm["value"], arm["interval"]) if arm and arm["value"] else "arm E was not measured",
+        uncertainty=_UNCERTAINTY + " Arms are compared by paired sign-flip tests in a fixed order.",
+        errors="Errors by class, angle, distance and site are in the section Where it errs.",
+        **_shared(values, passports, simulated, values["planes"]),
+    )
+
+
+_UNCERTAINTY = (
+    "95 % intervals over patients (Wilson's score interval with the variance between patients; what it covers"
+    " was measured, docs/statistics.md)."
+)
+
+
+def _shared(
+    values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, planes: Mapping[str, int]
+) -> dict[str, Any]:
+    given = values["parameters"]
+    verdicts = Counter(passport.verdict for passport in passports)
+    patients = len({passport.patient for passport in passports})
+    said = [f"{verdicts[name]} {word}" for name, word in _VERDICTS.items() if verdicts[name]]
+    return {
+        "simulated": simulated,
+        "volumes": f"{plural(len(passports), 'volume')} of {plural(patients, 'patient')}: {listed(said)}",
+        "planes": listed([f"{count(number)} {label}" for label, number in planes.items() if number]),
+        "cut": _cut(given),
+        "classifier": f"{given['classifier']} at {given['image_size_px']} px,"
+        f" {'from given weights' if given['pretrained_uri'] else 'from random weights'}",
+        "training": f"{plural(given['epochs'], 'epoch')} of AdamW, warmed-up cosine, seed {given['seed']}",
+        "software": ", ".join(f"{name} {version}" for name, version in sorted(values["versions"].items())),
+        "identity": f"volumes {values['snapshot'][:12]}, run {values['run']}",
+    }
+
+
+_VERDICTS = {ACCEPT: "accepted", SUSPECT: "suspect and used", REFUSE: "refused"}
+
+
+def _by_class(planes: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    return {label: sum(planes[label].values()) for label in (*CLASSES, UNCERTAIN)}
+
+
+def _cut(given: Mapping[str, Any]) -> str:
+    angles = ", ".join(f"{angle:g}" for angle in given["plane_angles_deg"])
+    return (
+        f"every {given['plane_spacing_mm']:g} mm at {angles} degrees, a window of"
+        f" {given['field_of_view_mm']:g} mm, field of view {given['field_of_view']}, noise by"
+        f" {given['noise_rule']}"
+    )
+
+
+def _labels(given: Mapping[str, Any], fraction: float) -> str:
+    unit = "patients" if given["label_unit"] == "patient" else "planes"
+    return f"{percent(fraction)} of the training {unit}"
+
+
+def _generator(gan: Mapping[str, Any]) -> str:
+    return (
+        f"StyleGAN2-ADA at {gan['resolution']} px, {count(gan['kimg'])} kimg, digest {gan['snapshot'][:12]}"
+    )
+
+
+def _result(value: float | None, interval: Sequence[float] | None) -> str:
+    if value is None:
+        return "not measured: a class has no test plane"
+    told = f"balanced accuracy of coronal against sagittal {percent(value)}"
+    return (
+        told
+        if interval is None
+        else f"{told} (95 % interval {percent(interval[0])} to {percent(interval[1])})"
+    )
