@@ -56,7 +56,7 @@ PIPELINES = {
             check_judgement,
             check_rounds,
         ),
-        outputs={"page": "report.html", "result": "metrics.json"},
+        outputs={"page": "report.html", "result": "metrics.json", "doubtful": "doubtful.csv"},
     ),
     "study": Pipeline(
         graph=study,

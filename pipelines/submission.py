@@ -16,6 +16,8 @@ URIS = (
     "gan_resume_uri",
     "classifiers_uri",
     "pseudonym_key_uri",
+    "expert_labels_uri",
+    "inception_uri",
 )
 
 

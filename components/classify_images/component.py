@@ -20,6 +20,7 @@ def classify_images(
     from pathlib import Path
 
     from components.classify_images.stage import Config, classify_images
+    from components.shared.expert_labels import require_images
     from components.shared.lease import lease
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
@@ -30,6 +31,7 @@ def classify_images(
     with stage(f"round {number}: classify_images") as progress, lease(ledger.uri, owner):
         images = PlaneSet.open(Path(synthetic.path))
         ledger.splits().require_only(("train",), images.patients, f"synthetic planes {images.digest[:12]}")
+        require_images(ledger.expert_labels(), images)
         pool = pool_of(ledger, number, relabel, [row.image for row in images.rows])
         out = Path(predictions.path)
         classify_images(Config(), Path(classifier.path), images, pool, out, progress)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.labels import known_classes, labelled_rows
 from components.shared.ledger import Ledger
@@ -51,6 +52,8 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     if ledger.finished:
         emit("open_ledger", "warning", message=f"nothing is new: run {run} is finished, its results are kept")
     ledger.begin(record)
+    if uri := parameters["expert_labels_uri"]:
+        ledger.keep_expert_labels(storage.read_bytes(uri).decode())
     return run
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.relabel_images.thresholds import capped, class_thresholds
+from components.shared.expert_labels import NONE, by_image
 from components.shared.history import accepted_of, changes
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
@@ -52,6 +53,7 @@ def relabel_images(
     before = ledger.labels(number - 1) if number else None
     carried = kept_labels(ledger, number, config.relabel)
     fresh, thresholds = _accept(config, read_predictions(predictions), carried)
+    fresh = overruled(fresh, by_image(ledger.expert_labels()))
     told = {"thresholds": thresholds, **changes(before, [*carried, *fresh])}
     summary = summarise(number, classifier, carried, fresh) | told
     if reason := stop_reason([*sealed, summary], ledger.rule()):
@@ -79,6 +81,16 @@ def _accept(
 def judge(rows: Sequence[LabelRow], thresholds: Mapping[str, float]) -> list[LabelRow]:
     """Accept what is predicted inside gan_classes with a confidence above its class's threshold."""
     return [replace(row, status=_status(row, thresholds)) for row in rows]
+
+
+def overruled(rows: Sequence[LabelRow], experts: Mapping[str, str]) -> list[LabelRow]:
+    """Return the rows with what an expert said of them, surely: accepted under that label, or rejected."""
+    return [
+        replace(row, label=said, confidence=1.0, status=REJECTED if said == NONE else ACCEPTED)
+        if (said := experts.get(row.image))
+        else row
+        for row in rows
+    ]
 
 
 def shuffled(rows: Sequence[LabelRow], seed: int) -> list[LabelRow]:

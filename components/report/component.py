@@ -20,6 +20,7 @@ def report(
     run: str,
     page: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
+    doubtful: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
 ) -> None:
@@ -29,7 +30,7 @@ def report(
 
     from components.report.gather import Artifacts, flat_metrics, gather
     from components.report.previous import remember
-    from components.report.stage import report
+    from components.report.stage import expert_table, report
     from components.shared.ledger import Ledger
     from components.shared.progress import stage
 
@@ -46,6 +47,7 @@ def report(
         )
         inputs = gather(artifacts, Ledger(state_uri=state_uri, run=run), snapshot_digest, Path(folder))
         found = report(inputs, Path(page.path), Path(result.path))
+        Path(doubtful.path).write_text(expert_table(inputs))
         remember(state_uri, found)
         for name, value in flat_metrics(found).items():
             metrics.log_metric(name, value)

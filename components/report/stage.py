@@ -1,7 +1,7 @@
 """The report: one page that a neonatologist can read and a reviewer can trust, and the numbers behind it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
 from components.report.synthetic import copied, quality_section
 from components.report.volumes import volumes_page
+from components.shared import expert_labels
+from components.shared.expert_labels import DIGITS, ExpertRow
 from components.shared.files import write_whole
 from components.shared.judgement import read_judgement
 from components.shared.labels import MINIMUM
@@ -26,7 +28,7 @@ from components.shared.snapshots import SIMULATED
 from components.shared.splits import SPLITS, TEST, TRAIN, Splits
 
 _EXAMPLES = 7  # pseudo-labelled images shown a class
-_DOUBTFUL = 14
+_DOUBTFUL = 60  # images on the contact sheet
 _PATIENT_COLUMNS = 6  # models beside one another in the table by patient
 _GRIDS = 8  # truncations shown
 
@@ -202,6 +204,7 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
         "label_source": source,
         "examples": _examples(inputs.synthetic, labels),
+        "doubtful": _contact_sheet(inputs),
         "history": history_chart(generator["history"]),
         "generator": generator,
         "digests": _digests(inputs, values, generator),
@@ -227,8 +230,36 @@ def _examples(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[tuple[str
         )
         for label in GAN_CLASSES
     ]
-    shown.append(("Most doubtful of all that were judged", pictures.doubtful(labels, _DOUBTFUL)))
     return [(caption, pictures.label_tiles(synthetic, rows)) for caption, rows in shown]
+
+
+def expert_table(inputs: Inputs) -> str:
+    """Return doubtful.csv: the images of the contact sheet, for an expert to label."""
+    generators = {row.image: row.generator[:DIGITS] for row in inputs.synthetic.rows}
+    return expert_labels.write(
+        [
+            ExpertRow(
+                number=number,
+                image=row.image,
+                generator=generators[row.image],
+                predicted=row.label,
+                confidence=f"{row.confidence:.3f}",
+            )
+            for number, row in enumerate(_doubtful(inputs), 1)
+        ]
+    )
+
+
+def _doubtful(inputs: Inputs) -> list[LabelRow]:
+    """Return the images that the round behind the published classifier was least sure of."""
+    source = max(words.round_number(inputs.best_round) - 1, 0)
+    return pictures.doubtful(read_labels(inputs.round_labels[source].read_bytes()), _DOUBTFUL)
+
+
+def _contact_sheet(inputs: Inputs) -> list[pictures.Tile]:
+    """Return the doubtful images, numbered as in doubtful.csv."""
+    tiles = pictures.label_tiles(inputs.synthetic, _doubtful(inputs))
+    return [replace(tile, lines=[f"{k}. {tile.lines[0]}"]) for k, tile in enumerate(tiles, 1)]
 
 
 def _digests(

@@ -2,6 +2,7 @@
 
     run.json                     the run's parameters, rule and sides of patients; create-only
     lease.json                   who is working on it (components/shared/lease.py)
+    expert_labels.csv            what an expert said of some images, where a run was given it
     rounds/000/classifier.*      written as soon as it is trained
     rounds/000/labels-HASH.csv   image, label, confidence, status of the whole pool; create-only
     rounds/000/round.json        written once, last, create-only: its presence seals the round
@@ -21,7 +22,8 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from components.shared import storage
+from components.shared import expert_labels, storage
+from components.shared.expert_labels import ExpertRow
 from components.shared.faults import InputError
 from components.shared.planes import digest_of
 from components.shared.rounds import Round, RoundRule, model_name
@@ -73,6 +75,20 @@ class Ledger:
     def finished(self) -> bool:
         """Whether its rounds were closed: the baseline's JSON is the last thing published."""
         return storage.exists(storage.join(self.uri, "published", "supervised", "classifier.json"))
+
+    def keep_expert_labels(self, text: str) -> None:
+        """Keep what an expert said of some images; the run's name covers its content."""
+        storage.create(self._experts, text.encode())
+
+    def expert_labels(self) -> list[ExpertRow]:
+        """Return what an expert said, nothing where nobody was asked."""
+        if not storage.exists(self._experts):
+            return []
+        return expert_labels.parse(storage.read_bytes(self._experts).decode(), self._experts)
+
+    @property
+    def _experts(self) -> str:
+        return storage.join(self.uri, "expert_labels.csv")
 
     def rule(self) -> RoundRule:
         """Return the run's stopping rule."""

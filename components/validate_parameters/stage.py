@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from components.extract_planes.cut import Cuts
-from components.shared import snapshots, storage
+from components.shared import expert_labels, snapshots, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.pseudonyms import is_pseudonym, read_pseudonyms
@@ -92,6 +92,7 @@ class Parameters:
     truncations: Sequence[float] = (0.5, 1.0)  # psi
     max_copy_rate: float = 0.01  # of the images; where more copy a training plane, copies are dropped
     inception_uri: str = ""  # feature network for FID and KID; "": the classifier's features
+    expert_labels_uri: str = ""  # a doubtful.csv that an expert filled in
     confidence_threshold: float = 0.75  # an image is accepted above it, [0, 1)
     threshold_rule: str = GLOBAL
     max_class_ratio: float = 3.0  # of the accepted images, largest to smallest class, at least 1
@@ -122,8 +123,24 @@ def results(parameters: Any) -> dict[str, Any]:
 
 def fingerprint(parameters: Any) -> str:
     """Return the hash of those parameters and of the code that uses them."""
-    text = json.dumps(results(parameters), sort_keys=True) + code_digest()
+    text = json.dumps(results(parameters), sort_keys=True) + code_digest() + _expert_labels(parameters)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _expert_labels(parameters: Any) -> str:
+    """Return what the file of an expert's labels says: another content is another run."""
+    uri = getattr(parameters, "expert_labels_uri", "")
+    return storage.read_bytes(uri).decode() if uri else ""
+
+
+def check_experts(p: Parameters) -> None:
+    """Check an expert's labels, line by line."""
+    if p.expert_labels_uri:
+        with _naming(p, "expert_labels_uri"):
+            there = storage.exists(p.expert_labels_uri)
+        require(p, "expert_labels_uri", there, "empty, or a doubtful.csv that an expert filled in")
+        text = storage.read_bytes(p.expert_labels_uri).decode("utf-8", "replace")
+        expert_labels.parse(text, f"expert_labels_uri={p.expert_labels_uri}")
 
 
 def validate(parameters: Parameters) -> Sequence[str]:
@@ -142,6 +159,7 @@ def validate(parameters: Parameters) -> Sequence[str]:
     check_rounds(parameters)
     check_starts(parameters)
     check_detector(parameters)
+    check_experts(parameters)
     return check_volumes(parameters)
 
 

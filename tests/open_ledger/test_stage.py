@@ -19,6 +19,7 @@ PARAMETERS = {
     "max_rounds": 3,
     "patience": 1,
     "min_gain": 0.0,
+    "expert_labels_uri": "",
     "relabel": "all",
 }
 

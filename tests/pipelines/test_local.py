@@ -70,6 +70,14 @@ def test_the_terminal_names_stages_and_the_report_and_not_kfps_log(finished):
     assert "INFO" not in said
 
 
+def test_the_most_doubtful_images_are_left_for_an_expert(finished):
+    root = finished[0]
+    lines = (root / "report/doubtful.csv").read_text().splitlines()
+    assert lines[0] == "number,image,generator,predicted,confidence,label"
+    assert 1 < len(lines) <= 61
+    assert all(line.endswith(",") for line in lines[1:])
+
+
 def test_a_second_run_repeats_nothing_and_says_the_same(finished, volumes):
     root, _, _, metrics = finished
     run("augmentation", root, volumes_uri=volumes, **SMALL)

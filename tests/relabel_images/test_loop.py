@@ -198,3 +198,17 @@ def test_a_round_whose_predecessor_is_missing_is_refused(tmp_path):
     ledger = begin(tmp_path)
     with pytest.raises(InputError, match="round 2: round 0 is not sealed"):
         open_round(ledger, 2, "run")
+
+
+def test_no_round_overrules_an_expert(tmp_path):
+    ledger = begin(tmp_path, max_rounds=2, patience=9)
+    ledger.keep_expert_labels(
+        "number,image,generator,predicted,confidence,label\n"
+        f"1,{POOL[0]},g,coronal,0.1,sagittal\n2,{POOL[1]},g,coronal,0.1,none\n"
+    )
+    play(tmp_path, ledger, [0.5, 0.4, 0.3], lambda k, image: 0.1 if image == POOL[0] else 0.99)
+    assert accepted_labels(ledger, 1)[POOL[0]] == "sagittal"
+    for number in range(len(ledger.rounds())):
+        labels = {row.image: row for row in ledger.labels(number)}
+        assert (labels[POOL[0]].label, labels[POOL[0]].confidence) == ("sagittal", 1.0)
+        assert labels[POOL[1]].status == "rejected"

@@ -1,0 +1,84 @@
+"""What an expert wrote into doubtful.csv, fed back as labels that no classifier overrules.
+
+    number,image,generator,predicted,confidence,label
+
+`label` is for the expert: coronal, sagittal, none (of them: never trained on), or empty (not looked at).
+Images of two generators share names, so a row also names its own.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+from components.shared.faults import InputError
+from components.shared.planes import GAN_CLASSES, PlaneSet
+
+NONE = "none"
+_LABELS = (*GAN_CLASSES, NONE, "")
+DIGITS = 12  # of a generator's digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertRow:
+    """One image, as it is shown to the expert and as it comes back."""
+
+    number: int  # on the contact sheet
+    image: str
+    generator: str  # first digits of its digest
+    predicted: str
+    confidence: str
+    label: str = ""
+
+
+def write(rows: Sequence[ExpertRow]) -> str:
+    """Return the table that the expert fills in."""
+    buffer = io.StringIO()
+    table = csv.DictWriter(buffer, [field.name for field in fields(ExpertRow)], lineterminator="\n")
+    table.writeheader()
+    table.writerows(asdict(row) for row in rows)
+    return buffer.getvalue()
+
+
+def parse(text: str, name: str) -> list[ExpertRow]:
+    """Return the rows that have a label; InputError names the line that cannot be used."""
+    lines = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    needed = {"image", "generator", "label"}
+    if not needed <= set(lines.fieldnames or ()):
+        found = ", ".join(lines.fieldnames or ()) or "none"
+        raise InputError(
+            f"{name}: columns {found}; valid: a doubtful.csv of a report, with image, generator, label"
+        )
+    labels: dict[tuple[str, str], str] = {}
+    for line in lines:
+        label = (line["label"] or "").strip().lower()
+        key = (line["generator"], line["image"])
+        if label not in _LABELS:
+            raise InputError(f"{name}, line {lines.line_num}: label {line['label']}; valid: {_VALID}")
+        if label and labels.setdefault(key, label) != label:
+            raise InputError(f"{name}, line {lines.line_num}: {line['image']} has two labels; valid: one")
+    if not labels:
+        raise InputError(f"{name}: no row has a label; valid: {_VALID} in the column label")
+    return [
+        ExpertRow(number=0, image=image, generator=generator, predicted="", confidence="", label=label)
+        for (generator, image), label in labels.items()
+    ]
+
+
+_VALID = "coronal, sagittal, none, or empty for images that were not looked at"
+
+
+def require_images(rows: Sequence[ExpertRow], images: PlaneSet) -> None:
+    """Refuse labels of images that this run's generator did not make."""
+    made = {(row.generator[:DIGITS], row.image) for row in images.rows}
+    for row in rows:
+        if (row.generator, row.image) not in made:
+            raise InputError(
+                f"expert_labels_uri: {row.image} of generator {row.generator} is none of this run's images;"
+                " valid: labels of a run with the same volumes and GAN, which keeps its generator"
+            )
+
+
+def by_image(rows: Sequence[ExpertRow]) -> dict[str, str]:
+    """Return the labels by image."""
+    return {row.image: row.label for row in rows}

@@ -1,0 +1,46 @@
+"""An expert's labels come back as they were written, or one line says which cannot be used."""
+
+import pytest
+
+from components.shared.expert_labels import ExpertRow, by_image, parse, require_images, write
+from components.shared.faults import InputError
+from tests.drawn_planes import write_synthetic
+
+HEAD = "number,image,generator,predicted,confidence,label\n"
+
+
+def row(number, label="", generator=""):
+    image = f"synthetic/psi1.00_seed{number - 1:06}.png"
+    return ExpertRow(
+        number=number, image=image, generator=generator, predicted="coronal", confidence="0.5", label=label
+    )
+
+
+def test_what_was_filled_in_comes_back_and_the_rest_does_not():
+    text = write([row(1, "coronal"), row(2), row(3, " Sagittal "), row(4, "none")])
+    found = by_image(parse("\ufeff" + text, "doubtful.csv"))
+    assert list(found.values()) == ["coronal", "sagittal", "none"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "columns none"),
+        ("image,label\na,coronal\n", "columns image, label"),
+        (HEAD + "1,a,g,coronal,0.5,axial\n", "line 2: label axial"),
+        (HEAD + "1,a,g,coronal,0.5,\n", "no row has a label"),
+        (HEAD + "1,a,g,coronal,0.5,coronal\n2,a,g,coronal,0.5,sagittal\n", "line 3: a has two labels"),
+    ],
+)
+def test_what_cannot_be_used_is_named(text, told):
+    with pytest.raises(InputError, match=told):
+        parse(text, "doubtful.csv")
+
+
+def test_images_of_another_generator_are_refused_though_their_names_are_the_same(tmp_path):
+    images = write_synthetic(tmp_path, ["a"], ["coronal", "sagittal"])
+    require_images([row(1, "coronal"), row(2, "none")], images)
+    with pytest.raises(InputError, match="of generator abc is none of this run's images"):
+        require_images([row(1, "coronal", "abc")], images)
+    with pytest.raises(InputError, match="seed000002"):
+        require_images([row(3, "coronal")], images)
