@@ -201,9 +201,16 @@ def words(command: str, name: str, value: str, tmp: Path) -> list[str]:
 
 @pytest.mark.parametrize(("command", "name", "value"), cases())
 def test_a_value_that_cannot_be_used_ends_with_one_line(
-    command: str, name: str, value: str, place: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    name: str,
+    value: str,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    logging.getLogger("stylegan2_ada").setLevel(logging.ERROR)
+    caplog.set_level(
+        logging.ERROR, "stylegan2_ada"
+    )  # undone afterwards; what is logged before is not in question
     status = main(words(command, name, value, place))
     said = capsys.readouterr().err
     assert status == 2, said
