@@ -22,6 +22,7 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 SPOT_GKE = "cloud.google.com/gke-spot=true"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of a Kubernetes object
+_DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 _LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
 
 Document = dict[str, Any]
@@ -33,7 +34,7 @@ class Options:
 
     registry: str = ""  # put before the images' names
     tag: str = ""  # and after them; KFP's cache knows an image by its name alone
-    image_cpu: str = ""  # whole names, best by digest: NAME@sha256:...
+    image_cpu: str = ""  # whole names, by digest: NAME@sha256:...
     image_gpu: str = ""
     literals: bool = False  # drop-downs of the form's choices, for servers of 2.17 or newer
     parallelism: int = 1  # cells, and GANs, of a study at a time
@@ -53,6 +54,10 @@ class Options:
             value = getattr(self, name)
             self._require(name, not value or bool(_NAME.fullmatch(value)), "the name of a Kubernetes object")
         placed = bool(self.registry or self.tag)
+        for name in ("image_cpu", "image_gpu"):
+            value = getattr(self, name)
+            valid = "NAME@sha256:... as `make images` prints it; --registry and --tag take tags"
+            self._require(name, not value or bool(_DIGEST.fullmatch(value)), valid)
         self._require("image_cpu", not (self.image_cpu and placed), "without --registry and --tag")
         self._require("image_gpu", bool(self.image_gpu) == bool(self.image_cpu), "both images, or none")
 

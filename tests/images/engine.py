@@ -5,6 +5,8 @@ images are built by podman, which can mount the host's certificates into a build
 which kfp.local.DockerRunner needs: with podman's socket it calls failing steps successes.
 """
 
+import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -19,6 +21,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("podman", "runc", "dockerd", "debootstrap")
+BASE = (  # debootstrap's arguments, and what of its folder is no part of the image
+    ("--variant=minbase", "--include=python3,python3-venv,python3-pip,ca-certificates", "bookworm"),
+    ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt"),
+)
 DISK = 40e9  # bytes: the larger image lies twice in podman's store and once in Docker's
 
 
@@ -56,23 +62,35 @@ def build(folder: Path) -> dict[str, str]:
 
 
 def base(folder: Path, environment: dict[str, str]) -> None:
-    """Make python:3.11-slim from Debian's packages; a kept tarball of them is taken where there is one."""
-    root = folder / "base"
-    packages = "--include=python3,python3-venv,python3-pip,ca-certificates"
-    subprocess.run(
-        ["debootstrap", "--variant=minbase", packages, "bookworm", root], check=True, capture_output=True
-    )
+    """Make python:3.11-slim from Debian's packages; a tarball of them is kept by the digest of its recipe."""
+    recipe = hashlib.sha256(inspect.getsource(debian).encode() + repr(BASE).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fontanelle"
+    kept = cache / f"base-{recipe}.tar"
+    if not kept.is_file():
+        root = debian(folder / "base")
+        cache.mkdir(parents=True, exist_ok=True)
+        for former in cache.glob("base-*.tar"):
+            former.unlink()
+        part = cache / f"part-{os.getpid()}"
+        subprocess.run(["tar", "-C", root, "-cf", part, "."], check=True)
+        part.rename(kept)
+        shutil.rmtree(root)
+    command = ["podman", "import", "-c", 'CMD ["python3"]', kept, "localhost/python:3.11-slim"]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+
+
+def debian(root: Path) -> Path:
+    """Fill a folder with Debian and its Python, without what is this machine's or is never read."""
+    arguments, waste = BASE
+    subprocess.run(["debootstrap", *arguments, root], check=True, capture_output=True)
     (root / "etc/resolv.conf").write_text("")  # this machine's values are not the image's
     (root / "etc/hostname").unlink(missing_ok=True)
     for mark in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
         mark.unlink()
     (root / "usr/bin/python").symlink_to("python3")
-    for waste in ("usr/share/doc", "usr/share/man", "usr/share/locale", "var/lib/apt/lists", "var/cache/apt"):
-        shutil.rmtree(root / waste, ignore_errors=True)
-    with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
-        command = ["podman", "import", "-c", 'CMD ["python3"]', "-", "localhost/python:3.11-slim"]
-        subprocess.run(command, stdin=tar.stdout, check=True, env=environment, capture_output=True)
-    shutil.rmtree(root)
+    for name in waste:
+        shutil.rmtree(root / name, ignore_errors=True)
+    return root
 
 
 def load(folder: Path, environment: dict[str, str], client: docker.DockerClient, name: str) -> None:

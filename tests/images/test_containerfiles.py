@@ -1,6 +1,8 @@
 """What the images' files promise, where no engine is at hand."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def test_no_entry_point_no_root_and_labels(kind):
     assert "ENTRYPOINT" not in words
     assert [value for word, value in found if word == "USER"] == ["65532:65532"]
     labels = next(value for word, value in found if word == "LABEL")
-    for name in ("title", "description", "licenses", "version", "revision"):
+    for name in ("title", "description", "licenses", "source", "version", "revision"):
         assert f"org.opencontainers.image.{name}=" in labels
 
 
@@ -47,6 +49,9 @@ def test_packages_come_by_hash_and_our_own_without_others(kind):
     assert len(runs) == 2
     assert "--require-hashes" in runs[0]
     assert "--no-deps" in runs[1]
+    pip = next(value for word, value in instructions(kind) if word == "ARG" and value.startswith("PIP="))
+    assert "--no-build-isolation" in pip  # in isolation pip fetches what builds by no hash
+    assert "build.lock" in runs[0]
     assert not [run for run in runs if "apt-get" in run]  # no compiler comes in
 
 
@@ -64,6 +69,21 @@ def test_every_package_is_pinned_by_hash_at_the_version_that_is_tested(kind):
         assert constraints.get(name.lower().replace("_", "-"), version) == version, name
 
 
+def test_what_builds_is_what_torch_asks_for():
+    build, large = pins(ROOT / "images/build.lock"), pins(ROOT / "images/gpu.lock")
+    assert build.keys() == {"setuptools"}
+    assert build["setuptools"] == large["setuptools"]
+
+
+@pytest.mark.parametrize("given", ["weights/absent", "README.md", "weights/../README.md", "/etc/hostname"])
+def test_weights_that_a_build_cannot_see_are_refused_before_it(given):
+    command = [ROOT / "images/build.sh", "", "", given]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"ENGINE": "false"})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: PRETRAINED={given}: ")
+    assert done.stdout == ""
+
+
 def test_the_small_image_holds_no_torch_and_the_large_one_all_that_the_small_one_does():
     small, large = (pins(ROOT / f"images/{kind}.lock") for kind in KINDS)
     assert not {"torch", "torchvision", "triton"} & small.keys()
@@ -77,7 +97,7 @@ def test_nothing_enters_a_build_but_what_is_named():
         for line in (ROOT / ".containerignore").read_text().splitlines()
         if line[:1] == "!"
     }
-    assert kept >= {"components", "pipelines", "stylegan2-ada-pytorch", "images"}
+    assert kept >= {"components", "pipelines", "stylegan2-ada-pytorch", "images", "weights"}
     for kind in KINDS:
         for word, value in instructions(kind):
             if word == "COPY" and not value.startswith("--from") and "${" not in value:

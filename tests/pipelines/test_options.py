@@ -88,6 +88,8 @@ def test_a_studys_loops_are_as_wide_as_asked(plain):
         ({"spot": "gke-spot"}, "--spot gke-spot"),
         ({"queue": "My Queue"}, "--queue My Queue"),
         ({"image_cpu": DIGEST}, "--image-gpu"),
+        ({"image_cpu": "example.org/r/x:latest", "image_gpu": DIGEST}, "--image-cpu example.org/r/x:latest"),
+        ({"image_cpu": DIGEST, "image_gpu": DIGEST[:-1]}, "--image-gpu"),
         ({"image_cpu": DIGEST, "image_gpu": DIGEST, "tag": "t"}, "--image-cpu"),
     ],
 )
