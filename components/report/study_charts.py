@@ -11,6 +11,7 @@ from components.report.words import points
 
 _ROW = 44.0  # px a comparison takes
 _SHIFT = 5.0  # px between arms at one fraction, so that their intervals do not hide one another
+_KEY = 230.0  # px for the names of the arms beside the curves
 _SHAPES = ("dot", "square", "diamond")
 
 
@@ -84,7 +85,7 @@ def fraction_chart(arms: Sequence[Mapping[str, Any]]) -> Markup | None:
     axes = Axes(
         left=60,
         top=24,
-        width=PAGE_WIDTH - 220,
+        width=PAGE_WIDTH - 60 - _KEY,
         height=230,
         x_range=(0.0, 100.0),
         y_range=(max(0.0, 10 * (min(lows) // 10)), 100.0),
@@ -111,7 +112,7 @@ def _draw_curve(drawing: Drawing, axes: Axes, arms: Sequence[Mapping[str, Any]],
     key = axes.top + 14 + 20 * place
     drawing.line(axes.left + axes.width + 16, key - 4, axes.left + axes.width + 40, key - 4, look)
     drawing.marker(axes.left + axes.width + 28, key - 4, _SHAPES[place % len(_SHAPES)], "mark", 4)
-    drawing.text(axes.left + axes.width + 46, key, f"{arms[0]['letter']}  {arms[0]['title']}"[:24], "tick")
+    drawing.text(axes.left + axes.width + 46, key, f"{arms[0]['letter']}  {arms[0]['title']}", "tick")
 
 
 def _draw_all_labels(drawing: Drawing, axes: Axes, arms: Sequence[Mapping[str, Any]]) -> None:
@@ -120,4 +121,4 @@ def _draw_all_labels(drawing: Drawing, axes: Axes, arms: Sequence[Mapping[str, A
         if arm["letter"] == "A" and arm["value"] is not None:
             level = axes.y(100 * arm["value"])
             drawing.line(axes.left, level, axes.left + axes.width, level, "chance")
-            drawing.text(axes.left + axes.width + 4, level + 4, "A  all labels", "tick")
+            drawing.text(axes.left + axes.width - 4, level - 5, "A  all labels", "tick", "end")

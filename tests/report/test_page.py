@@ -2,7 +2,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,52 +11,12 @@ from components.report.application import apply_page
 from components.report.stage import Inputs, report
 from components.report.words import count, decimal, percent
 from components.shared.planes import PlaneSet
-
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Collects numbers, references, ids and text; refuses tags that do not match."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.numbers: list[tuple[str, str, str]] = []  # pointer, value, text
-        self.references: list[str] = []
-        self.ids: list[str] = []
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.tags.add(tag)
-        self.references += [v or "" for k, v in attrs if k in ("src", "href", "data", "action", "srcset")]
-        self.ids += [v or "" for k, v in attrs if k == "id"]
-        if tag == "data":
-            self.numbers.append((given["data-at"] or "", given["value"] or "", ""))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "data":
-            pointer, value, text = self.numbers[-1]
-            self.numbers[-1] = (pointer, value, text + data)
+from tests.report.pages import Page, cut_texts, look_up
 
 
 def render(inputs: Inputs, folder: Path) -> tuple[str, dict[str, Any]]:
     report(inputs, folder / "report.html", folder / "metrics.json")
     return (folder / "report.html").read_text(), json.loads((folder / "metrics.json").read_text())
-
-
-def look_up(values: Any, pointer: str) -> Any:
-    for key in pointer.split("/")[1:]:
-        key = key.replace("~1", "/").replace("~0", "~")
-        values = values[int(key)] if isinstance(values, list) else values[key]
-    return values
 
 
 def without_time(text: str) -> str:
@@ -181,3 +140,8 @@ def test_labels_that_contradict_the_round_before_are_warned_of(inputs: Inputs, t
     assert "another label; at least" not in render(inputs, tmp_path)[0]
     shown = render(replace(inputs, rounds=rounds), tmp_path)[0]
     assert "Round 1: of the 40 images that the round before accepted, it gives 19 another label" in shown
+
+
+def test_no_text_of_a_drawing_is_cut(run_of: Callable[..., Inputs], tmp_path: Path) -> None:
+    for change in ({}, {"rounds": 8, "test": 9}):
+        assert cut_texts(render(run_of(**change), tmp_path)[0]) == []

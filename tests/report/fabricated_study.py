@@ -1,0 +1,96 @@
+"""What a study leaves behind, of cells that were never trained: drawn planes, plausible predictions."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.report.study import Inputs
+from components.shared import passports, storage
+from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow
+from components.shared.splits import TEST, TRAIN, Splits
+from components.shared.study import ARMS, PREDICTIONS, RESULT, Cell, Grid, Source
+from components.validate_parameters.stage import results
+from components.validate_parameters.study import StudyParameters
+from tests.report.conftest import (
+    SYNTHETIC_SIDE,
+    write_findings,
+    write_json,
+    write_judgement,
+    write_passports,
+    write_planes,
+    write_synthetic,
+)
+
+SKILL = dict(zip("ABCDEFG", (2.2, 1.2, 1.4, 1.6, 1.9, 1.5, 1.1), strict=True))
+
+
+def write_study(root: Path, patients: int, failed: Collection[str] = (), **changes: Any) -> Inputs:
+    """Write a study and open it; `failed` names cells and sources that came to nothing."""
+    given = {"folds": 2, "seeds": 2, "label_fractions": (0.2, 0.5), "images": 80, "gan_resolution": 32}
+    parameters = results(StudyParameters(volumes_uri="", state_uri="", **(given | changes)))
+    grid, uri = Grid.of(parameters), str(root / "state/s")
+    names = [f"q{k:02}" for k in range(patients)]
+    splits = Splits({name: k % 5 for k, name in enumerate(names)}, {})
+    planes = write_planes(root / "planes", names, CLASSES)
+    for cell in grid.all_cells():
+        if cell.name in failed:
+            write_json(Path(cell.uri(uri)) / "failed.json", {"reason": "out of memory"})
+        else:
+            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)))
+    for source in grid.sources():
+        if source.name in failed:
+            write_json(Path(source.uri(uri)) / "failed.json", {"reason": "no images"})
+        else:
+            write_source(uri, source, splits.turned(source.fold).patients(TRAIN))
+    return Inputs(
+        parameters=parameters,
+        snapshot="12" * 32,
+        run="s",
+        study_uri=uri,
+        planes=planes,
+        passports=write_passports(root / "planes" / passports.PASSPORTS, names),
+        findings=write_findings(root / "findings"),
+        splits=splits,
+    )
+
+
+def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> None:
+    rng = np.random.default_rng([cell.fold, ord(cell.arm), cell.seed, round(100 * cell.fraction)])
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["image", *CLASSES])
+    for row in rows:
+        logits_C = rng.normal(0, 1, len(CLASSES))
+        logits_C[CLASSES.index(row.label)] += SKILL[cell.arm]
+        shares_C = np.exp(logits_C) / np.exp(logits_C).sum()
+        writer.writerow([row.image, *(f"{share:.6f}" for share in shares_C)])
+    storage.create(storage.join(cell.uri(uri), PREDICTIONS), buffer.getvalue().encode())
+    pseudo = (
+        dict(zip(CLASSES, (20, 24, 0), strict=True)) if ARMS[cell.arm].pool else dict.fromkeys(CLASSES, 0)
+    )
+    validation = {"mean_patient_loss": 0.5, "balanced_accuracy": 0.8}
+    rounds = [
+        {"round": k, "accepted": {"coronal": 20, "sagittal": 24}, "pool": 80, "validation": validation,
+         "stop_reason": "max_rounds" if k == bool(ARMS[cell.arm].pool) else ""}
+        for k in range(1 + bool(ARMS[cell.arm].pool))
+    ]  # fmt: skip
+    result = {
+        "labelled": 40, "labelled_patients": 2, "pseudo": pseudo, "temperature": 1.2, "digest": "ab" * 32,
+        "best_round": rounds[-1]["round"], "rounds": rounds, "test": {"balanced_accuracy": 0.85},
+    }  # fmt: skip
+    storage.create(storage.join(cell.uri(uri), RESULT), json.dumps(result).encode())
+
+
+def write_source(uri: str, source: Source, patients: Sequence[str]) -> None:
+    place = Path(source.uri(uri))
+    write_synthetic(place / "planes", patients)
+    write_judgement(place / "planes", patients, copied=2 * source.fold)
+    about = {"resolution": SYNTHETIC_SIDE, "channels": 1, "kimg": 4.0, "seed": 0, "digest": "cd" * 32,
+             "history": [], "classes": list(GAN_CLASSES)}  # fmt: skip
+    write_json(place / "generator/generator.json", about)
+    write_json(place / "made.json", {"digest": "cd" * 32})

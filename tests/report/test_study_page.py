@@ -1,0 +1,96 @@
+"""The page of a study says metrics.json's numbers, and names what failed."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from components.report.study import Inputs, report_study
+from components.report.words import count, decimal, percent, points
+from components.shared.splits import TEST
+from tests.report.fabricated_study import write_study
+from tests.report.pages import Page, cut_texts, look_up
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "components/report/study.schema.json").read_text())
+FAILED = ("fold0_G_0.2_seed0", "fold0_labelled_gan0")
+
+
+def render(inputs: Inputs, folder: Path) -> tuple[str, dict[str, Any]]:
+    report_study(inputs, folder / "report.html", folder / "metrics.json")
+    return (folder / "report.html").read_text(), json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """Two folds of three patients each, two seeds, two fractions."""
+    root = tmp_path_factory.mktemp("large")
+    return render(write_study(root, patients=15), root)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """One fold of two patients, in which a cell and a GAN failed."""
+    root = tmp_path_factory.mktemp("small")
+    few = {"folds": 1, "seeds": 1, "label_fractions": (0.2,)}
+    return render(write_study(root, patients=8, failed=FAILED, **few), root)
+
+
+@pytest.fixture(params=["large", "small"])
+def made(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return request.getfixturevalue(request.param)
+
+
+def test_metrics_have_the_shape_of_the_schema(made: tuple[str, dict[str, Any]]) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.validate(made[1])
+    for spoilt in (
+        made[1] | {"generated": "today"},
+        made[1] | {"verdict": []},
+        {key: value for key, value in made[1].items() if key != "cells"},
+        made[1] | {"arms": [made[1]["arms"][0] | {"value": 1.5}]},
+        made[1] | {"synthetic": [made[1]["synthetic"][0] | {"failed": "why"}]},
+    ):
+        assert not validator.is_valid(spoilt)
+
+
+def test_the_numbers_of_the_page_are_those_of_metrics(made: tuple[str, dict[str, Any]]) -> None:
+    numbers = Page(made[0]).numbers
+    assert len(numbers) > 40
+    for pointer, value, shown in numbers:
+        truth = look_up(made[1], pointer)
+        assert value == ("" if truth is None else repr(truth)), pointer
+        said = {percent(truth), decimal(truth), count(truth)} | (
+            {points(truth)} if truth is not None else set()
+        )
+        assert shown in said, pointer
+
+
+def test_the_page_needs_nothing_but_itself_and_nothing_is_cut(made: tuple[str, dict[str, Any]]) -> None:
+    page = Page(made[0])
+    for reference in page.references:
+        assert reference.startswith("data:image/png;base64,") or reference[1:] in page.ids
+    assert not page.tags & {"script", "link", "iframe", "object"}
+    assert cut_texts(made[0]) == []
+
+
+def test_few_patients_and_failures_are_told(small: tuple[str, dict[str, Any]]) -> None:
+    text, values = small
+    assert values["verdict"] == ["n = 2 patients: no claim possible"]
+    assert values["failed"] == [{"cell": FAILED[0], "reason": "out of memory"}]
+    assert "failed: out of memory" in text and "failed: no images" in text
+
+
+def test_nobody_is_tested_in_two_folds(large: tuple[str, dict[str, Any]]) -> None:
+    tested = [patient for fold in large[1]["folds"] for patient in fold[TEST]]
+    assert len(tested) == len(set(tested)) == large[1]["patients"]
+
+
+def test_equal_studies_give_equal_pages_but_for_the_time(tmp_path: Path) -> None:
+    few = {"folds": 1, "seeds": 1, "label_fractions": (0.2,)}
+    pages = [render(write_study(tmp_path / name, patients=8, **few), tmp_path / name)[0] for name in "ab"]
+    first, second = (re.sub(r"<time>[^<]*</time>", "", page) for page in pages)
+    assert first == second
