@@ -229,6 +229,7 @@ def augmentation(
     patience: int = 1,
     min_gain: float = 0.0,
     relabel: str = "all",
+    language: str = "en",
     cpu: str = "2",
     memory: str = "8Gi",
     gpu_count: str = "1",
@@ -287,6 +288,7 @@ def augmentation(
         patience: Rounds without gain on the validation patients before stopping.
         min_gain: Fall of the validation loss that counts as a gain, in nats.
         relabel: all (judge the whole pool each round) or remaining (the notebook).
+        language: Language of the report; en or es.
         cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
         memory: Memory that it asks for and may use, e.g. 8Gi.
         gpu_count: GPUs of a GPU task, as text.
@@ -343,6 +345,7 @@ def augmentation(
         findings=audited.outputs["findings"],
         evaluation=on_gpu(evaluated, p).outputs["evaluation"],
         snapshot_digest=snapshot.output,
+        language=language,
         **real,
         **state,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.extract_planes.cut import NOISE_RULES
+from components.report.language import LANGUAGES
 from components.shared.geometry import FIELDS_OF_VIEW
 from components.shared.nrrd_geometry import POLICIES
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
@@ -22,6 +23,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "gan_augment": AUGMENTATIONS,
     "threshold_rule": (GLOBAL, ADAPTIVE),
     "relabel": (ALL, REMAINING),
+    "language": LANGUAGES,
 }
 
 

@@ -185,6 +185,7 @@ def study_of(parallelism: int) -> Any:
         patience: int = 1,
         min_gain: float = 0.0,
         relabel: str = "all",
+        language: str = "en",
         cpu: str = "2",
         memory: str = "8Gi",
         gpu_count: str = "1",
@@ -245,6 +246,7 @@ def study_of(parallelism: int) -> Any:
             patience: Rounds without gain on the validation patients before stopping.
             min_gain: Fall of the validation loss that counts as a gain, in nats.
             relabel: all (judge the whole pool each round) or remaining (the notebook).
+            language: Language of the report; en or es.
             cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
             memory: Memory that it asks for and may use, e.g. 8Gi.
             gpu_count: GPUs of a GPU task, as text.
@@ -288,6 +290,7 @@ def study_of(parallelism: int) -> Any:
                 parameters=checked.outputs["parameters"],
                 findings=audited.outputs["findings"],
                 snapshot_digest=snapshot.output,
+                language=language,
                 **inputs,
             ).after(pseudo)
         )

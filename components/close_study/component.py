@@ -14,6 +14,7 @@ def close_study(
     snapshot_digest: str,
     state_uri: str,
     run: str,
+    language: str,
     page: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -35,7 +36,7 @@ def close_study(
             study_uri=storage.join(state_uri, run),
             run=run,
         )
-        found = report_study(inputs, Path(page.path), Path(result.path))
+        found = report_study(inputs, Path(page.path), Path(result.path), language)
         for name, value in flat_metrics(found).items():
             metrics.log_metric(name, value)
 

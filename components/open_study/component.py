@@ -102,6 +102,7 @@ def validate_study(
     patience: int,
     min_gain: float,
     relabel: str,
+    language: str,
     cpu: str,
     memory: str,
     gpu_count: str,

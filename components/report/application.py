@@ -34,7 +34,7 @@ def apply_page(folder: Path, html: Path, planes: PlaneSet | None = None, notes: 
         for line in csv.DictReader(file):
             by_classifier.setdefault(line["classifier"], []).append(line)
     known = {name: measured for name, measured in values["models"].items() if measured is not None}
-    parts = {
+    parts: dict[str, Any] = {
         "tallies": [_tally(name, lines) for name, lines in by_classifier.items()],
         "classes": CLASSES,
         "known": list(known),

@@ -18,6 +18,7 @@ def report(
     snapshot_digest: str,
     state_uri: str,
     run: str,
+    language: str,
     page: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
     doubtful: dsl.Output[dsl.Artifact],
@@ -46,7 +47,7 @@ def report(
             evaluation=Path(evaluation.path),
         )
         inputs = gather(artifacts, Ledger(state_uri=state_uri, run=run), snapshot_digest, Path(folder))
-        found = report(inputs, Path(page.path), Path(result.path))
+        found = report(inputs, Path(page.path), Path(result.path), language)
         Path(doubtful.path).write_text(expert_table(inputs))
         remember(state_uri, found)
         for name, value in flat_metrics(found).items():

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from components.report.language import ENGLISH, in_language
 from components.report.words import count, decimal, percent, points, rounded
 
 _HERE = Path(__file__).parent
@@ -28,7 +29,7 @@ def environment() -> Environment:
     return made
 
 
-def render(template: str, metrics: Mapping[str, Any], **parts: Any) -> str:
+def render(template: str, metrics: Mapping[str, Any], language: str = ENGLISH, **parts: Any) -> str:
     """Return a page; only its generated-at time differs between two renderings of the same input."""
 
     def say(how: str, *keys: str | int) -> Markup:
@@ -40,7 +41,8 @@ def render(template: str, metrics: Mapping[str, Any], **parts: Any) -> str:
 
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     text = environment().get_template(template).render(metrics=metrics, say=say, generated=generated, **parts)
-    return "\n".join(line for line in (each.rstrip() for each in text.splitlines()) if line) + "\n"
+    page = "\n".join(line for line in (each.rstrip() for each in text.splitlines()) if line) + "\n"
+    return in_language(page, language)
 
 
 def _at(value: Any, keys: tuple[str | int, ...]) -> Any:

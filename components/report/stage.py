@@ -10,6 +10,7 @@ from components.report.documents import documents
 from components.report.facts import Facts, facts_of_run
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
+from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
@@ -67,8 +68,8 @@ class Row:
     published: bool
 
 
-def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
-    """Write report.html and metrics.json, and return the latter's content."""
+def report(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -> Mapping[str, Any]:
+    """Write report.html in a language and metrics.json, and return the latter's content."""
     supervised = summary.read_json(inputs.supervised / "classifier.json")
     generator = summary.read_json(inputs.generator / "generator.json")
     values = collect(inputs, supervised, generator)
@@ -79,7 +80,7 @@ def report(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
         **_data_parts(inputs, values),
         **_result_parts(inputs, values, generator),
     }
-    write_whole(html, render("report.html.j2", values, **parts))
+    write_whole(html, render("report.html.j2", values, language, **parts))
     return values
 
 

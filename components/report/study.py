@@ -13,6 +13,7 @@ from components.report import pictures, study_charts, study_words, summary
 from components.report.documents import documents
 from components.report.facts import facts_of_study
 from components.report.gather import simulated
+from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.shortcuts import shortcuts_section
 from components.report.synthetic import copied
@@ -73,11 +74,11 @@ class Inputs:
         return Grid.of(self.parameters)
 
 
-def report_study(inputs: Inputs, html: Path, metrics: Path) -> Mapping[str, Any]:
+def report_study(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -> Mapping[str, Any]:
     """Write report.html and metrics.json, also beside the study's state, and return the latter's content."""
     values = collect(inputs)
     write_whole(metrics, summary.canonical(values))
-    write_whole(html, render("study.html.j2", values, **_parts(inputs, values)))
+    write_whole(html, render("study.html.j2", values, language, **_parts(inputs, values)))
     for path, name in ((html, "report.html"), (metrics, "metrics.json")):
         storage.upload(path, storage.join(inputs.study_uri, "report", name))
     return values

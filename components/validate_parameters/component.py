@@ -52,6 +52,7 @@ def validate_parameters(
     patience: int,
     min_gain: float,
     relabel: str,
+    language: str,
     cpu: str,
     memory: str,
     gpu_count: str,

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from components.extract_planes.cut import Cuts
+from components.report.language import ENGLISH, LANGUAGES
 from components.shared import expert_labels, snapshots, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
@@ -31,11 +32,12 @@ DETECTORS = (".pt", ".pth", ".jit", ".pt2")  # TorchScript and exported programs
 _CORES = re.compile(r"(?=.*[1-9])(\d+(\.\d+)?|\d+m)")
 _BYTES = re.compile(r"(?=.*[1-9])\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?")
 
-# Where things are kept and what they run on changes no result.
+# Where things are kept, what they run on and how the report is written changes no result.
 PLACES = (
     "volumes_uri",
     "state_uri",
     "run_name",
+    "language",
     "pseudonym_key_uri",
     "forget_patient",
     "extract_shards",
@@ -100,6 +102,7 @@ class Parameters:
     patience: int = 1  # rounds without gain on the validation patients that are borne
     min_gain: float = 0.0  # nats of validation loss
     relabel: str = ALL
+    language: str = ENGLISH  # of the report
     cpu: str = "2"  # cores that a task on volumes asks for; text, as Kubernetes writes them
     memory: str = "8Gi"
     gpu_count: str = "1"  # a str: the backend silently drops an int
@@ -157,6 +160,7 @@ def validate(parameters: Parameters) -> Sequence[str]:
     check_warm_start(parameters)
     check_judgement(parameters)
     check_rounds(parameters)
+    check_report(parameters)
     check_starts(parameters)
     check_detector(parameters)
     check_experts(parameters)
@@ -251,6 +255,11 @@ def check_warm_start(p: Any) -> None:
 def check_judgement(p: Any) -> None:
     """Check how synthetic images are judged."""
     require(p, "max_copy_rate", 0 <= p.max_copy_rate <= 1, "0 to 1, e.g. 0.01")
+
+
+def check_report(p: Any) -> None:
+    """Check how the report is written."""
+    require_one_of(p, "language", LANGUAGES)
 
 
 def check_starts(p: Any) -> None:

@@ -15,6 +15,7 @@ from components.validate_parameters.stage import (
     check_judgement,
     check_places,
     check_planes,
+    check_report,
     check_rounds,
     check_starts,
     check_volumes,
@@ -77,6 +78,7 @@ class StudyParameters:
     patience: int = Parameters.patience
     min_gain: float = Parameters.min_gain
     relabel: str = Parameters.relabel
+    language: str = Parameters.language
     cpu: str = Parameters.cpu
     memory: str = Parameters.memory
     gpu_count: str = Parameters.gpu_count
@@ -102,6 +104,7 @@ def validate_study(p: StudyParameters) -> Sequence[str]:
         check_gan,
         check_judgement,
         check_rounds,
+        check_report,
     ):
         check(p)
     check_grid(p)

@@ -20,6 +20,7 @@ WRONG = {
     "threshold_rule": ["best"],
     "max_class_ratio": [0.9, float("nan")],
     "relabel": ["some"],
+    "language": ["fr"],
     "classifier": ["vgg"],
     "epochs": [0],
     "image_size_px": [16, 1024],
