@@ -61,9 +61,9 @@ def _reference(f: Facts) -> list[Item]:
     return [
         (14, "Reference standard", "the cut itself (coronal or sagittal), and for noise the share of tissue"),
         (15, "Why that one", "a cut's orientation is known exactly; which planes are empty is measured"),
-        (16, "Who annotated", "nobody: labels follow from geometry and content"),
-        (17, "How the test set was annotated", "in the same way"),
-        (18, "Agreement between annotators", "does not apply: nobody annotated"),
+        (16, "Who annotated", f.annotated),
+        (17, "How the test set was annotated", "by geometry and content alone"),
+        (18, "Agreement between annotators", "not measured: no plane was annotated twice"),
         (19, "How data are divided", f.partitions),
         (20, "Level at which the parts are disjoint", "the patient, all sessions together"),
         (21, "Size of the test set, and why", f"{f.test}; the size was not planned by this run"),

@@ -25,6 +25,7 @@ class Facts:
     classifier: str
     training: str
     labels: str
+    annotated: str
     generator: str
     synthetic: str
     copies: str
@@ -104,11 +105,14 @@ def _shared(
         "classifier": f"{given['classifier']} at {given['image_size_px']} px,"
         f" {'from given weights' if given['pretrained_uri'] else 'from random weights'}",
         "training": f"{plural(given['epochs'], 'epoch')} of AdamW, warmed-up cosine, seed {given['seed']}",
+        "annotated": _EXPERT if given.get("expert_labels_uri") else _NOBODY,
         "software": ", ".join(f"{name} {version}" for name, version in sorted(values["versions"].items())),
         "identity": f"volumes {values['snapshot'][:12]}, run {values['run']}",
     }
 
 
+_NOBODY = "nobody: labels follow from geometry and content"
+_EXPERT = "an expert labelled doubtful synthetic images; the other labels follow from geometry and content"
 _VERDICTS = {ACCEPT: "accepted", SUSPECT: "suspect and used", REFUSE: "refused"}
 
 

@@ -2,17 +2,18 @@
 
     number,image,generator,predicted,confidence,label
 
-`label` is for the expert: coronal, sagittal, none (of them: never trained on), or empty (not looked at).
+`label` is for the expert: coronal, sagittal, none (of them: never trained on; noise says the same), or empty
+(not looked at). Spreadsheets may write `;` for `,` and a byte-order mark.
 Images of two generators share names, so a row also names its own.
 """
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from components.shared.faults import InputError
-from components.shared.planes import GAN_CLASSES, PlaneSet
+from components.shared.planes import GAN_CLASSES, NOISE, PlaneSet
 
 NONE = "none"
 _LABELS = (*GAN_CLASSES, NONE, "")
@@ -42,7 +43,9 @@ def write(rows: Sequence[ExpertRow]) -> str:
 
 def parse(text: str, name: str) -> list[ExpertRow]:
     """Return the rows that have a label; InputError names the line that cannot be used."""
-    lines = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
+    header = text.partition("\n")[0]
+    file = io.StringIO(text.removeprefix("\ufeff"))
+    lines = csv.DictReader(file, delimiter=";" if ";" in header else ",")
     needed = {"image", "generator", "label"}
     if not needed <= set(lines.fieldnames or ()):
         found = ", ".join(lines.fieldnames or ()) or "none"
@@ -52,6 +55,7 @@ def parse(text: str, name: str) -> list[ExpertRow]:
     labels: dict[tuple[str, str], str] = {}
     for line in lines:
         label = (line["label"] or "").strip().lower()
+        label = NONE if label == NOISE else label
         key = (line["generator"], line["image"])
         if label not in _LABELS:
             raise InputError(f"{name}, line {lines.line_num}: label {line['label']}; valid: {_VALID}")
@@ -65,7 +69,18 @@ def parse(text: str, name: str) -> list[ExpertRow]:
     ]
 
 
-_VALID = "coronal, sagittal, none, or empty for images that were not looked at"
+_VALID = "coronal, sagittal, none, noise, or empty for images that were not looked at"
+
+
+def require_kept(rows: Sequence[ExpertRow], digests: Collection[str], name: str) -> None:
+    """Refuse labels of images whose generator is not among those that a state keeps."""
+    kept = {digest[:DIGITS] for digest in digests}
+    for row in rows:
+        if row.generator not in kept:
+            raise InputError(
+                f"{name}: {row.image} is of generator {row.generator or '(empty)'}, which state_uri does not"
+                " keep; valid: a doubtful.csv of a run on this state_uri"
+            )
 
 
 def require_images(rows: Sequence[ExpertRow], images: PlaneSet) -> None:

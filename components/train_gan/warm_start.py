@@ -49,5 +49,10 @@ def newest_generator(state_uri: str, snapshot_digest: str, resolution: int, chan
     return ""
 
 
+def kept_digests(state_uri: str) -> list[str]:
+    """Return the digests of all generators that are kept."""
+    return [each["digest"] for each in numbered.entries(_place(state_uri))]
+
+
 def _place(state_uri: str) -> str:
     return storage.join(state_uri, "generators")

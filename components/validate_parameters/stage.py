@@ -20,6 +20,7 @@ from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.pseudonyms import is_pseudonym, read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
+from components.train_gan.warm_start import kept_digests
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 LABEL_UNITS = ("plane", "patient")
@@ -137,13 +138,17 @@ def _expert_labels(parameters: Any) -> str:
 
 
 def check_experts(p: Parameters) -> None:
-    """Check an expert's labels, line by line."""
+    """Check an expert's labels, line by line, and that they are of a generator that is known here."""
     if p.expert_labels_uri:
         with _naming(p, "expert_labels_uri"):
             there = storage.exists(p.expert_labels_uri)
         require(p, "expert_labels_uri", there, "empty, or a doubtful.csv that an expert filled in")
-        text = storage.read_bytes(p.expert_labels_uri).decode("utf-8", "replace")
-        expert_labels.parse(text, f"expert_labels_uri={p.expert_labels_uri}")
+        name = f"expert_labels_uri={p.expert_labels_uri}"
+        try:
+            text = storage.read_bytes(p.expert_labels_uri).decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}: no UTF-8 at byte {error.start}; valid: CSV saved as UTF-8") from error
+        expert_labels.require_kept(expert_labels.parse(text, name), kept_digests(p.state_uri), name)
 
 
 def validate(parameters: Parameters) -> Sequence[str]:

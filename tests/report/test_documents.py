@@ -59,6 +59,13 @@ def test_the_page_marks_as_many_answers_as_are_open(values, facts):
         assert document.title in part
 
 
+def test_an_expert_who_labelled_is_not_called_nobody(values, inputs):
+    told = values[0] | {"parameters": values[0]["parameters"] | {"expert_labels_uri": "doubtful.csv"}}
+    for found, begin in ((values[0], "nobody"), (told, "an expert")):
+        claim = entries(documents(facts_of_run(found, inputs.passports, False, "None is a copy."))[2])
+        assert claim["16. Who annotated"].startswith(begin)
+
+
 def test_figures_are_those_of_the_run(values, facts):
     found = values[0]
     model = found["models"][found["best_round"]]

@@ -78,7 +78,7 @@ def alarming(run_of: Callable[..., Inputs]) -> Inputs:
     before["models"]["published"] = measured["supervised"]
     synthetic = replace(run.synthetic, patients=[*run.synthetic.patients, "z11"])
     notes = ["The volumes are simulated: nothing here says anything about infants."]
-    parameters = {**run.parameters, "threshold_rule": "adaptive"}
+    parameters = {**run.parameters, "threshold_rule": "adaptive", "expert_labels_uri": "e.csv"}
     return replace(run, rounds=rounds, before=before, synthetic=synthetic, notes=notes, parameters=parameters)
 
 

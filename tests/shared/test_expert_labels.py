@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.shared.expert_labels import ExpertRow, by_image, parse, require_images, write
+from components.shared.expert_labels import ExpertRow, by_image, parse, require_images, require_kept, write
 from components.shared.faults import InputError
 from tests.drawn_planes import write_synthetic
 
@@ -20,6 +20,17 @@ def test_what_was_filled_in_comes_back_and_the_rest_does_not():
     text = write([row(1, "coronal"), row(2), row(3, " Sagittal "), row(4, "none")])
     found = by_image(parse("\ufeff" + text, "doubtful.csv"))
     assert list(found.values()) == ["coronal", "sagittal", "none"]
+
+
+def test_a_spreadsheets_semicolons_are_read_and_noise_is_none():
+    text = "\ufeff" + write([row(1, "coronal"), row(2, "noise")]).replace(",", ";")
+    assert list(by_image(parse(text, "doubtful.csv")).values()) == ["coronal", "none"]
+
+
+def test_a_generator_that_the_state_does_not_keep_is_refused():
+    require_kept([row(1, "coronal", "5d5d5d5d5d5d")], ["5d" * 32], "e.csv")
+    with pytest.raises(InputError, match=r"^e\.csv: .*generator 6e6e6e6e6e6e, which state_uri does not keep"):
+        require_kept([row(1, "coronal", "6e6e6e6e6e6e")], ["5d" * 32], "e.csv")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from components.shared import storage
+from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
 from components.validate_parameters.stage import Parameters, fingerprint, validate
@@ -21,6 +21,7 @@ WRONG = {
     "max_class_ratio": [0.9, float("nan")],
     "relabel": ["some"],
     "language": ["fr"],
+    "expert_labels_uri": ["/nowhere.csv", "ftp://a/b.csv"],
     "classifier": ["vgg"],
     "epochs": [0],
     "image_size_px": [16, 1024],
@@ -149,3 +150,28 @@ def test_a_generator_that_names_no_patients_is_refused(volumes, tmp_path, text):
     (tmp_path / "generator.json").write_text(text)
     with pytest.raises(InputError, match=r"^gan_resume_uri=.*valid: .*patients_seen"):
         validate(given(volumes, gan_resume_uri=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"image,generator,label\na,5d5d5d5d5d5d,coronal\n", ""),
+        (b"image,generator,label\na,5d5d5d5d5d5d,axial\n", "line 2: label axial; valid: coronal"),
+        (b"image,generator,label\na,6e6e6e6e6e6e,coronal\n", "a is of generator 6e6e6e6e6e6e"),
+        (b"image,generator,label\na,5d5d5d5d5d5d,\xe9\n", "no UTF-8 at byte"),
+    ],
+)
+def test_an_experts_file_is_checked_before_anything_is_trained(volumes, tmp_path, text, words):
+    entry = {"digest": "5d" * 32, "snapshot_digest": "s"}
+    numbered.append(str(tmp_path / "state/generators"), entry, lambda other: False)
+    (tmp_path / "doubtful.csv").write_bytes(text)
+    labels = str(tmp_path / "doubtful.csv")
+    parameters = given(volumes, state_uri=str(tmp_path / "state"), expert_labels_uri=labels)
+    if words:
+        with pytest.raises(InputError, match=rf"^expert_labels_uri=.*doubtful\.csv.*{words}"):
+            validate(parameters)
+    else:
+        validate(parameters)
+        before = fingerprint(parameters)
+        (tmp_path / "doubtful.csv").write_bytes(text.replace(b"coronal", b"sagittal"))
+        assert fingerprint(parameters) != before
