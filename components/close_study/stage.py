@@ -21,7 +21,7 @@ from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
 from components.shared.spread import spread
 from components.shared.study import ARMS, Grid
-from components.shared.verdicts import headroom_verdict, no_claim, verdict
+from components.shared.verdicts import headroom_verdict, is_shown, no_claim, verdict
 
 HEADROOM, TESTED, DESCRIBED = "headroom", "tested", "described"
 _TESTED = (("E", "C", "synthetic data"), ("E", "D", "synthetic data more than the hidden real planes"))
@@ -127,8 +127,8 @@ def _verdict(config: Config, tables: Mapping[tuple[str, float], Table | None]) -
             return lines or ["no arm with synthetic images came to its end: nothing is compared"]
         if tested.found.patients < FEWEST_FOR_CLAIM:
             return list(dict.fromkeys([*lines, no_claim(tested.found.patients)]))
-        lines.append(verdict(subject, tested.found))
-        if not tested.found.shown:
+        lines.append(verdict(subject, tested.found, config.grid.seeds))
+        if not is_shown(tested.found, config.grid.seeds):
             break
     return lines
 

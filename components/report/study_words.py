@@ -42,6 +42,11 @@ def caution(values: Mapping[str, Any]) -> str:
 def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this study cannot show, in plain sentences."""
     found = [*notes, *_of_gans(values), *_of_failures(values)]
+    if values["parameters"]["seeds"] == 1:
+        found.append(
+            "Every cell was trained once. Two trainings on the same planes differ too, and all patients of a"
+            " fold share that difference, so with one seed nothing is called shown; seeds=3 tells it apart."
+        )
     if values["parameters"]["gans"] == 1:
         found.append(
             "Every fold has one GAN: what another one would have changed is not known apart from the folds."

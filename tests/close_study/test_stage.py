@@ -141,3 +141,10 @@ def test_predictions_of_other_planes_are_refused(study, tmp_path):
     table.write_text(table.read_text().replace("p0", "q0"))
     with pytest.raises(InputError, match="predictions of other planes"):
         study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})
+
+
+def test_with_one_seed_the_second_test_is_not_made(study):
+    grid = Grid(folds=5, fractions=[0.2], seeds=1, gans=1, arms="ABCDE")
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid)
+    assert len(result["verdict"]) == 1
+    assert "not shown, with one seed" in result["verdict"][0]
