@@ -13,13 +13,20 @@ from tests.pipelines.small_run import SMALL, events, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 GPU_STAGES = {"train_classifier", "train_gan", "generate_images", "judge_synthetic", "evaluate"}
-WARM = SMALL | {"warm_start": "true", "warm_start_kimg": 0.05}
+WARM = SMALL | {"gan_kimg": 0.2, "warm_start": "true", "warm_start_kimg": 0.1}
+
+
+def add(folder, **given):
+    """Simulate patients beside those that are there, whose names say who they are."""
+    written = simulate_patients(folder, size=48, **given)
+    (folder / "volumes.csv").unlink()  # it names the last ones alone
+    return written
 
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes")
-    simulate_patients(folder, patients=5, seed=3, size=48)
+    add(folder, patients=5, seed=3)
     return folder
 
 
@@ -29,7 +36,7 @@ def runs(volumes, tmp_path_factory):
     root, seen = tmp_path_factory.mktemp("root"), []
     for step in range(3):
         if step == 2:
-            _, second_session = simulate_patients(volumes, patients=1, seed=9, size=48, name="new")
+            _, second_session = add(volumes, patients=1, seed=9, name="new")
             second_session.unlink()
         told = run("augmentation", root, volumes_uri=volumes, **WARM).stdout
         metrics = json.loads((root / "report/metrics.json").read_text())
@@ -89,7 +96,7 @@ def test_a_warm_start_from_who_is_tested_now_is_refused(runs, volumes, tmp_path)
     sides = {**splits.sides, trained: "test", tested: "train"}
     latest.write_text(Splits(folds, sides).text())
     try:
-        simulate_patients(volumes, patients=1, seed=11, size=48, name="newer")
+        add(volumes, patients=1, seed=11, name="newer")
         told = run("augmentation", root, check=False, volumes_uri=volumes, **WARM)
     finally:
         latest.write_text(text)
