@@ -49,11 +49,12 @@ def _single(state_uri: str, patient: str) -> Iterator[str]:
     """Yield the objects that are of this patient, or that name no patient and may be."""
     told: dict[str, Callable[[bytes], bool]] = {
         "planes": lambda data: patient in _patients_of_cell(data),
+        "generators": lambda data: patient in json.loads(data).get("patients", ()),
         "snapshots": lambda data: any(entry["patient"] == patient for entry in json.loads(data)),
     }
     for folder, holds in told.items():
         for found in storage.list_tree(storage.join(state_uri, folder)):
-            if holds(storage.read_bytes(found.uri)):
+            if "/" not in found.name and holds(storage.read_bytes(found.uri)):
                 yield found.uri
     for found in storage.list_tree(storage.join(state_uri, "gan")):
         yield found.uri

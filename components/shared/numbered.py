@@ -11,8 +11,7 @@ Entry = Mapping[str, Any]
 
 def entries(uri: str) -> list[Entry]:
     """Return the entries of a list in their order; an absent one has none."""
-    found = [each for each in storage.list_tree(uri) if "/" not in each.name and each.name.endswith(".json")]
-    return [json.loads(storage.read_bytes(each.uri)) for each in found]
+    return [json.loads(storage.read_bytes(found.uri)) for found in _listed(uri)]
 
 
 def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
@@ -22,9 +21,19 @@ def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
     """
     text = (json.dumps(entry, indent=2, sort_keys=True) + "\n").encode()
     while True:
-        known = entries(uri)
-        for place, each in enumerate(known, 1):
-            if same(each):
-                return place
-        if storage.create(storage.join(uri, f"{len(known) + 1:04}.json"), text):
-            return len(known) + 1
+        known = _listed(uri)
+        for found in known:
+            if same(json.loads(storage.read_bytes(found.uri))):
+                return _number(found)
+        place = _number(known[-1]) + 1 if known else 1  # an entry may have been taken out
+        if storage.create(storage.join(uri, f"{place:04}.json"), text):
+            return place
+
+
+def _listed(uri: str) -> list[storage.StoredObject]:
+    """Return the list's objects in their order; folders beside them are not entries."""
+    return [found for found in storage.list_tree(uri) if found.name.removesuffix(".json").isdigit()]
+
+
+def _number(found: storage.StoredObject) -> int:
+    return int(found.name.removesuffix(".json"))

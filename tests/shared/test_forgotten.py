@@ -31,13 +31,14 @@ def put(uri, value):
 @pytest.fixture
 def state(tmp_path):
     uri = str(tmp_path / "state")
-    for name, patient in (("a", GONE), ("b", STAYS)):
+    for number, (name, patient) in enumerate((("a", GONE), ("b", STAYS)), 1):
         write_cell(f"{uri}/planes/{name}.zip", patient)
         put(f"{uri}/snapshots/{name}.json", [{"name": "x.nrrd", "patient": patient}])
         put(f"{uri}/run_{name}/run.json", {"parameters": {}})
         put(f"{uri}/run_{name}/rounds/000/classifier.json", {"patients_seen": [patient]})
         put(f"{uri}/run_{name}/rounds/000/classifier.safetensors", "weights")
         put(f"{uri}/generators/{name}/generator.json", {"patients_seen": [patient]})
+        put(f"{uri}/generators/000{number}.json", {"digest": name, "patients": [patient]})
     put(f"{uri}/gan/x/checkpoint.json", {})
     put(f"{uri}/splits/0001.csv", Splits({STAYS: 0}, {STAYS: "test"}).text())
     both = Splits({STAYS: 0, GONE: 1}, {STAYS: "test", GONE: "validation"})
@@ -59,6 +60,7 @@ def test_what_descends_from_the_patient_goes_and_nothing_else(state):
         "run_b/rounds/000/classifier.json",
         "run_b/rounds/000/classifier.safetensors",
         "generators/b/generator.json",
+        "generators/0002.json",
         "pseudonym.key",
     }
     assert "run_a/rounds/000/classifier.safetensors" in removed

@@ -23,3 +23,11 @@ def test_of_many_that_append_at_once_none_is_lost(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(each["n"] for each in numbered.entries(str(tmp_path))) == list(range(12))
+
+
+def test_an_entry_that_was_taken_out_leaves_its_number_behind(tmp_path):
+    for number in (1, 2):
+        numbered.append(str(tmp_path), {"n": number}, lambda other, number=number: other["n"] == number)
+    (tmp_path / "0001.json").unlink()
+    assert numbered.append(str(tmp_path), {"n": 3}, lambda other: other["n"] == 3) == 3
+    assert numbered.entries(str(tmp_path)) == [{"n": 2}, {"n": 3}]
