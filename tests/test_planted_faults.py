@@ -17,7 +17,7 @@ from components.relabel_images.stage import Config as RelabelConfig
 from components.relabel_images.stage import relabel_images
 from components.shared.faults import InputError
 from components.shared.ledger import LabelRow, Ledger
-from components.shared.planes import CORONAL, GAN_CLASSES, SAGITTAL, PlaneSet
+from components.shared.planes import CORONAL, GAN_CLASSES, PlaneSet
 from components.shared.splits import TEST, TRAIN
 from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config, PseudoLabels, train_classifier
@@ -143,7 +143,7 @@ def test_a_round_is_not_trained_with_other_sides_than_its_ledgers(planes, ledger
 
 @pytest.mark.parametrize("shuffled_round", [None, 0])
 def test_labels_shuffled_in_one_round_are_noticed(planes, ledger, tmp_path, capsys, shuffled_round):
-    pool, small = write_synthetic(tmp_path / "pool", ["a"], list(GAN_CLASSES) * 30), replace(TINY, size_px=24)
+    pool, small = write_synthetic(tmp_path / "pool", ["a"], list(GAN_CLASSES) * 30), replace(TINY, epochs=8)
     given = {"planes": planes, "pool": pool, "splits": SPLITS, "ledger": ledger, "owner": "run"}
     for number in range(2):
         out = tmp_path / f"{number}"
@@ -152,6 +152,6 @@ def test_labels_shuffled_in_one_round_are_noticed(planes, ledger, tmp_path, caps
         seed = 3 if number == shuffled_round else None
         config = RelabelConfig(round=number, confidence_threshold=0.6, relabel="all", shuffle_seed=seed)
         relabel_images(config, ledger, out, about, "run")
-    assert ledger.rounds()[0]["accepted"] == pytest.approx({CORONAL: 30, SAGITTAL: 30}, abs=6)
+    assert min(ledger.rounds()[0]["accepted"].values()) >= 20  # of 30: it has learnt, so labels say something
     noticed = "another label" in capsys.readouterr().out
     assert noticed == (shuffled_round is not None)
