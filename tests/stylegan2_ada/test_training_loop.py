@@ -28,6 +28,7 @@ from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
+from tests.half_written import wait_for_a_write
 from tests.stylegan2_ada.archives import write_archive
 
 TINY = TrainingConfig(
@@ -87,15 +88,6 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
     rows = [(tmp_path / name / "stats.jsonl").read_text().splitlines() for name in ("broken", "unbroken")]
     assert [json.loads(row)["kimg"] for row in rows[0]] == [json.loads(row)["kimg"] for row in rows[1]]
-
-
-def wait_for_a_write(run_dir: Path, process: subprocess.Popen[str]) -> None:
-    """Return while a checkpoint is half written."""
-    known = set(run_dir.glob("checkpoint-*.part"))  # of those killed before
-    while process.poll() is None:
-        if set(run_dir.glob("checkpoint-*.part")) - known:
-            return
-        time.sleep(0.0005)
 
 
 @pytest.mark.slow

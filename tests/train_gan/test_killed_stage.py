@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.drawn_planes import SPLITS, write_planes
+from tests.half_written import wait_for_a_write
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -45,15 +46,6 @@ def start(tmp_path):
         )
 
     return begin
-
-
-def wait_for_a_write(state, process):
-    """Return while a checkpoint is half written."""
-    known = set(state.rglob("checkpoint-*.part"))
-    while process.poll() is None:
-        if set(state.rglob("checkpoint-*.part")) - known:
-            return
-        time.sleep(0.0005)
 
 
 def test_ten_kills_one_of_them_in_a_checkpoint_write(start, tmp_path):
