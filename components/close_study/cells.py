@@ -24,24 +24,38 @@ from components.shared.study import PREDICTIONS, RESULT, Cell, Grid
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One cell: its result and test predictions, or why there are none."""
+    """What a cell that came to its end left: its result and its test predictions."""
 
     cell: Cell
-    result: Mapping[str, Any] | None
+    result: Mapping[str, Any]
     rows: Sequence[PlaneRow]  # N, of the fold's test patients
-    predictions: Predictions | None
-    reason: str = ""
+    predictions: Predictions
 
 
-def read_outcomes(study_uri: str, grid: Grid, planes: PlaneSet, splits: Splits) -> list[Outcome]:
-    """Return what became of every cell of the study."""
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A cell without a result, and why."""
+
+    cell: Cell
+    reason: str
+
+
+def read_cells(
+    study_uri: str, grid: Grid, planes: PlaneSet, splits: Splits
+) -> tuple[list[Outcome], list[Failure]]:
+    """Return what the cells of the study left, and which of them failed."""
     tested = {fold: planes.rows_of(splits.turned(fold).patients(TEST)) for fold in range(grid.folds)}
-    return [_read(cell.uri(study_uri), cell, tested[cell.fold]) for cell in grid.all_cells()]
+    done, failed = [], []
+    for cell in grid.all_cells():
+        uri = cell.uri(study_uri)
+        if storage.exists(storage.join(uri, RESULT)):
+            done.append(_read(uri, cell, tested[cell.fold]))
+        else:
+            failed.append(Failure(cell=cell, reason=reason_at(uri)))
+    return done, failed
 
 
 def _read(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> Outcome:
-    if not storage.exists(storage.join(uri, RESULT)):
-        return Outcome(cell=cell, result=None, rows=rows, predictions=None, reason=reason_at(uri))
     result = json.loads(storage.read_bytes(storage.join(uri, RESULT)))
     found_NC = _probabilities(storage.join(uri, PREDICTIONS), rows)
     return Outcome(cell=cell, result=result, rows=rows, predictions=predictions_of(found_NC, rows))
@@ -62,20 +76,15 @@ class Table:
     values: Floats  # K x P
 
 
-def table_of(outcomes: Sequence[Outcome], seeds: int, measurable: Sequence[str]) -> Table | None:
+def table_of(outcomes: Sequence[Outcome], grid: Grid, measurable: Sequence[str]) -> Table | None:
     """Return the values of one arm's cells; None where no seed came to its end in every fold.
 
     A seed that failed in a fold lacks that fold's patients, so it is left out in all of them.
     """
-    whole = [
-        [outcome for outcome in outcomes if outcome.cell.seed == seed and outcome.predictions is not None]
-        for seed in range(seeds)
-    ]
-    folds = {outcome.cell.fold for outcome in outcomes}
-    complete = [found for found in whole if {outcome.cell.fold for outcome in found} == folds]
-    if not complete:
+    by_seed = [[each for each in outcomes if each.cell.seed == seed] for seed in range(grid.seeds)]
+    values = [_by_patient(found) for found in by_seed if len(found) == grid.folds]
+    if not values:
         return None
-    values = [_by_patient(found) for found in complete]
     return Table(
         patients=list(measurable),
         values=np.array([[each[patient] for patient in measurable] for each in values]),
@@ -83,12 +92,11 @@ def table_of(outcomes: Sequence[Outcome], seeds: int, measurable: Sequence[str])
 
 
 def _by_patient(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for outcome in outcomes:
-        if outcome.predictions is not None:
-            measured = per_patient(outcome.predictions)
-            found |= {patient: values["balanced_accuracy"] for patient, values in measured.items()}
-    return found
+    return {
+        patient: measured["balanced_accuracy"]
+        for outcome in outcomes
+        for patient, measured in per_patient(outcome.predictions).items()
+    }
 
 
 def measurable_patients(planes: PlaneSet, splits: Splits, grid: Grid) -> tuple[list[str], list[str]]:
@@ -101,11 +109,8 @@ def measurable_patients(planes: PlaneSet, splits: Splits, grid: Grid) -> tuple[l
     return whole, [patient for patient in cuts if patient not in whole]
 
 
-def pooled(outcomes: Sequence[Outcome]) -> tuple[list[PlaneRow], Predictions] | None:
-    """Return the test planes of several cells as one, each as often as it was tested; None without any."""
-    done = [outcome for outcome in outcomes if outcome.predictions is not None]
-    if not done:
-        return None
-    rows = [row for outcome in done for row in outcome.rows]
-    found = [outcome.predictions.probabilities for outcome in done if outcome.predictions is not None]
+def pooled(outcomes: Sequence[Outcome]) -> tuple[list[PlaneRow], Predictions]:
+    """Return the test planes of several cells as one, each as often as it was tested."""
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    found = [outcome.predictions.probabilities for outcome in outcomes]
     return rows, predictions_of(np.concatenate(found), rows)

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from components.close_study.cells import Outcome, Table, measurable_patients, pooled, read_outcomes, table_of
+from components.close_study.cells import Outcome, Table, measurable_patients, pooled, read_cells, table_of
 from components.shared.breakdowns import Part, error_by_angle, error_by_class, error_by_offset, error_by_site
-from components.shared.calibration import calibration_error, mean_loss, tempered
 from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison, averaged, compare, patients_needed
 from components.shared.intervals import mean_interval
-from components.shared.metrics import Predictions, confusion, plane_interval, recall
+from components.shared.metrics import confusion, plane_interval, recall
 from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
 from components.shared.spread import spread
@@ -26,7 +25,6 @@ from components.shared.verdicts import headroom_verdict, is_shown, no_claim, ver
 HEADROOM, TESTED, DESCRIBED = "headroom", "tested", "described"
 _TESTED = (("E", "C", "synthetic data"), ("E", "D", "synthetic data more than the hidden real planes"))
 _DESCRIBED = (("C", "B"), ("D", "C"), ("E", "F"), ("E", "G"), ("A", "E"))
-_LEAST = 1e-12  # probabilities are printed with six digits: the logarithm of nought is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,26 +39,24 @@ class Config:
 
 def close_study(config: Config, planes: PlaneSet, splits: Splits) -> dict[str, Any]:
     """Return the study's arms, comparisons and verdict, ready for JSON."""
-    outcomes = read_outcomes(config.study_uri, config.grid, planes, splits)
+    done, failed = read_cells(config.study_uri, config.grid, planes, splits)
     patients, unmeasured = measurable_patients(planes, splits, config.grid)
     arms = {
-        (letter, fraction): [o for o in outcomes if (o.cell.arm, o.cell.fraction) == (letter, fraction)]
+        (letter, fraction): [o for o in done if (o.cell.arm, o.cell.fraction) == (letter, fraction)]
         for letter in sorted(config.grid.arms)
         for fraction in config.grid.fractions_of(ARMS[letter])
     }
-    tables = {key: table_of(found, config.grid.seeds, patients) for key, found in arms.items()}
-    comparisons = [
-        asdict(each) for fraction in config.grid.fractions for each in _compared(config, tables, fraction)
-    ]
+    tables = {key: table_of(found, config.grid, patients) for key, found in arms.items()}
+    compared = [each for fraction in config.grid.fractions for each in _compared(config, tables, fraction)]
     return {
-        "verdict": _verdict(config, tables),
+        "verdict": _verdict(config, compared),
         "patients": len(patients),
         "patients_not_measured": unmeasured,
-        "arms": [_arm(key, found, tables[key]) for key, found in arms.items()],
-        "comparisons": comparisons,
-        "failed": [{"cell": o.cell.name, "reason": o.reason} for o in outcomes if o.result is None],
+        "arms": [_arm(config.grid, key, found, tables[key]) for key, found in arms.items()],
+        "comparisons": [asdict(each) for each in compared],
+        "failed": [{"cell": each.cell.name, "reason": each.reason} for each in failed],
         "errors": _errors(config, arms),
-        "cells": [_cell(outcome) for outcome in outcomes if outcome.result is not None],
+        "cells": [_cell(outcome) for outcome in done],
     }
 
 
@@ -116,48 +112,49 @@ def _table(tables: Mapping[tuple[str, float], Table | None], letter: str, fracti
     return tables.get((letter, 1.0 if ARMS[letter].all_labels else fraction))
 
 
-def _verdict(config: Config, tables: Mapping[tuple[str, float], Table | None]) -> list[str]:
+def _verdict(config: Config, compared: Sequence[Compared]) -> list[str]:
     """Return the answer in its order: headroom, then E - C, then E - D where the first was shown."""
-    fraction = config.grid.fractions[0]
-    headroom = _pair(config, tables, HEADROOM, "A", "B", fraction)
-    lines = [line] if headroom and (line := headroom_verdict(headroom.found)) else []
+    first = [each for each in compared if each.fraction == config.grid.fractions[0]]
+    found = {(each.model, each.other): each.found for each in first}
+    headroom = found.get(("A", "B"))
+    lines = [line] if headroom and (line := headroom_verdict(headroom)) else []
     for model, other, subject in _TESTED:
-        tested = _pair(config, tables, TESTED, model, other, fraction)
+        tested = found.get((model, other))
         if tested is None:
             return lines or ["no arm with synthetic images came to its end: nothing is compared"]
-        if tested.found.patients < FEWEST_FOR_CLAIM:
-            return list(dict.fromkeys([*lines, no_claim(tested.found.patients)]))
-        lines.append(verdict(subject, tested.found, config.grid.seeds))
-        if not is_shown(tested.found, config.grid.seeds):
+        if tested.patients < FEWEST_FOR_CLAIM:
+            return list(dict.fromkeys([*lines, no_claim(tested.patients)]))
+        lines.append(verdict(subject, tested, config.grid.seeds))
+        if not is_shown(tested, config.grid.seeds):
             break
     return lines
 
 
-def _arm(key: tuple[str, float], outcomes: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
+def _arm(grid: Grid, key: tuple[str, float], done: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
     letter, fraction = key
-    done = [outcome for outcome in outcomes if outcome.result is not None]
+    cells = grid.folds * grid.seeds
     about = {
         "letter": letter,
         "title": ARMS[letter].title,
         "fraction": fraction,
-        "cells": len(outcomes),
-        "failed": len(outcomes) - len(done),
-        "labelled": _mean(outcome.result["labelled"] for outcome in done if outcome.result),
-        "labelled_patients": _mean(o.result["labelled_patients"] for o in done if o.result),
-        "pseudo": _mean(sum(o.result["pseudo"].values()) for o in done if o.result),
+        "cells": cells,
+        "failed": cells - len(done),
+        "labelled": _mean(outcome.result["labelled"] for outcome in done),
+        "labelled_patients": _mean(outcome.result["labelled_patients"] for outcome in done),
+        "pseudo": _mean(sum(outcome.result["pseudo"].values()) for outcome in done),
     }
     return about | _measured(done, table)
 
 
 def _measured(done: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
-    together = pooled([outcome for outcome in done if outcome.cell.seed == 0])
-    if table is None or together is None or not table.patients:
+    first = [outcome for outcome in done if outcome.cell.seed == 0]
+    if table is None or not first or not table.patients:
         return dict.fromkeys(
             ("value", "interval", "naive", "patients", "seeds", "spread", "recall", "calibration")
         )
     values_P = averaged(table.values)
     interval, parts = mean_interval(values_P), spread(table.values)
-    found = together[1]
+    _, found = pooled(first)
     return {
         "value": float(values_P.mean()),
         "interval": None if interval is None else [float(end) for end in interval],
@@ -172,20 +169,8 @@ def _measured(done: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
 
 def _calibration(done: Sequence[Outcome]) -> dict[str, float]:
     """Return the mean over cells of loss and calibration error, as trained and as tempered on validation."""
-    rows = [_before_after(o.predictions, o.result["temperature"]) for o in done if o.predictions and o.result]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def _before_after(found: Predictions, temperature: float) -> dict[str, float]:
-    logs_NC = np.log(np.maximum(found.probabilities, _LEAST))
-    before_NC, after_NC = tempered(logs_NC, 1 / temperature), found.probabilities
-    return {
-        "temperature": temperature,
-        "loss_before": mean_loss(np.log(np.maximum(before_NC, _LEAST)), found.truth),
-        "loss_after": mean_loss(logs_NC, found.truth),
-        "error_before": calibration_error(before_NC, found.truth),
-        "error_after": calibration_error(after_NC, found.truth),
-    }
+    gauges = [outcome.result["test"]["calibration"] for outcome in done]
+    return {name: float(np.mean([gauge[name] for gauge in gauges])) for name in gauges[0]}
 
 
 def _errors(
@@ -194,9 +179,8 @@ def _errors(
     """Return where arms C and E err at the first fraction: by class, angle, offset and site."""
     found = {}
     for letter in ("C", "E"):
-        together = pooled(arms.get((letter, config.grid.fractions[0]), []))
-        if together is not None:
-            rows, predictions = together
+        if done := arms.get((letter, config.grid.fractions[0])):
+            rows, predictions = pooled(done)
             found[letter] = {
                 "class": _parts(error_by_class(rows, predictions.predicted)),
                 "angle": _parts(error_by_angle(rows, predictions.predicted)),
@@ -212,7 +196,7 @@ def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
 
 def _cell(outcome: Outcome) -> dict[str, Any]:
     """Return the row of one cell: what it was trained on, and how its rounds went."""
-    result = dict(outcome.result or {})
+    result = outcome.result
     rounds = [
         {
             "round": each["round"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from components.shared import classifier as classifiers
 from components.shared.calibration import gauged
@@ -99,13 +100,20 @@ def _measure_all(
     total = len(rows) * len(models)
     results: dict[str, dict[str, Any]] = {}
     for name, model in models.items():
-        shares_NC = classifiers.uncalibrated(model, pixels[model.size_px], config.batch)
-        found_NC = classifiers.calibrated(model, shares_NC)
-        predictions = predictions_of(found_NC, rows)
-        gauge = asdict(gauged(shares_NC, found_NC, predictions.truth))
-        results[name] = measure(predictions) | {"calibration": {"temperature": model.temperature, **gauge}}
+        _, results[name] = measure_model(model, pixels[model.size_px], rows, config.batch)
         progress(len(rows) * len(results), total)
     return results
+
+
+def measure_model(
+    model: Classifier, images_NHW: Tensor, rows: Sequence[PlaneRow], batch: int
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return one model's probabilities of planes, N x CLASSES, and every metric, calibration among them."""
+    shares_NC = classifiers.uncalibrated(model, images_NHW, batch)
+    found_NC = classifiers.calibrated(model, shares_NC)
+    predictions = predictions_of(found_NC, rows)
+    gauge = asdict(gauged(shares_NC, found_NC, predictions.truth))
+    return found_NC, measure(predictions) | {"calibration": {"temperature": model.temperature, **gauge}}
 
 
 def _noise_by_grey(planes: PlaneSet, splits: Splits, tested: Sequence[PlaneRow]) -> float | None:

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from components.classify_images.stage import Config as ClassifyConfig
 from components.classify_images.stage import classify_images
+from components.evaluate.stage import Config as EvaluateConfig
+from components.evaluate.stage import measure_model
 from components.make_synthetic.stage import fetch_synthetic
 from components.relabel_images.stage import Config as RelabelConfig
 from components.relabel_images.stage import relabel_images, summarise
@@ -32,7 +34,6 @@ from components.shared.faults import InputError
 from components.shared.labels import labelled_rows
 from components.shared.lease import release
 from components.shared.ledger import Ledger, round_name
-from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
@@ -193,12 +194,11 @@ def _conclude(
     best = best_round(rounds, ledger.rule())
     ledger.fetch_sealed(rounds[best], scratch / "best")
     rows = planes.rows_of(splits.patients(TEST))
-    found_NC = _tested(cell, scratch / "best", planes, rows, splits)
+    found_NC, measured = _tested(cell, scratch / "best", planes, rows, splits)
     table = storage.join(ledger.uri, PREDICTIONS)
     storage.delete(table)  # of an attempt that died before its result
     storage.create(table, _table(rows, found_NC))
-    result = _result(cell, rounds, best, classifiers.describe(scratch / "best"))
-    result["test"] = measure(predictions_of(found_NC, rows))
+    result = _result(cell, rounds, best, classifiers.describe(scratch / "best")) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
     for number in range(len(rounds)):
         if number != best:  # their JSON stays: it says whom they saw
@@ -208,12 +208,12 @@ def _conclude(
 
 def _tested(
     cell: Cell, classifier: Path, planes: PlaneSet, rows: Sequence[PlaneRow], splits: Splits
-) -> NDArray[np.float32]:
-    """Return the probabilities of the test planes, of a model that has seen none of their patients."""
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
     splits.require_only((TRAIN,), model.patients_seen, f"cell {cell.name}")
     images_NHW = classifiers.load_pixels(planes, rows, model.size_px)
-    return classifiers.probabilities(model, images_NHW, ClassifyConfig().batch)
+    return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 
 
 def _result(
@@ -222,7 +222,6 @@ def _result(
     return {
         "cell": asdict(cell),
         "best_round": best,
-        "temperature": about["temperature"],
         "labelled": about["labelled"],
         "labelled_patients": len(set(about["labelled_patients"])),
         "pseudo": about["pseudo"],

@@ -10,6 +10,7 @@ import pytest
 from components.close_study.settle import settle
 from components.close_study.stage import Config, close_study
 from components.shared import storage
+from components.shared.calibration import Gauge
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL
 from components.shared.splits import TEST, Splits
@@ -17,6 +18,7 @@ from components.shared.study import PREDICTIONS, RESULT, Grid
 from tests.drawn_planes import write_planes
 
 PER_CLASS = 20
+CALIBRATION = {"temperature": 1.0} | dict.fromkeys(Gauge.__dataclass_fields__, 0.1)
 GRID = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
 
 
@@ -48,11 +50,10 @@ def write_cell(study, cell, rows, right):
         "labelled": 40,
         "labelled_patients": 2,
         "pseudo": {},
-        "temperature": 1.0,
         "best_round": 0,
         "digest": "d",
         "rounds": rounds,
-        "test": {"balanced_accuracy": 0.9},
+        "test": {"balanced_accuracy": 0.9, "calibration": CALIBRATION},
     }
     storage.create(f"{cell.uri(study)}/{RESULT}", json.dumps(result).encode())
 

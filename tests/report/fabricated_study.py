@@ -29,6 +29,15 @@ from tests.report.conftest import (
 SKILL = dict(zip("ABCDEFG", (2.2, 1.2, 1.4, 1.6, 1.9, 1.5, 1.1), strict=True))
 
 
+CALIBRATION = {
+    "temperature": 1.2,
+    "loss_before": 0.4,
+    "loss_after": 0.3,
+    "ece_before": 0.08,
+    "ece_after": 0.05,
+}
+
+
 def write_study(root: Path, patients: int, failed: Collection[str] = (), **changes: Any) -> Inputs:
     """Write a study and open it; `failed` names cells and sources that came to nothing."""
     given = {"folds": 2, "seeds": 2, "label_fractions": (0.2, 0.5), "images": 80, "gan_resolution": 32}
@@ -80,8 +89,9 @@ def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> None:
         for k in range(1 + bool(ARMS[cell.arm].pool))
     ]  # fmt: skip
     result = {
-        "labelled": 40, "labelled_patients": 2, "pseudo": pseudo, "temperature": 1.2, "digest": "ab" * 32,
-        "best_round": rounds[-1]["round"], "rounds": rounds, "test": {"balanced_accuracy": 0.85},
+        "labelled": 40, "labelled_patients": 2, "pseudo": pseudo, "digest": "ab" * 32,
+        "best_round": rounds[-1]["round"], "rounds": rounds,
+        "test": {"balanced_accuracy": 0.85, "calibration": CALIBRATION},
     }  # fmt: skip
     storage.create(storage.join(cell.uri(uri), RESULT), json.dumps(result).encode())
 
