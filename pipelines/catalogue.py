@@ -5,20 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.validate_parameters.application import ApplyParameters, validate_application
-from components.validate_parameters.stage import (
-    Parameters,
-    check_audit,
-    check_classifier,
-    check_gan,
-    check_judgement,
-    check_labels,
-    check_planes,
-    check_report,
-    check_rounds,
-    check_warm_start,
-    validate,
-)
-from components.validate_parameters.study import StudyParameters, check_grid, validate_study
+from components.validate_parameters.stage import CHECKS, Parameters, check_planes, validate
+from components.validate_parameters.study import CHECKS as STUDY_CHECKS
+from components.validate_parameters.study import StudyParameters, validate_study
 from pipelines.application import apply
 from pipelines.augmentation import augmentation
 from pipelines.study import study
@@ -47,33 +36,14 @@ PIPELINES = {
         graph=augmentation,
         parameters=Parameters,
         validate=validate,
-        checks=(
-            check_planes,
-            check_audit,
-            check_classifier,
-            check_labels,
-            check_gan,
-            check_warm_start,
-            check_judgement,
-            check_rounds,
-            check_report,
-        ),
+        checks=CHECKS,
         outputs={"page": "report.html", "result": "metrics.json", "doubtful": "doubtful.csv"},
     ),
     "study": Pipeline(
         graph=study,
         parameters=StudyParameters,
         validate=validate_study,
-        checks=(
-            check_planes,
-            check_audit,
-            check_classifier,
-            check_grid,
-            check_gan,
-            check_judgement,
-            check_rounds,
-            check_report,
-        ),
+        checks=STUDY_CHECKS,
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
 }

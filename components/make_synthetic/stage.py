@@ -26,11 +26,10 @@ from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.splits import Splits
-from components.shared.study import CELLS, LABELLED_PLANES, Cell, Source
+from components.shared.study import CELLS, LABELLED_PLANES, MADE, Cell, Source
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
 
-MADE = "made.json"
 _SHOWN = ("generator.json", "samples.png", "reals.png")
 
 

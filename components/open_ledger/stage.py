@@ -19,12 +19,17 @@ RUN_NAME_LENGTH = 12  # hex digits
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What a run is made of."""
+    """What a run, or a study, is made of."""
 
     state_uri: str
     run_name: str  # "": named by its contents
     fingerprint: str  # hash of every parameter that changes a result, and of the code
     snapshot_digest: str
+
+    def name(self, kind: str = "") -> str:
+        """Return what the run is called: as it was told, or by its contents, which `kind` keeps apart."""
+        content = hashlib.sha256(f"{kind}{self.fingerprint}/{self.snapshot_digest}".encode()).hexdigest()
+        return self.run_name or content[:RUN_NAME_LENGTH]
 
 
 def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> str:
@@ -34,8 +39,7 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     fraction leaves too few planes: here, before any GPU, and not in round 0.
     """
     check_labels(parameters, planes, splits)
-    content = hashlib.sha256(f"{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
-    run = config.run_name or content[:RUN_NAME_LENGTH]
+    run = config.name()
     names = ("max_rounds", "patience", "min_gain", "relabel")
     rule = RoundRule(
         validation_patients=len(splits.patients(VALIDATION)), **{name: parameters[name] for name in names}

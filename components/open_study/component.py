@@ -19,7 +19,8 @@ def open_study(
     import json
     from pathlib import Path
 
-    from components.open_study.stage import Config, open_study
+    from components.open_ledger.stage import Config
+    from components.open_study.stage import open_study
     from components.shared.planes import PlaneSet
     from components.shared.progress import stage
     from components.shared.splits import Splits

@@ -1,28 +1,14 @@
 """Names a study, checks that every fold can be run, and says which cells there are, before any GPU."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from components.open_ledger.stage import check_labels
+from components.open_ledger.stage import Config, check_labels
 from components.shared.faults import InputError
 from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.splits import SPLITS, Splits
 from components.shared.study import Grid
-
-RUN_NAME_LENGTH = 12  # hex digits
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """What a study is made of."""
-
-    state_uri: str
-    run_name: str  # "": named by its contents
-    fingerprint: str  # hash of every parameter that changes a result, and of the code
-    snapshot_digest: str
 
 
 def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> str:
@@ -33,8 +19,7 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     grid = Grid.of(parameters)
     for fold in range(grid.folds):
         _check_fold(fold, grid.fractions, parameters, planes, splits.turned(fold))
-    content = hashlib.sha256(f"study/{config.fingerprint}/{config.snapshot_digest}".encode()).hexdigest()
-    run = config.run_name or content[:RUN_NAME_LENGTH]
+    run = config.name("study/")
     record = {
         "parameters": dict(parameters),
         "snapshot_digest": config.snapshot_digest,

@@ -9,7 +9,14 @@ from components.extract_planes.cut import Cuts
 from components.shared import snapshots
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_looks, refuse_seen_patients
-from components.validate_parameters.stage import Parameters, check_planes, check_resources, require
+from components.validate_parameters.stage import (
+    Parameters,
+    check_planes,
+    check_resources,
+    default_gpu_nodes,
+    default_gpu_tolerations,
+    require,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +44,8 @@ class ApplyParameters:
     gpu_type: str = Parameters.gpu_type
     gpu_cpu: str = Parameters.gpu_cpu
     gpu_memory: str = Parameters.gpu_memory
-    gpu_node_selector: dict[str, str] = field(
-        default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
-    )
-    gpu_tolerations: list[dict[str, str]] = field(
-        default_factory=lambda: [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    )
+    gpu_node_selector: dict[str, str] = field(default_factory=default_gpu_nodes)
+    gpu_tolerations: list[dict[str, str]] = field(default_factory=default_gpu_tolerations)
 
 
 def validate_application(p: ApplyParameters) -> Sequence[str]:

@@ -7,7 +7,7 @@ fails in seconds and before any GPU. The defaults are the notebooks' values, for
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
@@ -52,6 +52,16 @@ PLACES = (
     "gpu_node_selector",
     "gpu_tolerations",
 )
+
+
+def default_gpu_nodes() -> dict[str, str]:
+    """Return the labels of the nodes that GPU tasks run on."""
+    return {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+
+
+def default_gpu_tolerations() -> list[dict[str, str]]:
+    """Return what GPU tasks bear of their nodes."""
+    return [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +120,8 @@ class Parameters:
     gpu_type: str = "nvidia.com/gpu"
     gpu_cpu: str = "4"
     gpu_memory: str = "16Gi"
-    gpu_node_selector: dict[str, str] = field(
-        default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
-    )
-    gpu_tolerations: list[dict[str, str]] = field(
-        default_factory=lambda: [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    )
+    gpu_node_selector: dict[str, str] = field(default_factory=default_gpu_nodes)
+    gpu_tolerations: list[dict[str, str]] = field(default_factory=default_gpu_tolerations)
     seed: int = 0
 
 
@@ -156,19 +162,8 @@ def validate(parameters: Parameters) -> Sequence[str]:
 
     It reads at most the volumes' headers.
     """
-    check_places(parameters)
-    check_planes(parameters)
-    check_audit(parameters)
-    check_classifier(parameters)
-    check_labels(parameters)
-    check_gan(parameters)
-    check_warm_start(parameters)
-    check_judgement(parameters)
-    check_rounds(parameters)
-    check_report(parameters)
-    check_starts(parameters)
-    check_detector(parameters)
-    check_experts(parameters)
+    for check in (check_places, *CHECKS, check_starts, check_detector, check_experts):
+        check(parameters)
     return check_volumes(parameters)
 
 
@@ -345,3 +340,17 @@ def require(p: object, name: str, holds: bool, valid: str) -> None:
     """Refuse a parameter for which a condition does not hold, naming what would be valid."""
     if not holds:
         raise InputError(f"{name}={getattr(p, name)}: not usable; valid: {valid}")
+
+
+# Those checks of the pipeline's parameters that ask no storage.
+CHECKS: Sequence[Callable[[Any], None]] = (
+    check_planes,
+    check_audit,
+    check_classifier,
+    check_labels,
+    check_gan,
+    check_warm_start,
+    check_judgement,
+    check_rounds,
+    check_report,
+)

@@ -1,7 +1,8 @@
 """The parameters of pipeline `study`, and what they may be."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from components.shared.splits import FOLDS
 from components.shared.study import ARMS
@@ -19,6 +20,8 @@ from components.validate_parameters.stage import (
     check_rounds,
     check_starts,
     check_volumes,
+    default_gpu_nodes,
+    default_gpu_tolerations,
     require,
     require_one_of,
 )
@@ -49,10 +52,7 @@ class StudyParameters:
     epochs: int = Parameters.epochs
     image_size_px: int = Parameters.image_size_px
     pretrained_uri: str = Parameters.pretrained_uri
-    label_fractions: Sequence[float] = (
-        0.2,
-        0.5,
-    )  # of the training patients or planes; the first is tested
+    label_fractions: Sequence[float] = (0.2, 0.5)  # of the training patients or planes
     label_unit: str = "patient"  # whole patients: neighbouring planes are near-copies
     arms: str = "ABCDEFG"  # their letters; components/shared/study.py says what each is
     folds: int = 5  # of five, that are tested in turn
@@ -85,31 +85,15 @@ class StudyParameters:
     gpu_type: str = Parameters.gpu_type
     gpu_cpu: str = Parameters.gpu_cpu
     gpu_memory: str = Parameters.gpu_memory
-    gpu_node_selector: dict[str, str] = field(
-        default_factory=lambda: {"cloud.google.com/gke-accelerator": "nvidia-l4"}
-    )
-    gpu_tolerations: list[dict[str, str]] = field(
-        default_factory=lambda: [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    )
+    gpu_node_selector: dict[str, str] = field(default_factory=default_gpu_nodes)
+    gpu_tolerations: list[dict[str, str]] = field(default_factory=default_gpu_tolerations)
     seed: int = Parameters.seed
 
 
 def validate_study(p: StudyParameters) -> Sequence[str]:
     """Return a line for each file that will be left out; raise InputError for what cannot be used at all."""
-    for check in (
-        check_places,
-        check_planes,
-        check_audit,
-        check_classifier,
-        check_gan,
-        check_judgement,
-        check_rounds,
-        check_report,
-    ):
+    for check in (check_places, *CHECKS, check_starts, check_detector):
         check(p)
-    check_grid(p)
-    check_starts(p)
-    check_detector(p)
     return check_volumes(p)
 
 
@@ -128,3 +112,16 @@ def check_grid(p: StudyParameters) -> None:
     require(p, "seeds", 1 <= p.seeds <= 100, "1 to 100")
     require(p, "gans", 1 <= p.gans <= p.seeds, f"1 to {p.seeds}, the number of seeds")
     require(p, "worthwhile_gain", 0 < p.worthwhile_gain < 1, "above 0 and below 1, e.g. 0.02")
+
+
+# Those checks of the pipeline's parameters that ask no storage.
+CHECKS: Sequence[Callable[[Any], None]] = (
+    check_planes,
+    check_audit,
+    check_classifier,
+    check_grid,
+    check_gan,
+    check_judgement,
+    check_rounds,
+    check_report,
+)
