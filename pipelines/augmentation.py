@@ -302,7 +302,7 @@ def augmentation(
     """
     p = SimpleNamespace(**locals())
     checked = uncached(knowing_names(validate_parameters(**vars(p))))
-    snapshot, planes = cut_planes(p, checked)
+    snapshot, planes = cut_planes(p, checked, forget_patient=forget_patient)
     audited = sized(lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed)), p)
     # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
     split = split_patients(state_uri=state_uri, planes=planes).after(audited)

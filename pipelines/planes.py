@@ -67,13 +67,13 @@ def all_shards(
 
 
 def cut_planes(
-    p: SimpleNamespace, checked: dsl.PipelineTask, minimum_patients: int = 3
+    p: SimpleNamespace, checked: dsl.PipelineTask, minimum_patients: int = 3, forget_patient: Channel = ""
 ) -> tuple[dsl.PipelineTask, Channel]:
     """List the volumes once the parameters are checked, and cut their planes; return both."""
     source = {"volumes_uri": p.volumes_uri, "state_uri": p.state_uri}
     names = {"patient_pattern": p.patient_pattern, "pseudonym_key_uri": p.pseudonym_key_uri}
-    least = {"minimum_patients": minimum_patients, "forget_patient": getattr(p, "forget_patient", "")}
-    listed = snapshot_volumes(**names, **source, **least).after(checked)
+    limits = {"minimum_patients": minimum_patients, "forget_patient": forget_patient}
+    listed = snapshot_volumes(**names, **source, **limits).after(checked)
     snapshot = uncached(knowing_names(listed))
     cuts = {name: getattr(p, name) for name in PARAMETERS}
     cuts |= {**source, "snapshot_digest": snapshot.output}

@@ -6,8 +6,8 @@
         arms D, E, F, G, which begin with C's classifier
     close_study - settle_study
 
-Volumes are cut once, a fold's images are made once. A part that fails
-leaves its reason and ends green; the report names it, and settle_study fails the run once it is written.
+Volumes are cut once, a fold's images are made once. A part that fails leaves its reason and ends green; the
+report names it, and settle_study fails the run once it is written.
 """
 
 from types import SimpleNamespace
@@ -260,7 +260,7 @@ def study_of(parallelism: int) -> Any:
         """
         p = SimpleNamespace(**{name: value for name, value in locals().items() if name not in _ENCLOSING})
         checked = uncached(knowing_names(validate_study(**vars(p))))
-        snapshot, planes = cut_planes(p, checked)
+        snapshot, planes = cut_planes(p, checked, forget_patient=forget_patient)
         audited = sized(lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed)), p)
         # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
         splits = lasting(split_patients(state_uri=state_uri, planes=planes).after(audited)).outputs["splits"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.shared.ledger import LabelRow
-from components.shared.planes import PlaneRow, PlaneSet
+from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet
 from components.shared.rounds import ACCEPTED, REJECTED
 
 TILE_PX = 112  # stored; shown at about 88, so that it prints sharply
@@ -93,6 +93,18 @@ def mosaic(pictures: PlaneSet, rows: Sequence[PlaneRow], side: int) -> str:
     return as_uri(canvas_HW)
 
 
+def sample_tiles(planes: PlaneSet, label: str, patients: Collection[str]) -> list[Tile]:
+    """Return planes of one class, evenly chosen, with what they are beneath."""
+    return plane_tiles(planes, sample_planes(planes, label, patients, SAMPLES))
+
+
+def real_grid(planes: PlaneSet, patients: Collection[str], side: int) -> tuple[str, str]:
+    """Return caption and picture of real planes of both cuts, as small as the GAN saw them."""
+    half = MOSAIC[0] * MOSAIC[1] // 2
+    rows = [row for label in GAN_CLASSES for row in sample_planes(planes, label, patients, half)]
+    return f"Real, reduced to {side} px", mosaic(planes, rows, side)
+
+
 def fit(image_HW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return an image at another side: smoothly when smaller, in honest squares when larger."""
     way = Image.Resampling.LANCZOS if side < image_HW.shape[0] else Image.Resampling.NEAREST
@@ -103,4 +115,9 @@ def as_uri(image_HW: NDArray[np.uint8]) -> str:
     """Return a picture as a PNG inside a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image_HW).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png_uri(buffer.getvalue())
+
+
+def png_uri(png: bytes) -> str:
+    """Return a PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

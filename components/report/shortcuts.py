@@ -1,11 +1,11 @@
 """The section of the shortcut audit: whether a class could be told where there is no anatomy to see."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.report.pictures import png_uri
 from components.report.summary import read_json
 from components.report.words import ABSENT, percent, plural
 
@@ -90,5 +90,4 @@ def _share(share: float | None) -> str:
 
 
 def _picture(folder: Path, case: Mapping[str, Any]) -> tuple[str, str]:
-    data = base64.b64encode((folder / case["picture"]).read_bytes()).decode()
-    return f"{case['judge']}, {case['kind']}", f"data:image/png;base64,{data}"
+    return f"{case['judge']}, {case['kind']}", png_uri((folder / case["picture"]).read_bytes())

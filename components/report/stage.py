@@ -163,25 +163,16 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
             for side in SPLITS
             if 0 < values["planes"][label][side] < MINIMUM
         ],
-        "samples": [(label, _samples(inputs, label, patients)) for label in present],
+        "samples": [(label, pictures.sample_tiles(inputs.planes, label, patients)) for label in present],
         "grids": _grids(inputs, patients, values["gan"]["resolution"]),
         "quality": quality_section(values["quality"], inputs.synthetic.folder),
         "sides": [(split, values["patients"][split]) for split in ("train", "validation", "test")],
     }
 
 
-def _samples(inputs: Inputs, label: str, patients: set[str]) -> list[pictures.Tile]:
-    rows = pictures.sample_planes(inputs.planes, label, patients, pictures.SAMPLES)
-    return pictures.plane_tiles(inputs.planes, rows)
-
-
 def _grids(inputs: Inputs, patients: set[str], side: int) -> list[tuple[str, str]]:
     """Return captions and grids: real planes first, as small as the GAN saw them, then each truncation."""
-    half = pictures.MOSAIC[0] * pictures.MOSAIC[1] // 2
-    real = [
-        row for label in GAN_CLASSES for row in pictures.sample_planes(inputs.planes, label, patients, half)
-    ]
-    grids = [(f"Real, reduced to {side} px", pictures.mosaic(inputs.planes, real, side))]
+    grids = [pictures.real_grid(inputs.planes, patients, side)]
     by_truncation: dict[float, list[PlaneRow]] = {}
     for row in inputs.synthetic.rows:
         by_truncation.setdefault(row.truncation, []).append(row)

@@ -1,6 +1,5 @@
 """The page of a study: verdict first, then what was compared, on whom, and everything behind it."""
 
-import base64
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,9 +23,9 @@ from components.shared.code import versions
 from components.shared.failures import reason_at
 from components.shared.files import write_whole
 from components.shared.passports import Passport
-from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneSet
+from components.shared.planes import CLASSES, UNCERTAIN, PlaneSet
 from components.shared.splits import SPLITS, Splits
-from components.shared.study import Grid, Source
+from components.shared.study import MADE, Grid, Source
 
 _GRIDS = 6  # sets of synthetic images shown
 
@@ -118,7 +117,7 @@ def _source(study_uri: str, source: Source) -> dict[str, Any]:
     """Return what is known of one set of synthetic images."""
     about = storage.join(source.uri(study_uri), "generator", "generator.json")
     named = {"source": source.name, "fold": source.fold, "planes": source.planes, "gan": source.gan}
-    if not storage.exists(storage.join(source.uri(study_uri), "made.json")):
+    if not storage.exists(storage.join(source.uri(study_uri), MADE)):
         return {**named, "failed": reason_at(source.uri(study_uri))}
     judged = storage.join(source.uri(study_uri), "planes", judgement.FOLDER, judgement.JUDGEMENT)
     quality = json.loads(storage.read_bytes(judged))
@@ -191,24 +190,16 @@ def _patient_rows(values: Mapping[str, Any], fraction: float) -> list[tuple[str,
 
 
 def _samples(inputs: Inputs) -> list[tuple[str, list[pictures.Tile]]]:
-    patients = set(inputs.splits.folds)
-    found = []
-    for label in CLASSES:
-        rows = pictures.sample_planes(inputs.planes, label, patients, pictures.SAMPLES)
-        if rows:
-            found.append((label, pictures.plane_tiles(inputs.planes, rows)))
-    return found
+    tiles = [(label, pictures.sample_tiles(inputs.planes, label, inputs.splits.folds)) for label in CLASSES]
+    return [(label, found) for label, found in tiles if found]
 
 
 def _grids(inputs: Inputs) -> list[tuple[str, str]]:
     """Return captions and grids: real planes as small as the GAN saw them, then each GAN's."""
     side = inputs.parameters["gan_resolution"]
-    half = pictures.MOSAIC[0] * pictures.MOSAIC[1] // 2
-    patients = set(inputs.splits.folds)
-    real = [r for k in GAN_CLASSES for r in pictures.sample_planes(inputs.planes, k, patients, half)]
-    grids = [(f"Real, reduced to {side} px", pictures.mosaic(inputs.planes, real, side))]
+    grids = [pictures.real_grid(inputs.planes, inputs.splits.folds, side)]
     for source in inputs.grid.sources()[:_GRIDS]:
-        if not storage.exists(storage.join(source.uri(inputs.study_uri), "made.json")):
+        if not storage.exists(storage.join(source.uri(inputs.study_uri), MADE)):
             continue
         with tempfile.TemporaryDirectory() as folder:
             storage.download(storage.join(source.uri(inputs.study_uri), "planes"), Path(folder))
@@ -223,5 +214,5 @@ def _worst(inputs: Inputs) -> str:
     for source in inputs.grid.sources():
         sheet = storage.join(source.uri(inputs.study_uri), "planes", judgement.FOLDER, judgement.SHEET)
         if storage.exists(sheet):
-            return "data:image/png;base64," + base64.b64encode(storage.read_bytes(sheet)).decode()
+            return pictures.png_uri(storage.read_bytes(sheet))
     return ""

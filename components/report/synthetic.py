@@ -1,12 +1,11 @@
 """The section of the synthetic images' judgement: how near to real ones, whose copies, who is memorised."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.report.pictures import short
+from components.report.pictures import png_uri, short
 from components.report.words import count, listed, percent, plural
 from components.shared.judgement import FOLDER, OWN_FEATURES, SHEET
 
@@ -43,7 +42,6 @@ class Section:
 
 def quality_section(judgement: Mapping[str, Any], images: Path) -> Section:
     """Return the section's content from the judgement, and the picture beside the images."""
-    data = base64.b64encode((images / FOLDER / SHEET).read_bytes()).decode()
     theirs = judgement["copies"]["by_patient"]
     order = sorted(theirs, key=lambda name: (-theirs[name]["copies"], -theirs[name]["nearest"], name))
     return Section(
@@ -54,7 +52,7 @@ def quality_section(judgement: Mapping[str, Any], images: Path) -> Section:
         lines=_lines(judgement),
         cautions=judgement["cautions"],
         patients=order[:_PATIENTS],
-        worst=f"data:image/png;base64,{data}",
+        worst=png_uri((images / FOLDER / SHEET).read_bytes()),
     )
 
 

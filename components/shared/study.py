@@ -14,6 +14,7 @@ from components.shared.faults import InputError
 
 REAL_POOL, SYNTHETIC_POOL = "real", "synthetic"
 RESULT, PREDICTIONS = "result.json", "predictions.csv"  # of a cell; the former is written last
+MADE = "made.json"  # of a set of synthetic images, written last
 CELLS = "cells"  # the folder of all of them, below the study's
 ALL_PLANES, LABELLED_PLANES = "all", "labelled"  # what a GAN is trained on
 BASELINE, PSEUDO = "baseline", "pseudo"  # the two steps of a fold: pseudo-labels start from arm C
