@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from components.shared import storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.passports import Passport, parse
-from components.shared.planes import INDEX, PlaneRow, read_rows, table_of_rows
+from components.shared.planes import INDEX, PlaneRow, cells_of, read_rows, table_of_rows
 from components.shared.snapshots import VolumeEntry
 
 _PASSPORT = "passport.json"
@@ -84,7 +84,7 @@ class CellWriter:
         table = table_of_rows(index)
         for png, row in planes:
             self.archive.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
-            table.writerow(astuple(row))
+            table.writerow(cells_of(row))
             rows.append(row)
         self.archive.writestr(zipfile.ZipInfo(INDEX, _EPOCH), index.getvalue())
         return rows

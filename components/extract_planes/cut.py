@@ -23,7 +23,7 @@ MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one
 # The rules that say what is noise, each with the dials that are its own.
 RULE_DIALS = {"content": ("noise_max_content", "anatomy_min_content"), "index": ("noise_index_planes",)}
 NOISE_RULES = tuple(RULE_DIALS)
-_BATCH = 8  # planes a call: with fewer, threads wait for one another (sampling.py)
+_BATCH = 16  # planes a call: with fewer, threads wait for one another (sampling.py)
 # What a pipeline lets its user choose; the side is the data contract's, and grey is stored once.
 PARAMETERS = (
     "missing_geometry",

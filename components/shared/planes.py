@@ -15,7 +15,8 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -61,6 +62,7 @@ class PlaneRow:
 
 
 COLUMNS = tuple(f.name for f in fields(PlaneRow))
+cells_of = attrgetter(*COLUMNS)  # a row's values, without the deep copies that `astuple` makes of them
 _CASTS = {"angle_deg": float, "offset_mm": float, "content": float, "seed": int, "truncation": float}
 
 
@@ -100,7 +102,7 @@ class PlaneSetWriter:
         if row.image in self._zip.NameToInfo:
             raise ValueError(f"two planes are named {row.image}")
         self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
-        self._table.writerow(astuple(replace(row, sha256=hashlib.sha256(png).hexdigest())))
+        self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
         self._found.add(row.patient)
         if row.label in CLASSES:
@@ -135,7 +137,7 @@ class PlaneSetWriter:
 
 
 def table_of_rows(file: TextIO) -> Any:
-    """Return a CSV writer whose header is written; each row goes through `astuple`."""
+    """Return a CSV writer whose header is written; each row goes through `cells_of`."""
     table = csv.writer(file, lineterminator="\n")
     table.writerow(COLUMNS)
     return table
