@@ -1,9 +1,9 @@
-"""Whether another process of this machine is still there."""
+"""What Linux tells of other processes: whether they are still there, and since when."""
 
 import os
 from pathlib import Path
 
-_STATE, _START = 0, 19  # fields of /proc/PID/stat, counted from the one after the name
+_STATE, _PARENT, _START = 0, 1, 19  # fields of /proc/PID/stat, counted from the one after the name
 _DEAD = ("Z", "X")  # ended, and waiting for its parent to notice
 
 
@@ -28,6 +28,17 @@ def started_at(process: int) -> str:
     """Return when a process began, in ticks since the machine did; "" where that is not told."""
     status = _status(process)
     return status[_START] if status else ""
+
+
+def seconds_under(program: str) -> float | None:
+    """Return how long the nearest process above this one has run whose command names a program, if any."""
+    process = os.getppid()
+    while process > 0 and (status := _status(process)):
+        if program.encode() in Path(f"/proc/{process}/cmdline").read_bytes():
+            up = float(Path("/proc/uptime").read_text().split()[0])
+            return up - int(status[_START]) / os.sysconf("SC_CLK_TCK")
+        process = int(status[_PARENT])
+    return None
 
 
 def _status(process: int) -> list[str]:

@@ -1,0 +1,28 @@
+"""What a stage says of itself."""
+
+import json
+import subprocess
+import sys
+
+STAGE = """
+from components.shared.progress import stage
+with stage("train_gan"):
+    pass
+"""
+
+
+def test_in_a_pod_a_stage_says_how_long_its_inputs_were_copied(tmp_path):
+    launcher = tmp_path / "kfp-launcher" / "launch"
+    launcher.parent.mkdir()
+    launcher.write_text(f"#!/bin/sh\nsleep 1\n'{sys.executable}' -c '{STAGE}'\ntrue\n")
+    launcher.chmod(0o755)
+    told = subprocess.run([launcher], capture_output=True, text=True, check=True)
+    start, done = (json.loads(line) for line in told.stdout.splitlines())
+    assert start["event"] == "start"
+    assert 1 <= done["copied_s"] < 60
+    assert done["copied_share"] > 0.5
+
+
+def test_without_a_launcher_it_says_nothing_of_copies(capsys):
+    exec(STAGE, {})
+    assert "copied" not in capsys.readouterr().out
