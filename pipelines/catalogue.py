@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.open_study.component import validate_study as study_task
 from components.validate_parameters.application import ApplyParameters, validate_application
+from components.validate_parameters.component import validate_parameters
 from components.validate_parameters.stage import CHECKS, Parameters, check_planes, validate
 from components.validate_parameters.study import CHECKS as STUDY_CHECKS
 from components.validate_parameters.study import StudyParameters, validate_study
@@ -21,6 +23,7 @@ class Pipeline:
     parameters: type
     validate: Callable[[Any], Sequence[str]]
     checks: Sequence[Callable[[Any], None]]  # those parts of `validate` that ask no storage
+    first: Any = None  # its first task, where what a run is of shows in that task's fingerprint
     outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report, or of that name in its folder
 
 
@@ -37,6 +40,7 @@ PIPELINES = {
         parameters=Parameters,
         validate=validate,
         checks=CHECKS,
+        first=validate_parameters,
         outputs={"page": "report.html", "result": "metrics.json", "doubtful": "doubtful.csv"},
     ),
     "study": Pipeline(
@@ -44,6 +48,7 @@ PIPELINES = {
         parameters=StudyParameters,
         validate=validate_study,
         checks=STUDY_CHECKS,
+        first=study_task,
         outputs={"page": "report.html", "result": "metrics.json"},
     ),
 }

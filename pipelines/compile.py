@@ -17,6 +17,7 @@ from components.shared.images import CPU_IMAGE, GPU_IMAGE
 from pipelines.catalogue import PIPELINES
 from pipelines.literals import add_literals
 from pipelines.study import study_of
+from pipelines.when_new import SUFFIX, when_new
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 SPOT_GKE = "cloud.google.com/gke-spot=true"
@@ -67,19 +68,25 @@ class Options:
 
 
 def compile_all(folder: Path, options: Options) -> list[Path]:
-    """Compile every pipeline into `folder`."""
+    """Compile every pipeline into `folder`, and those that can be scheduled behind their gate as well."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, pipeline in PIPELINES.items():
-        path = folder / f"{name}.yaml"
         graph = study_of(options.parallelism) if name == "study" else pipeline.graph
-        compiler.Compiler().compile(graph, str(path))
-        spec, platform = yaml.safe_load_all(path.read_text())
-        fit(spec, platform, options)
-        path.write_text(yaml.safe_dump_all([spec, platform], sort_keys=True))
-        print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201
-        written.append(path)
+        written.append(_compile(graph, folder / f"{name}.yaml", options))
+        if pipeline.first is not None:
+            gated = when_new(graph, pipeline.first)
+            written.append(_compile(gated, folder / f"{name}{SUFFIX}.yaml", options))
     return written
+
+
+def _compile(graph: Any, path: Path, options: Options) -> Path:
+    compiler.Compiler().compile(graph, str(path))
+    spec, platform = yaml.safe_load_all(path.read_text())
+    fit(spec, platform, options)
+    path.write_text(yaml.safe_dump_all([spec, platform], sort_keys=True))
+    print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201
+    return path
 
 
 def fit(spec: Document, platform: Document, options: Options) -> None:

@@ -32,6 +32,7 @@ from pipelines.catalogue import PIPELINES
 from pipelines.cron import check_cron
 from pipelines.submission import parse
 from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, form_values
+from pipelines.when_new import SUFFIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,8 @@ def apply(client: kfp.Client, wanted: Schedule, build: Path) -> str:
     if not wanted.enabled:
         _remove(client, named)
         return "removed" if named else "nothing there to remove"
-    version = server.upload(client, wanted.pipeline, build)
+    gated = PIPELINES[wanted.pipeline].first is not None  # a run with nothing to do then ends at once
+    version = server.upload(client, wanted.pipeline + SUFFIX * gated, build)
     experiment = client.create_experiment(wanted.experiment, namespace=namespace).experiment_id
     changes = {job.recurring_run_id: list(_changes(job, wanted, version, experiment)) for job in named}
     kept = next((job for job in named if not changes[job.recurring_run_id]), None)

@@ -26,6 +26,7 @@ import yaml
 
 from components.shared.faults import InputError
 from pipelines.catalogue import PIPELINES
+from pipelines.when_new import SUFFIX
 
 ENDPOINT = "KF_PIPELINES_ENDPOINT"  # kfp's own name for it
 PATIENCE_S = (10, 60)  # to connect, to answer
@@ -207,7 +208,7 @@ def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
         raise InputError(f"{package}: not there; valid: {valid}") from error
     except (OSError, yaml.YAMLError, StopIteration, KeyError, TypeError) as error:
         raise InputError(f"{package}: no compiled pipeline; valid: {valid}") from error
-    if set(form) != {field.name for field in fields(PIPELINES[name].parameters)}:
+    if set(form) != {field.name for field in fields(PIPELINES[name.removesuffix(SUFFIX)].parameters)}:
         raise InputError(f"{package}: has other parameters than this version's {name}; valid: {valid}")
     return text, images
 
@@ -219,7 +220,7 @@ def _find_pipeline(client: kfp.Client, name: str) -> str | None:
 
 def _make_pipeline(client: kfp.Client, name: str) -> str:
     """Make a pipeline without a version: one uploaded whole names its first version after itself."""
-    graph = PIPELINES[name].graph.pipeline_spec.pipeline_info
+    graph = PIPELINES[name.removesuffix(SUFFIX)].graph.pipeline_spec.pipeline_info
     wanted = kfp_server_api.V2beta1Pipeline(
         name=name,
         display_name=name,

@@ -18,7 +18,7 @@ from tests.images.engine import engine
 from tests.pipelines.small_run import SMALL, run
 from tests.shared.s3_server import s3_server
 
-pytestmark = pytest.mark.images
+pytestmark = [pytest.mark.images, pytest.mark.timeout(3000)]  # the first test waits for both builds
 
 
 @pytest.fixture(scope="module")

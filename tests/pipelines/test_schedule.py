@@ -89,8 +89,8 @@ def test_a_changed_file_replaces_the_job(old, new, said, schedule, server, file)
 
 def test_another_build_replaces_the_job(schedule, server, build, tmp_path):
     schedule()
-    text = (build / "augmentation.yaml").read_text().replace(":t1", ":t2")
-    (tmp_path / "augmentation.yaml").write_text(text)
+    text = (build / "augmentation-when-new.yaml").read_text().replace(":t1", ":t2")
+    (tmp_path / "augmentation-when-new.yaml").write_text(text)
     assert schedule(tmp_path) == "replaced (pipeline changed)"
     (job,) = server.jobs.values()
     newest = [*server.versions][-1]

@@ -1,0 +1,34 @@
+import re
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from components.anything_new.stage import DONE, GO, Config, anything_new, keep_finished
+
+
+@pytest.fixture
+def run(tmp_path):
+    about = {"pipeline": "augmentation", "run_name": "", "fingerprint": "f" * 64, "snapshot_digest": "s"}
+    return Config(state_uri=str(tmp_path), **about)
+
+
+def test_a_run_is_new_until_one_of_it_has_ended(run, capsys):
+    assert anything_new(run) == GO
+    assert anything_new(run) == GO  # asking leaves nothing behind
+    keep_finished(run)
+    assert anything_new(run) == DONE
+    assert re.search(r"nothing is new: .* ended on \d{4}-\d\d-\d\d \d\d:\d\d UTC", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Config) if field.name != "state_uri"])
+def test_any_difference_is_new(run, name):
+    keep_finished(run)
+    assert anything_new(replace(run, **{name: "another"})) == GO
+
+
+def test_the_first_mark_stays(run):
+    keep_finished(run)
+    first = Path(run.mark).read_text()
+    keep_finished(run)
+    assert Path(run.mark).read_text() == first
