@@ -20,7 +20,7 @@ fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 tag=${tag:-$version}
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-source=${SOURCE:-$(git remote get-url origin 2>/dev/null | sed -n 's#^https://\([^/@]*@\)\{0,1\}#https://#p')}
+source=${SOURCE:-$({ git remote get-url origin 2>/dev/null || true; } | sed -n 's#^https://\([^/@]*@\)\{0,1\}#https://#p')}
 
 # The digest is the one of what was pushed: podman packs layers on their way, and its own is another.
 pushed() {

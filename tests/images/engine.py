@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def build(folder: Path) -> dict[str, str]:
         "BUILD_ARGS": "--pull=never",
     }
     base(folder, environment)
-    subprocess.run([ROOT / "images/build.sh"], check=True, env=environment, capture_output=True)
+    call(ROOT / "images/build.sh", env=environment)
     return environment
 
 
@@ -72,17 +72,23 @@ def base(folder: Path, environment: dict[str, str]) -> None:
         for former in cache.glob("base-*.tar"):
             former.unlink()
         part = cache / f"part-{os.getpid()}"
-        subprocess.run(["tar", "-C", root, "-cf", part, "."], check=True)
+        call("tar", "-C", root, "-cf", part, ".")
         part.rename(kept)
         shutil.rmtree(root)
-    command = ["podman", "import", "-c", 'CMD ["python3"]', kept, "localhost/python:3.11-slim"]
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    call("podman", "import", "-c", 'CMD ["python3"]', kept, "localhost/python:3.11-slim", env=environment)
+
+
+def call(*command: str | Path, env: Mapping[str, str] | None = None) -> None:
+    """Run a command to its end; a failing one shows what it said last."""
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout.decode()[-5000:]}")
 
 
 def debian(root: Path) -> Path:
     """Fill a folder with Debian and its Python, without what is this machine's or is never read."""
     arguments, waste = BASE
-    subprocess.run(["debootstrap", *arguments, root], check=True, capture_output=True)
+    call("debootstrap", *arguments, root)
     (root / "etc/resolv.conf").write_text("")  # this machine's values are not the image's
     (root / "etc/hostname").unlink(missing_ok=True)
     for mark in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
@@ -96,12 +102,12 @@ def debian(root: Path) -> Path:
 def load(folder: Path, environment: dict[str, str], client: docker.DockerClient, name: str) -> None:
     """Move an image from podman to Docker, and out of podman's store."""
     archive = folder / "image.tar"
-    subprocess.run(["podman", "save", "-o", archive, f"localhost/{name}"], check=True, env=environment)
+    call("podman", "save", "-o", archive, f"localhost/{name}", env=environment)
     with archive.open("rb") as file:
         image = client.images.load(file)[0]
     image.tag(name)
     archive.unlink()
-    subprocess.run(["podman", "rmi", "--force", f"localhost/{name}"], check=True, env=environment)
+    call("podman", "rmi", "--force", f"localhost/{name}", env=environment)
 
 
 @contextmanager
