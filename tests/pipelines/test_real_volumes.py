@@ -20,9 +20,10 @@ pytestmark = [
 ]
 
 
-def study(root, volumes):
+def study(root, volumes, **parameters):
     command = [sys.executable, "-m", "pipelines", "run", "augmentation", "--root", str(root)]
     command += ["--profile", "laptop", "-p", f"volumes_uri={volumes}"]
+    command += [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
     subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads((root / "report/metrics.json").read_text())
     jsonschema.validate(found, SCHEMA)
@@ -38,7 +39,7 @@ def test_simulated_ultrasound_of_twelve_patients(tmp_path):
 
 
 def test_fetal_mri_templates(tmp_path):
-    found = study(tmp_path, DATA / "mri/sb_*.nrrd")
+    found = study(tmp_path, DATA / "mri/sb_*.nrrd", gan_kimg=0.5, images=400, epochs=2)
     assert sum(len(found["patients"][side]) for side in ("train", "validation", "test")) == 15
     assert found["planes"]["noise"]["train"] > 0
     assert 1 <= len(found["rounds"]) <= 4
