@@ -49,6 +49,6 @@ PIPELINES = {
         validate=validate_study,
         checks=STUDY_CHECKS,
         first=study_task,
-        outputs={"page": "report.html", "result": "metrics.json"},
+        outputs={"page": "report.html", "result": "metrics.json", "doubtful": "doubtful.csv"},
     ),
 }

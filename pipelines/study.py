@@ -126,6 +126,7 @@ class Findings(NamedTuple):
 
     page: dsl.HTML
     result: dsl.Artifact
+    doubtful: dsl.Artifact
 
 
 def study_of(parallelism: int) -> Any:
@@ -178,6 +179,7 @@ def study_of(parallelism: int) -> Any:
         truncations: list[float] = [0.5, 1.0],  # noqa: B006
         max_copy_rate: float = 0.01,
         inception_uri: str = "",
+        expert_labels_uri: str = "",
         confidence_threshold: float = 0.75,
         threshold_rule: str = "global",
         max_class_ratio: float = 3.0,
@@ -239,6 +241,7 @@ def study_of(parallelism: int) -> Any:
             truncations: Truncation psi values that share the images.
             max_copy_rate: Share of images that copy a training plane, above which copies are dropped.
             inception_uri: Feature network (.pt, .pt2) for FID and KID; empty takes the classifier's.
+            expert_labels_uri: A study's doubtful.csv with an expert's labels, which no round overrules.
             confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
             threshold_rule: global (the notebook) or adaptive (lower for classes that are less known).
             max_class_ratio: Most accepted images of one class to one of the other; the surest are kept.
@@ -295,7 +298,8 @@ def study_of(parallelism: int) -> Any:
             ).after(pseudo)
         )
         uncached(settle_study(study=closed.outputs["result"], state_uri=state_uri, run=run))
-        return Findings(page=closed.outputs["page"], result=closed.outputs["result"])
+        outputs = closed.outputs
+        return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])
 
     return study
 

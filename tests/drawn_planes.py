@@ -36,13 +36,15 @@ def write_planes(
     return PlaneSet.open(folder)
 
 
+GENERATOR = "5d" * 32  # digest of the one that there never was
+
+
 def write_synthetic(folder: Path, patients: Sequence[str], labels: Sequence[str]) -> PlaneSet:
     rng = np.random.default_rng(1)
     with PlaneSetWriter(folder=folder, side=SIDE, patients=patients) as writer:
         for seed, label in enumerate(labels):
-            row = PlaneRow(
-                image=f"synthetic/psi1.00_seed{seed:06}.png", source=SYNTHETIC, seed=seed, truncation=1.0
-            )
+            name = f"synthetic/psi1.00_seed{seed:06}.png"
+            row = PlaneRow(image=name, source=SYNTHETIC, seed=seed, truncation=1.0, generator=GENERATOR)
             writer.add(draw(label, rng), row)
     return PlaneSet.open(folder)
 

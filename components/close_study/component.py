@@ -17,9 +17,10 @@ def close_study(
     language: str,
     page: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
+    doubtful: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Compare the arms over patients; write report.html, metrics.json and the figures of the KFP UI."""
+    """Compare the arms over patients; write the report, its numbers, and a table for an expert."""
     from pathlib import Path
 
     from components.report.study import Inputs, flat_metrics, report_study
@@ -36,7 +37,7 @@ def close_study(
             study_uri=storage.join(state_uri, run),
             run=run,
         )
-        found = report_study(inputs, Path(page.path), Path(result.path), language)
+        found = report_study(inputs, Path(page.path), Path(result.path), Path(doubtful.path), language)
         for name, value in flat_metrics(found).items():
             metrics.log_metric(name, value)
 

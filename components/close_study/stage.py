@@ -217,6 +217,7 @@ def _cell(outcome: Outcome) -> dict[str, Any]:
         "labelled": result["labelled"],
         "labelled_patients": result["labelled_patients"],
         "pseudo": dict(result["pseudo"]),
+        "expert_labels": result["expert_labels"],
         "best_round": result["best_round"],
         "balanced_accuracy": result["test"]["balanced_accuracy"],
         "rounds": rounds,

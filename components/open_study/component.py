@@ -96,6 +96,7 @@ def validate_study(
     truncations: list[float],
     max_copy_rate: float,
     inception_uri: str,
+    expert_labels_uri: str,
     confidence_threshold: float,
     threshold_rule: str,
     max_class_ratio: float,

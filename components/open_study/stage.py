@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.open_ledger.stage import Config, check_labels
+from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
@@ -26,7 +27,10 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
         "fingerprint": config.fingerprint,
         "folds": dict(splits.folds),
     }
-    Ledger(state_uri=config.state_uri, run=run).begin(record)
+    study = Ledger(state_uri=config.state_uri, run=run)
+    study.begin(record)
+    if uri := parameters["expert_labels_uri"]:
+        study.keep_expert_labels(storage.read_bytes(uri).decode())
     return run
 
 

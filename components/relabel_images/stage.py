@@ -54,6 +54,8 @@ def relabel_images(
     carried = kept_labels(ledger, number, config.relabel)
     fresh, thresholds = _accept(config, read_predictions(predictions), carried)
     fresh = overruled(fresh, by_image(ledger.expert_labels()))
+    if config.shuffle_seed is not None:  # an expert's labels too: it is a control of all that labels say
+        fresh = shuffled(fresh, config.shuffle_seed + number)
     told = {"thresholds": thresholds, **changes(before, [*carried, *fresh])}
     summary = summarise(number, classifier, carried, fresh) | told
     if reason := stop_reason([*sealed, summary], ledger.rule()):
@@ -72,10 +74,7 @@ def _accept(
     """Return the rows with their status, and the thresholds by class that gave it."""
     thresholds = class_thresholds(rows, config.confidence_threshold, config.threshold_rule)
     already = Counter(accepted_of(carried).values())
-    fresh = capped(judge(rows, thresholds), already, config.max_class_ratio)
-    if config.shuffle_seed is not None:
-        fresh = shuffled(fresh, config.shuffle_seed + config.round)
-    return fresh, thresholds
+    return capped(judge(rows, thresholds), already, config.max_class_ratio), thresholds
 
 
 def judge(rows: Sequence[LabelRow], thresholds: Mapping[str, float]) -> list[LabelRow]:

@@ -19,6 +19,7 @@ from components.shared.rounds import ACCEPTED, REJECTED
 
 TILE_PX = 112  # stored; shown at about 88, so that it prints sharply
 SAMPLES = 14  # planes shown a class
+_ACCEPTED = 7  # pseudo-labelled images shown a class
 MOSAIC = (3, 4)  # columns and rows of a grid of synthetic images
 _Item = TypeVar("_Item")
 
@@ -67,6 +68,17 @@ def label_tiles(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[Tile]:
     return [
         Tile(uri=as_uri(fit(image_HW, TILE_PX)), lines=[f"{label.label} {label.confidence:.2f}"])
         for label, image_HW in zip(labels, images, strict=True)
+    ]
+
+
+def accepted_tiles(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[tuple[str, list[Tile]]]:
+    """Return accepted images of both cuts, under a caption each."""
+    return [
+        (
+            f"Accepted as {label}, from the surest to the least sure",
+            label_tiles(synthetic, accepted(labels, label, _ACCEPTED)),
+        )
+        for label in GAN_CLASSES
     ]
 
 

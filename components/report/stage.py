@@ -1,12 +1,13 @@
 """The report: one page that a neonatologist can read and a reviewer can trust, and the numbers behind it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.report import charts, pictures, summary, words
 from components.report.documents import documents
+from components.report.doubtful import ContactSheet, contact_sheet
 from components.report.facts import Facts, facts_of_run
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
@@ -16,20 +17,16 @@ from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
 from components.report.synthetic import copied, quality_section
 from components.report.volumes import volumes_page
-from components.shared import expert_labels
-from components.shared.expert_labels import DIGITS, ExpertRow
 from components.shared.files import write_whole
 from components.shared.judgement import read_judgement
 from components.shared.labels import MINIMUM
-from components.shared.ledger import LabelRow, read_labels
+from components.shared.ledger import read_labels
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
 from components.shared.rounds import unsteady
 from components.shared.snapshots import SIMULATED
 from components.shared.splits import SPLITS, TEST, TRAIN, Splits
 
-_EXAMPLES = 7  # pseudo-labelled images shown a class
-_DOUBTFUL = 60  # images on the contact sheet
 _PATIENT_COLUMNS = 6  # models beside one another in the table by patient
 _GRIDS = 8  # truncations shown
 
@@ -195,8 +192,8 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],
         "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
         "label_source": source,
-        "examples": _examples(inputs.synthetic, labels),
-        "doubtful": _contact_sheet(inputs),
+        "examples": pictures.accepted_tiles(inputs.synthetic, labels),
+        "doubtful": doubtful_images(inputs).tiles,
         "history": history_chart(generator["history"]),
         "generator": generator,
         "digests": _digests(inputs, values, generator),
@@ -214,44 +211,10 @@ def _main_rows(rows: Sequence[Row]) -> list[Row]:
     return [*rows[:2], *(row for row in rows[2:] if row.published or row is rows[-1])]
 
 
-def _examples(synthetic: PlaneSet, labels: Sequence[LabelRow]) -> list[tuple[str, list[pictures.Tile]]]:
-    shown = [
-        (
-            f"Accepted as {label}, from the surest to the least sure",
-            pictures.accepted(labels, label, _EXAMPLES),
-        )
-        for label in GAN_CLASSES
-    ]
-    return [(caption, pictures.label_tiles(synthetic, rows)) for caption, rows in shown]
-
-
-def expert_table(inputs: Inputs) -> str:
-    """Return doubtful.csv: the images of the contact sheet, for an expert to label."""
-    generators = {row.image: row.generator[:DIGITS] for row in inputs.synthetic.rows}
-    return expert_labels.write(
-        [
-            ExpertRow(
-                number=number,
-                image=row.image,
-                generator=generators[row.image],
-                predicted=row.label,
-                confidence=f"{row.confidence:.3f}",
-            )
-            for number, row in enumerate(_doubtful(inputs), 1)
-        ]
-    )
-
-
-def _doubtful(inputs: Inputs) -> list[LabelRow]:
+def doubtful_images(inputs: Inputs) -> ContactSheet:
     """Return the images that the round behind the published classifier was least sure of."""
     source = max(words.round_number(inputs.best_round) - 1, 0)
-    return pictures.doubtful(read_labels(inputs.round_labels[source].read_bytes()), _DOUBTFUL)
-
-
-def _contact_sheet(inputs: Inputs) -> list[pictures.Tile]:
-    """Return the doubtful images, numbered as in doubtful.csv."""
-    tiles = pictures.label_tiles(inputs.synthetic, _doubtful(inputs))
-    return [replace(tile, lines=[f"{k}. {tile.lines[0]}"]) for k, tile in enumerate(tiles, 1)]
+    return contact_sheet(inputs.synthetic, read_labels(inputs.round_labels[source].read_bytes()))
 
 
 def _digests(

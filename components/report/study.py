@@ -1,20 +1,20 @@
 """The page of a study: verdict first, then what was compared, on whom, and everything behind it."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from components.close_study.stage import Config, close_study
-from components.report import pictures, study_charts, study_words, summary
+from components.report import study_charts, study_words, summary
 from components.report.documents import documents
 from components.report.facts import facts_of_study
 from components.report.gather import simulated
 from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.shortcuts import shortcuts_section
+from components.report.study_pictures import Gallery
 from components.report.synthetic import copied
 from components.report.volumes import volumes_page
 from components.report.words import plural
@@ -26,8 +26,6 @@ from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneSet
 from components.shared.splits import SPLITS, Splits
 from components.shared.study import MADE, Grid, Source
-
-_GRIDS = 6  # sets of synthetic images shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,13 +70,28 @@ class Inputs:
         """The study's combinations."""
         return Grid.of(self.parameters)
 
+    @property
+    def gallery(self) -> Gallery:
+        """Where its pictures come from."""
+        return Gallery(
+            study_uri=self.study_uri,
+            grid=self.grid,
+            planes=self.planes,
+            patients=self.splits.folds,
+            side=self.parameters["gan_resolution"],
+        )
 
-def report_study(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -> Mapping[str, Any]:
-    """Write report.html and metrics.json, also beside the study's state, and return the latter's content."""
-    values = collect(inputs)
+
+def report_study(
+    inputs: Inputs, html: Path, metrics: Path, doubtful: Path, language: str = ENGLISH
+) -> Mapping[str, Any]:
+    """Write report.html, metrics.json and doubtful.csv, also beside the study's state; return the numbers."""
+    values, judged = collect(inputs), inputs.gallery.judged()
     write_whole(metrics, summary.canonical(values))
-    write_whole(html, render("study.html.j2", values, language, **_parts(inputs, values)))
-    for path, name in ((html, "report.html"), (metrics, "metrics.json")):
+    write_whole(doubtful, judged.sheet.table)
+    parts = _parts(inputs, values) | {"judged": judged}
+    write_whole(html, render("study.html.j2", values, language, **parts))
+    for path, name in ((html, "report.html"), (metrics, "metrics.json"), (doubtful, "doubtful.csv")):
         storage.upload(path, storage.join(inputs.study_uri, "report", name))
     return values
 
@@ -155,12 +168,12 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
         "errors": study_words.error_tables(values["errors"]),
-        "grids": _grids(inputs),
+        "grids": inputs.gallery.grids(),
         "copied": [
             (each["source"], copied(each["quality"])) for each in values["synthetic"] if "quality" in each
         ],
-        "worst": _worst(inputs),
-        "samples": _samples(inputs),
+        "worst": inputs.gallery.worst(),
+        "samples": inputs.gallery.samples(),
         "shortcuts": shortcuts_section(inputs.findings),
         "volumes": volumes_page(inputs.passports),
         "documents": documents(
@@ -187,32 +200,3 @@ def _patient_rows(values: Mapping[str, Any], fraction: float) -> list[tuple[str,
     arms = [arm for arm in _at(values["arms"], fraction) if arm["value"] is not None]
     patients = list(arms[0]["patients"]) if arms else []
     return [(patient, [arm["patients"][patient] for arm in arms]) for patient in patients]
-
-
-def _samples(inputs: Inputs) -> list[tuple[str, list[pictures.Tile]]]:
-    tiles = [(label, pictures.sample_tiles(inputs.planes, label, inputs.splits.folds)) for label in CLASSES]
-    return [(label, found) for label, found in tiles if found]
-
-
-def _grids(inputs: Inputs) -> list[tuple[str, str]]:
-    """Return captions and grids: real planes as small as the GAN saw them, then each GAN's."""
-    side = inputs.parameters["gan_resolution"]
-    grids = [pictures.real_grid(inputs.planes, inputs.splits.folds, side)]
-    for source in inputs.grid.sources()[:_GRIDS]:
-        if not storage.exists(storage.join(source.uri(inputs.study_uri), MADE)):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            storage.download(storage.join(source.uri(inputs.study_uri), "planes"), Path(folder))
-            images = PlaneSet.open(Path(folder))
-            picture = pictures.mosaic(images, images.rows, side)
-        grids.append((f"Fold {source.fold}, GAN on {source.planes} planes", picture))
-    return grids
-
-
-def _worst(inputs: Inputs) -> str:
-    """Return the likest pairs of synthetic image and training plane, of the first GAN that has some."""
-    for source in inputs.grid.sources():
-        sheet = storage.join(source.uri(inputs.study_uri), "planes", judgement.FOLDER, judgement.SHEET)
-        if storage.exists(sheet):
-            return pictures.png_uri(storage.read_bytes(sheet))
-    return ""

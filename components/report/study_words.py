@@ -58,7 +58,18 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     found.append(
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
-    return found
+    return found + _of_experts(values)
+
+
+def _of_experts(values: Mapping[str, Any]) -> list[str]:
+    told = max((cell["expert_labels"] for cell in values["cells"]), default=0)
+    if not told:
+        return []
+    return [
+        f"An expert labelled synthetic images, at most {told} of a fold. Arms with synthetic images"
+        " are taught these labels, arm G exchanged with the others; no real plane got one, so E − D compares"
+        " more than images."
+    ]
 
 
 def _of_gans(values: Mapping[str, Any]) -> list[str]:

@@ -29,7 +29,8 @@ from components.make_synthetic.stage import fetch_synthetic
 from components.relabel_images.stage import Config as RelabelConfig
 from components.relabel_images.stage import relabel_images, summarise
 from components.shared import classifier as classifiers
-from components.shared import storage
+from components.shared import expert_labels, storage
+from components.shared.expert_labels import ExpertRow
 from components.shared.faults import InputError
 from components.shared.labels import labelled_rows
 from components.shared.lease import release
@@ -55,15 +56,17 @@ class Config:
     max_rounds: int
     patience: int
     min_gain: float
+    experts: Sequence[ExpertRow] = ()  # labels of some synthetic images
 
     @classmethod
-    def of(cls, study_uri: str, parameters: Mapping[str, Any]) -> Self:
+    def of(cls, study_uri: str, parameters: Mapping[str, Any], experts: Sequence[ExpertRow] = ()) -> Self:
         """Return what the parameters of a study say."""
         seed = parameters["seed"]
         judged = ("confidence_threshold", "threshold_rule", "max_class_ratio", "relabel")
         return cls(
             study_uri=study_uri,
             grid=Grid.of(parameters),
+            experts=experts,
             training=TrainConfig(
                 architecture=parameters["classifier"],
                 size_px=parameters["image_size_px"],
@@ -102,6 +105,8 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     )
     with tempfile.TemporaryDirectory() as scratch:
         pool = _pool(config, cell, training, planes, turned, Path(scratch) / "pool")
+        if pool is not None and (told := expert_labels.of_images(config.experts, pool)):
+            ledger.keep_expert_labels(expert_labels.write(told))
         if arm.pool:
             _begin_with(Ledger(state_uri=ledger.state_uri, run=cell.start.name), ledger, Path(scratch))
         for number in range(config.max_rounds + 1):
@@ -198,7 +203,8 @@ def _conclude(
     table = storage.join(ledger.uri, PREDICTIONS)
     storage.delete(table)  # of an attempt that died before its result
     storage.create(table, _table(rows, found_NC))
-    result = _result(cell, rounds, best, classifiers.describe(scratch / "best")) | {"test": measured}
+    about, experts = classifiers.describe(scratch / "best"), len(ledger.expert_labels())
+    result = _result(cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
     for number in range(len(rounds)):
         if number != best:  # their JSON stays: it says whom they saw
@@ -217,7 +223,7 @@ def _tested(
 
 
 def _result(
-    cell: Cell, rounds: Sequence[Mapping[str, Any]], best: int, about: Mapping[str, Any]
+    cell: Cell, rounds: Sequence[Mapping[str, Any]], best: int, about: Mapping[str, Any], experts: int
 ) -> dict[str, Any]:
     return {
         "cell": asdict(cell),
@@ -225,6 +231,7 @@ def _result(
         "labelled": about["labelled"],
         "labelled_patients": len(set(about["labelled_patients"])),
         "pseudo": about["pseudo"],
+        "expert_labels": experts,
         "rounds": list(rounds),
         "digest": about["digest"],
     }

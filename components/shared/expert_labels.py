@@ -85,13 +85,19 @@ def require_kept(rows: Sequence[ExpertRow], digests: Collection[str], name: str)
 
 def require_images(rows: Sequence[ExpertRow], images: PlaneSet) -> None:
     """Refuse labels of images that this run's generator did not make."""
-    made = {(row.generator[:DIGITS], row.image) for row in images.rows}
+    known = of_images(rows, images)
     for row in rows:
-        if (row.generator, row.image) not in made:
+        if row not in known:
             raise InputError(
                 f"expert_labels_uri: {row.image} of generator {row.generator} is none of this run's images;"
                 " valid: labels of a run with the same volumes and GAN, which keeps its generator"
             )
+
+
+def of_images(rows: Sequence[ExpertRow], images: PlaneSet) -> list[ExpertRow]:
+    """Return those labels that are of a generator's images."""
+    made = {(row.generator[:DIGITS], row.image) for row in images.rows}
+    return [row for row in rows if (row.generator, row.image) in made]
 
 
 def by_image(rows: Sequence[ExpertRow]) -> dict[str, str]:

@@ -4,6 +4,7 @@ Arms differ in what a classifier is shown, never in how long it learns: steps, b
 order of seeds are the same in all of them.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -160,3 +161,9 @@ class Source:
             raise InputError(f"source={name}: valid: a name such as fold0_all_gan0")
         fold, planes, gan = found.groups()
         return cls(fold=int(fold), planes=planes, gan=int(gan))
+
+
+def generators_of_studies(state_uri: str) -> list[str]:
+    """Return the digests of the generators whose images the studies on a state keep."""
+    made = [found.uri for found in storage.list_tree(state_uri) if found.uri.endswith(f"/{MADE}")]
+    return [str(json.loads(storage.read_bytes(uri))["generator"]) for uri in made]

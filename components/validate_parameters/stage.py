@@ -143,8 +143,8 @@ def _expert_labels(parameters: Any) -> str:
     return storage.read_bytes(uri).decode() if uri else ""
 
 
-def check_experts(p: Parameters) -> None:
-    """Check an expert's labels, line by line, and that they are of a generator that is known here."""
+def check_experts(p: Any, kept: Callable[[str], Sequence[str]] = kept_digests) -> None:
+    """Check an expert's labels, line by line, and that they are of a generator that `state_uri` keeps."""
     if p.expert_labels_uri:
         with _naming(p, "expert_labels_uri"):
             there = storage.exists(p.expert_labels_uri)
@@ -154,7 +154,7 @@ def check_experts(p: Parameters) -> None:
             text = storage.read_bytes(p.expert_labels_uri).decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{name}: no UTF-8 at byte {error.start}; valid: CSV saved as UTF-8") from error
-        expert_labels.require_kept(expert_labels.parse(text, name), kept_digests(p.state_uri), name)
+        expert_labels.require_kept(expert_labels.parse(text, name), kept(p.state_uri), name)
 
 
 def validate(parameters: Parameters) -> Sequence[str]:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from components.shared.splits import FOLDS
-from components.shared.study import ARMS
+from components.shared.study import ARMS, generators_of_studies
 from components.validate_parameters.stage import (
     LABEL_UNITS,
     Parameters,
     check_audit,
     check_classifier,
     check_detector,
+    check_experts,
     check_gan,
     check_judgement,
     check_places,
@@ -71,6 +72,7 @@ class StudyParameters:
     truncations: Sequence[float] = Parameters.truncations
     max_copy_rate: float = Parameters.max_copy_rate
     inception_uri: str = Parameters.inception_uri
+    expert_labels_uri: str = Parameters.expert_labels_uri
     confidence_threshold: float = Parameters.confidence_threshold
     threshold_rule: str = Parameters.threshold_rule
     max_class_ratio: float = Parameters.max_class_ratio
@@ -94,6 +96,7 @@ def validate_study(p: StudyParameters) -> Sequence[str]:
     """Return a line for each file that will be left out; raise InputError for what cannot be used at all."""
     for check in (check_places, *CHECKS, check_starts, check_detector):
         check(p)
+    check_experts(p, generators_of_studies)
     return check_volumes(p)
 
 

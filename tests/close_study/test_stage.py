@@ -50,6 +50,7 @@ def write_cell(study, cell, rows, right):
         "labelled": 40,
         "labelled_patients": 2,
         "pseudo": {},
+        "expert_labels": 0,
         "best_round": 0,
         "digest": "d",
         "rounds": rounds,

@@ -94,17 +94,21 @@ def write_findings(folder: Path, leak: bool = False) -> Path:
     return folder
 
 
+def synthetic_names() -> list[str]:
+    """Return the names of 80 images of two truncations."""
+    return [f"synthetic/psi{psi:.2f}_seed{seed:06}.png" for psi in (0.5, 1.0) for seed in range(40)]
+
+
 def write_synthetic(folder: Path, patients: Sequence[str]) -> PlaneSet:
     rng = np.random.default_rng(1)
     with PlaneSetWriter(folder=folder, side=SYNTHETIC_SIDE, patients=patients) as writer:
-        for truncation in (0.5, 1.0):
-            for seed in range(40):
-                image_HW = draw_plane(GAN_CLASSES[int(rng.integers(2))], rng, SYNTHETIC_SIDE)
-                name = f"synthetic/psi{truncation:.2f}_seed{seed:06}.png"
-                row = PlaneRow(
-                    image=name, source="synthetic", seed=seed, truncation=truncation, generator="ab" * 32
-                )
-                writer.add(image_HW, row)
+        for place, name in enumerate(synthetic_names()):
+            image_HW = draw_plane(GAN_CLASSES[int(rng.integers(2))], rng, SYNTHETIC_SIDE)
+            truncation, seed = (0.5, 1.0)[place // 40], place % 40
+            row = PlaneRow(
+                image=name, source="synthetic", seed=seed, truncation=truncation, generator="ab" * 32
+            )
+            writer.add(image_HW, row)
     return PlaneSet.open(folder)
 
 

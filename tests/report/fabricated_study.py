@@ -11,13 +11,16 @@ import numpy as np
 
 from components.report.study import Inputs
 from components.shared import passports, storage
+from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow
+from components.shared.rounds import ACCEPTED
 from components.shared.splits import TEST, TRAIN, Splits
-from components.shared.study import ARMS, PREDICTIONS, RESULT, Cell, Grid, Source
+from components.shared.study import ARMS, CELLS, PREDICTIONS, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
 from components.validate_parameters.stage import results
 from components.validate_parameters.study import StudyParameters
 from tests.report.conftest import (
     SYNTHETIC_SIDE,
+    synthetic_names,
     write_findings,
     write_json,
     write_judgement,
@@ -38,7 +41,9 @@ CALIBRATION = {
 }
 
 
-def write_study(root: Path, patients: int, failed: Collection[str] = (), **changes: Any) -> Inputs:
+def write_study(
+    root: Path, patients: int, failed: Collection[str] = (), experts: int = 0, **changes: Any
+) -> Inputs:
     """Write a study and open it; `failed` names cells and sources that came to nothing."""
     given = {"folds": 2, "seeds": 2, "label_fractions": (0.2, 0.5), "images": 80, "gan_resolution": 32}
     parameters = results(StudyParameters(volumes_uri="", state_uri="", **(given | changes)))
@@ -50,7 +55,7 @@ def write_study(root: Path, patients: int, failed: Collection[str] = (), **chang
         if cell.name in failed:
             write_json(Path(cell.uri(uri)) / "failed.json", {"reason": "out of memory"})
         else:
-            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)))
+            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), experts)
     for source in grid.sources():
         if source.name in failed:
             write_json(Path(source.uri(uri)) / "failed.json", {"reason": "no images"})
@@ -68,7 +73,7 @@ def write_study(root: Path, patients: int, failed: Collection[str] = (), **chang
     )
 
 
-def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> None:
+def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow], experts: int) -> None:
     rng = np.random.default_rng([cell.fold, ord(cell.arm), cell.seed, round(100 * cell.fraction)])
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -90,10 +95,27 @@ def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> None:
     ]  # fmt: skip
     result = {
         "labelled": 40, "labelled_patients": 2, "pseudo": pseudo, "digest": "ab" * 32,
+        "expert_labels": experts,
         "best_round": rounds[-1]["round"], "rounds": rounds,
         "test": {"balanced_accuracy": 0.85, "calibration": CALIBRATION},
     }  # fmt: skip
     storage.create(storage.join(cell.uri(uri), RESULT), json.dumps(result).encode())
+    if ARMS[cell.arm].pool == SYNTHETIC_POOL:
+        write_judged(uri, cell, rng)
+
+
+def write_judged(uri: str, cell: Cell, rng: np.random.Generator) -> None:
+    """Write what round 0 of a cell said of the images of `write_synthetic`."""
+    labels = [
+        LabelRow(
+            image=image,
+            label=GAN_CLASSES[int(rng.integers(2))],
+            confidence=float(rng.uniform(0.5, 1)),
+            status=ACCEPTED,
+        )
+        for image in synthetic_names()
+    ]
+    Ledger(state_uri=storage.join(uri, CELLS), run=cell.name).seal({"round": 0}, labels)
 
 
 def write_source(uri: str, source: Source, patients: Sequence[str]) -> None:

@@ -41,6 +41,14 @@ STUDIES = (
         "label_fractions": (0.2,),
         "failed": ("fold0_G_0.2_seed0", "fold0_labelled_gan0"),
     },
+    {
+        "patients": 8,
+        "folds": 1,
+        "seeds": 1,
+        "label_fractions": (0.2,),
+        "experts": 7,
+        "failed": ("fold0_E_0.2_seed0", "fold0_F_0.2_seed0"),
+    },
 )
 
 ENGLISH = {
@@ -61,7 +69,7 @@ def english(run_of: Callable[..., Inputs], tmp_path_factory: pytest.TempPathFact
     pages.append((root / "report.html").read_text())
     for place, change in enumerate(STUDIES):
         study = replace(write_study(root / f"{place}", **change), run="51d0c0ffee12")
-        report_study(study, root / "report.html", root / "metrics.json")
+        report_study(study, root / "report.html", root / "metrics.json", root / "doubtful.csv")
         pages.append((root / "report.html").read_text())
     return pages
 

@@ -1,5 +1,6 @@
 """The page of a study says metrics.json's numbers, and names what failed."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from components.report.study import Inputs, report_study
 from components.report.words import count, decimal, percent, points
+from components.shared import expert_labels
 from components.shared.splits import TEST
 from tests.report.fabricated_study import write_study
 from tests.report.pages import Page, cut_texts, look_up
@@ -19,7 +21,7 @@ FAILED = ("fold0_G_0.2_seed0", "fold0_labelled_gan0")
 
 
 def render(inputs: Inputs, folder: Path) -> tuple[str, dict[str, Any]]:
-    report_study(inputs, folder / "report.html", folder / "metrics.json")
+    report_study(inputs, folder / "report.html", folder / "metrics.json", folder / "doubtful.csv")
     return (folder / "report.html").read_text(), json.loads((folder / "metrics.json").read_text())
 
 
@@ -94,3 +96,23 @@ def test_equal_studies_give_equal_pages_but_for_the_time(tmp_path: Path) -> None
     pages = [render(write_study(tmp_path / name, patients=8, **few), tmp_path / name)[0] for name in "ab"]
     first, second = (re.sub(r"<time>[^<]*</time>", "", page) for page in pages)
     assert first == second
+
+
+def test_the_doubtful_images_of_every_fold_are_shown_and_can_be_labelled(tmp_path: Path) -> None:
+    page, _ = render(write_study(tmp_path, patients=15), tmp_path)
+    text = (tmp_path / "doubtful.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [int(row["number"]) for row in rows] == list(range(1, 61))  # two folds, half of them each
+    for half in (rows[:30], rows[30:]):
+        confidences = [float(row["confidence"]) for row in half]
+        assert confidences == sorted(confidences)
+        assert {row["generator"] for row in half} == {"ab" * 6}
+    assert [f">{number}. " in page for number in (1, 30, 31, 60, 61)] == [True] * 4 + [False]
+    labelled = expert_labels.parse(text.replace(",\n", ",coronal\n", 1), "doubtful.csv")
+    assert [(row.image, row.label) for row in labelled] == [(rows[0]["image"], "coronal")]
+
+
+def test_a_study_whose_images_no_arm_judged_has_an_empty_table(tmp_path: Path) -> None:
+    page, _ = render(write_study(tmp_path, patients=8, folds=1, seeds=1, arms="ABC"), tmp_path)
+    assert "No arm with synthetic images came to its end." in page
+    assert (tmp_path / "doubtful.csv").read_text() == "number,image,generator,predicted,confidence,label\n"

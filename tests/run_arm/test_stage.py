@@ -11,13 +11,14 @@ from components.run_arm import stage
 from components.run_arm.stage import Config, run_arm
 from components.shared import classifier as classifiers
 from components.shared import storage
+from components.shared.expert_labels import DIGITS, ExpertRow
 from components.shared.faults import InputError
 from components.shared.labels import labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.splits import TRAIN, Splits
 from components.shared.study import CELLS, Cell, Grid, Source
 from components.train_classifier.stage import Config as TrainConfig
-from tests.drawn_planes import write_planes, write_synthetic
+from tests.drawn_planes import GENERATOR, write_planes, write_synthetic
 
 SPLITS = Splits({f"p{k}": k % 5 for k in range(10)}, {})
 GRID = Grid(folds=1, fractions=[0.4], seeds=1, gans=1, arms="ABCDEFG")
@@ -105,6 +106,26 @@ def test_shuffled_labels_keep_their_classes_shares_and_are_not_those_of_e(config
     assert labels["E"].keys() == labels["G"].keys()
     if len(set(labels["E"].values())) > 1:
         assert labels["E"] != labels["G"]
+
+
+def test_an_experts_labels_go_to_the_arms_with_those_images_shuffled_in_the_control(config, planes):
+    images = [f"synthetic/psi1.00_seed{seed:06}.png" for seed in range(3)]
+    said = zip([*images, images[0]], ("sagittal", "sagittal", "none", "coronal"), strict=True)
+    made = [GENERATOR[:DIGITS]] * 3 + ["another"]
+    experts = [
+        ExpertRow(number=0, image=image, generator=generator, predicted="", confidence="", label=label)
+        for (image, label), generator in zip(said, made, strict=True)
+    ]
+    asked = replace(config, experts=experts)
+    run(asked, planes, "C")
+    results = {arm: run(asked, planes, arm) for arm in "DEG"}
+    assert [results[arm]["expert_labels"] for arm in "DEG"] == [0, 3, 3]
+    labels = {arm: {row.image: row for row in ledger(config, arm).labels(0)} for arm in "EG"}
+    told = [(labels["E"][image].label, labels["E"][image].status) for image in images]
+    assert told == [("sagittal", "accepted"), ("sagittal", "accepted"), ("none", "rejected")]
+    accepted = {arm: [row for row in labels[arm].values() if row.status == "accepted"] for arm in "EG"}
+    assert Counter(row.label for row in accepted["E"]) == Counter(row.label for row in accepted["G"])
+    assert labels["G"][images[2]].status == "rejected"
 
 
 def test_of_a_finished_cell_the_published_weights_stay_and_every_rounds_json(config, planes, tmp_path):

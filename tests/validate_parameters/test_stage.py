@@ -8,6 +8,7 @@ from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
 from components.validate_parameters.stage import Parameters, fingerprint, validate
+from components.validate_parameters.study import StudyParameters, validate_study
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
@@ -175,3 +176,17 @@ def test_an_experts_file_is_checked_before_anything_is_trained(volumes, tmp_path
         before = fingerprint(parameters)
         (tmp_path / "doubtful.csv").write_bytes(text.replace(b"coronal", b"sagittal"))
         assert fingerprint(parameters) != before
+
+
+def test_an_experts_labels_of_a_study_are_those_of_its_generators(volumes, tmp_path):
+    made = tmp_path / "state/s/synthetic/fold0_all_gan0/made.json"
+    made.parent.mkdir(parents=True)
+    made.write_text(json.dumps({"generator": "5d" * 32}))
+    labels = tmp_path / "doubtful.csv"
+    places = {"volumes_uri": volumes, "state_uri": tmp_path / "state", "expert_labels_uri": labels}
+    about = {name: str(place) for name, place in places.items()}
+    labels.write_text("image,generator,label\na,5d5d5d5d5d5d,coronal\n")
+    validate_study(StudyParameters(**about))
+    labels.write_text("image,generator,label\na,6e6e6e6e6e6e,coronal\n")
+    with pytest.raises(InputError, match="a is of generator 6e6e6e6e6e6e, which state_uri does not keep"):
+        validate_study(StudyParameters(**about))

@@ -1,0 +1,98 @@
+"""The pictures of a study: its planes, what each GAN made of them, what was accepted and what is doubtful."""
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.report import pictures
+from components.report.doubtful import SHOWN, ContactSheet, contact_sheet
+from components.shared import judgement, storage
+from components.shared.ledger import LabelRow, Ledger
+from components.shared.planes import CLASSES, PlaneSet
+from components.shared.study import ARMS, CELLS, MADE, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
+
+Captioned = list[tuple[str, list[pictures.Tile]]]
+
+_GRIDS = 6  # sets of synthetic images shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What one arm's first seed made of synthetic images, over all folds."""
+
+    arm: str  # empty where none came to its end
+    examples: Captioned
+    sheet: ContactSheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Where the pictures come from."""
+
+    study_uri: str
+    grid: Grid
+    planes: PlaneSet
+    patients: Collection[str]
+    side: int  # of the synthetic images, in pixels
+
+    def samples(self) -> Captioned:
+        """Return planes of each class that there is."""
+        tiles = [(label, pictures.sample_tiles(self.planes, label, self.patients)) for label in CLASSES]
+        return [(label, found) for label, found in tiles if found]
+
+    def grids(self) -> list[tuple[str, str]]:
+        """Return captions and grids: real planes as small as the GAN saw them, then each GAN's."""
+        grids = [pictures.real_grid(self.planes, self.patients, self.side)]
+        for source in self.grid.sources()[:_GRIDS]:
+            if storage.exists(storage.join(source.uri(self.study_uri), MADE)):
+                with self._images(source) as images:
+                    picture = pictures.mosaic(images, images.rows, self.side)
+                grids.append((f"Fold {source.fold}, GAN on {source.planes} planes", picture))
+        return grids
+
+    def worst(self) -> tuple[str, str] | None:
+        """Return which GAN is the first that came to its end, and its likest pairs of image and plane."""
+        for source in self.grid.sources():
+            sheet = storage.join(source.uri(self.study_uri), "planes", judgement.FOLDER, judgement.SHEET)
+            if storage.exists(sheet):
+                return source.name, pictures.png_uri(storage.read_bytes(sheet))
+        return None
+
+    def judged(self) -> Judged:
+        """Return what the first arm with honest pseudo-labels on synthetic images accepted and doubted."""
+        for arm in (ARMS[letter] for letter in sorted(self.grid.arms)):
+            if arm.pool == SYNTHETIC_POOL and not arm.shuffled and (cells := self._done(arm.letter)):
+                return self._judged_by(cells)
+        return Judged(arm="", examples=[], sheet=ContactSheet())
+
+    def _done(self, letter: str) -> list[Cell]:
+        cells = [
+            Cell(fold=fold, arm=letter, fraction=self.grid.fractions[0], seed=0)
+            for fold in range(self.grid.folds)
+        ]
+        return [cell for cell in cells if storage.exists(storage.join(cell.uri(self.study_uri), RESULT))]
+
+    def _judged_by(self, cells: Sequence[Cell]) -> Judged:
+        examples: Captioned = []
+        sheet = ContactSheet()
+        for cell in cells:
+            labels = self._labels(cell)
+            with self._images(self.grid.source_of(cell)) as images:
+                sheet += contact_sheet(images, labels, SHOWN // len(cells), len(sheet.rows))
+                examples = examples or pictures.accepted_tiles(images, labels)
+        return Judged(arm=cells[0].arm, examples=examples, sheet=sheet)
+
+    def _labels(self, cell: Cell) -> list[LabelRow]:
+        """Return the labels that the cell's published classifier was trained on, or was to be."""
+        result = json.loads(storage.read_bytes(storage.join(cell.uri(self.study_uri), RESULT)))
+        ledger = Ledger(state_uri=storage.join(self.study_uri, CELLS), run=cell.name)
+        return ledger.labels(max(result["best_round"] - 1, 0))
+
+    @contextmanager
+    def _images(self, source: Source) -> Iterator[PlaneSet]:
+        with tempfile.TemporaryDirectory() as folder:
+            storage.download(storage.join(source.uri(self.study_uri), "planes"), Path(folder))
+            yield PlaneSet.open(Path(folder))
