@@ -6,11 +6,13 @@ Shapes: K seeds, P patients, N planes, C classes.
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.shared import storage
 from components.shared.arrays import Floats
@@ -65,7 +67,10 @@ def _probabilities(uri: str, rows: Sequence[PlaneRow]) -> Floats:
     lines = list(csv.DictReader(io.StringIO(storage.read_bytes(uri).decode())))
     if [line["image"] for line in lines] != [row.image for row in rows]:
         raise InputError(f"{uri}: predictions of other planes; valid: a run_name of its own")
-    return np.array([[float(line[label]) for label in CLASSES] for line in lines])
+    found_NC = np.array([[float(line[label]) for label in CLASSES] for line in lines])
+    if not np.isfinite(found_NC).all():
+        raise InputError(f"{uri}: a probability is no number; valid: a run_name of its own")
+    return found_NC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,20 +78,35 @@ class Table:
     """The balanced accuracies of one arm at one fraction, by seed and patient."""
 
     patients: Sequence[str]  # P, in the order of the planes: names depend on a secret key
+    folds: NDArray[np.int64]  # P: the fold in which each was tested, by two trainings a seed
+    seeds: Sequence[int]  # K, those that came to their end in every fold
     values: Floats  # K x P
 
+    def of(self, seeds: Sequence[int]) -> Floats:
+        """Return the values of some seeds."""
+        return self.values[[self.seeds.index(seed) for seed in seeds]]
 
-def table_of(outcomes: Sequence[Outcome], grid: Grid, measurable: Sequence[str]) -> Table | None:
-    """Return the values of one arm's cells; None where no seed came to its end in every fold.
+
+def whole_seeds(outcomes: Sequence[Outcome], grid: Grid) -> list[Outcome]:
+    """Return an arm's cells of those seeds that came to their end in every fold.
 
     A seed that failed in a fold lacks that fold's patients, so it is left out in all of them.
     """
-    by_seed = [[each for each in outcomes if each.cell.seed == seed] for seed in range(grid.seeds)]
-    values = [_by_patient(found) for found in by_seed if len(found) == grid.folds]
-    if not values:
+    folds = Counter(outcome.cell.seed for outcome in outcomes)
+    return [outcome for outcome in outcomes if folds[outcome.cell.seed] == grid.folds]
+
+
+def table_of(outcomes: Sequence[Outcome], measurable: Sequence[str]) -> Table | None:
+    """Return the values of one arm's whole seeds; None where there is none, or nobody to measure."""
+    seeds = sorted({outcome.cell.seed for outcome in outcomes})
+    if not seeds or not measurable:
         return None
+    values = [_by_patient([each for each in outcomes if each.cell.seed == seed]) for seed in seeds]
+    fold_of = {row.patient: outcome.cell.fold for outcome in outcomes for row in outcome.rows}
     return Table(
         patients=list(measurable),
+        folds=np.array([fold_of[patient] for patient in measurable]),
+        seeds=seeds,
         values=np.array([[each[patient] for patient in measurable] for each in values]),
     )
 

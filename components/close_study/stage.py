@@ -11,19 +11,34 @@ from typing import Any
 
 import numpy as np
 
-from components.close_study.cells import Outcome, Table, measurable_patients, pooled, read_cells, table_of
+from components.close_study.answer import TESTED as TESTED_PAIRS
+from components.close_study.answer import answer
+from components.close_study.cells import (
+    Failure,
+    Outcome,
+    Table,
+    measurable_patients,
+    pooled,
+    read_cells,
+    table_of,
+    whole_seeds,
+)
 from components.shared.breakdowns import Part, error_by_angle, error_by_class, error_by_offset, error_by_site
-from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison, averaged, compare, patients_needed
+from components.shared.comparisons import Comparison, averaged, compare, patients_needed
 from components.shared.intervals import mean_interval
 from components.shared.metrics import confusion, plane_interval, recall
 from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
 from components.shared.spread import spread
 from components.shared.study import ARMS, Grid
-from components.shared.verdicts import headroom_verdict, is_shown, no_claim, verdict
 
 HEADROOM, TESTED, DESCRIBED = "headroom", "tested", "described"
-_TESTED = (("E", "C", "synthetic data"), ("E", "D", "synthetic data more than the hidden real planes"))
+_ERRORS = {
+    "class": error_by_class,
+    "angle": error_by_angle,
+    "offset": error_by_offset,
+    "site": error_by_site,
+}
 _DESCRIBED = (("C", "B"), ("D", "C"), ("E", "F"), ("E", "G"), ("A", "E"))
 
 
@@ -42,17 +57,19 @@ def close_study(config: Config, planes: PlaneSet, splits: Splits) -> dict[str, A
     done, failed = read_cells(config.study_uri, config.grid, planes, splits)
     patients, unmeasured = measurable_patients(planes, splits, config.grid)
     arms = {
-        (letter, fraction): [o for o in done if (o.cell.arm, o.cell.fraction) == (letter, fraction)]
+        (letter, fraction): whole_seeds(
+            [o for o in done if (o.cell.arm, o.cell.fraction) == (letter, fraction)], config.grid
+        )
         for letter in sorted(config.grid.arms)
         for fraction in config.grid.fractions_of(ARMS[letter])
     }
-    tables = {key: table_of(found, config.grid, patients) for key, found in arms.items()}
+    tables = {key: table_of(found, patients) for key, found in arms.items()}
     compared = [each for fraction in config.grid.fractions for each in _compared(config, tables, fraction)]
     return {
-        "verdict": _verdict(config, compared),
+        "verdict": _verdict(config.grid, arms, compared, len(patients)),
         "patients": len(patients),
         "patients_not_measured": unmeasured,
-        "arms": [_arm(config.grid, key, found, tables[key]) for key, found in arms.items()],
+        "arms": [_arm(config.grid, key, found, tables[key], failed) for key, found in arms.items()],
         "comparisons": [asdict(each) for each in compared],
         "failed": [{"cell": each.cell.name, "reason": each.reason} for each in failed],
         "errors": _errors(config, arms),
@@ -78,7 +95,7 @@ def _compared(
 ) -> list[Compared]:
     first = fraction == config.grid.fractions[0]
     pairs = [(HEADROOM, "A", "B")]
-    pairs += [(TESTED if first else DESCRIBED, model, other) for model, other, _ in _TESTED]
+    pairs += [(TESTED if first else DESCRIBED, model, other) for model, other, _ in TESTED_PAIRS]
     pairs += [(DESCRIBED, model, other) for model, other in _DESCRIBED]
     found = [_pair(config, tables, role, model, other, fraction) for role, model, other in pairs]
     return [each for each in found if each is not None]
@@ -93,16 +110,18 @@ def _pair(  # noqa: PLR0917
     fraction: float,
 ) -> Compared | None:
     one, two = (_table(tables, letter, fraction) for letter in (model, other))
-    if one is None or two is None or not one.patients:
+    seeds = [seed for seed in one.seeds if seed in two.seeds] if one and two else []
+    if one is None or two is None or not seeds:
         return None
-    differences_P = averaged(one.values) - averaged(two.values)
+    values = one.of(seeds), two.of(seeds)  # the same seeds: they are paired
+    differences_P = averaged(values[0]) - averaged(values[1])
     needed = patients_needed(differences_P, config.worthwhile_gain)
     return Compared(
         role=role,
         model=model,
         other=other,
         fraction=fraction,
-        found=compare(one.values, two.values, config.seed),
+        found=compare(*values, one.folds, config.seed),
         differences=[float(value) for value in differences_P],
         needed=None if needed is None else asdict(needed),
     )
@@ -112,33 +131,32 @@ def _table(tables: Mapping[tuple[str, float], Table | None], letter: str, fracti
     return tables.get((letter, 1.0 if ARMS[letter].all_labels else fraction))
 
 
-def _verdict(config: Config, compared: Sequence[Compared]) -> list[str]:
-    """Return the answer in its order: headroom, then E - C, then E - D where the first was shown."""
-    first = [each for each in compared if each.fraction == config.grid.fractions[0]]
-    found = {(each.model, each.other): each.found for each in first}
-    headroom = found.get(("A", "B"))
-    lines = [line] if headroom and (line := headroom_verdict(headroom)) else []
-    for model, other, subject in _TESTED:
-        tested = found.get((model, other))
-        if tested is None:
-            return lines or ["no arm with synthetic images came to its end: nothing is compared"]
-        if tested.patients < FEWEST_FOR_CLAIM:
-            return list(dict.fromkeys([*lines, no_claim(tested.patients)]))
-        lines.append(verdict(subject, tested, config.grid.seeds))
-        if not is_shown(tested, config.grid.seeds):
-            break
-    return lines
+def _verdict(
+    grid: Grid,
+    arms: Mapping[tuple[str, float], Sequence[Outcome]],
+    compared: Sequence[Compared],
+    patients: int,
+) -> list[str]:
+    first = [each for each in compared if each.fraction == grid.fractions[0]]
+    wanted = (grid.fractions[0], 1.0)
+    outcomes = {letter: done for (letter, fraction), done in arms.items() if fraction in wanted}
+    return answer(grid, outcomes, {(each.model, each.other): each.found for each in first}, patients)
 
 
-def _arm(grid: Grid, key: tuple[str, float], done: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
+def _arm(
+    grid: Grid,
+    key: tuple[str, float],
+    done: Sequence[Outcome],
+    table: Table | None,
+    failed: Sequence[Failure],
+) -> dict[str, Any]:
     letter, fraction = key
-    cells = grid.folds * grid.seeds
     about = {
         "letter": letter,
         "title": ARMS[letter].title,
         "fraction": fraction,
-        "cells": cells,
-        "failed": cells - len(done),
+        "cells": grid.folds * grid.seeds,
+        "failed": sum((each.cell.arm, each.cell.fraction) == key for each in failed),
         "labelled": _mean(outcome.result["labelled"] for outcome in done),
         "labelled_patients": _mean(outcome.result["labelled_patients"] for outcome in done),
         "pseudo": _mean(sum(outcome.result["pseudo"].values()) for outcome in done),
@@ -147,14 +165,13 @@ def _arm(grid: Grid, key: tuple[str, float], done: Sequence[Outcome], table: Tab
 
 
 def _measured(done: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
-    first = [outcome for outcome in done if outcome.cell.seed == 0]
-    if table is None or not first or not table.patients:
+    if table is None:
         return dict.fromkeys(
             ("value", "interval", "naive", "patients", "seeds", "spread", "recall", "calibration")
         )
     values_P = averaged(table.values)
     interval, parts = mean_interval(values_P), spread(table.values)
-    _, found = pooled(first)
+    _, found = pooled([outcome for outcome in done if outcome.cell.seed == table.seeds[0]])
     return {
         "value": float(values_P.mean()),
         "interval": None if interval is None else [float(end) for end in interval],
@@ -181,17 +198,17 @@ def _errors(
     for letter in ("C", "E"):
         if done := arms.get((letter, config.grid.fractions[0])):
             rows, predictions = pooled(done)
+            seeds = len({outcome.cell.seed for outcome in done})
             found[letter] = {
-                "class": _parts(error_by_class(rows, predictions.predicted)),
-                "angle": _parts(error_by_angle(rows, predictions.predicted)),
-                "offset": _parts(error_by_offset(rows, predictions.predicted)),
-                "site": _parts(error_by_site(rows, predictions.predicted)),
+                kind: _parts(error_by(rows, predictions.predicted), seeds)
+                for kind, error_by in _ERRORS.items()
             }
     return found
 
 
-def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
-    return [asdict(part) for part in parts]
+def _parts(parts: Sequence[Part], seeds: int) -> list[dict[str, Any]]:
+    """Return the parts; every seed was tested on the same planes, which are counted once."""
+    return [asdict(part) | {"planes": part.planes // seeds} for part in parts]
 
 
 def _cell(outcome: Outcome) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _evaluation(f: Facts) -> list[Item]:
         (29, "Uncertainty and significance", f.uncertainty),
         (30, "Robustness", "the shortcut audit; in a study arms F and G, seeds, folds"),
         (31, "Explanations of single decisions", None),
-        (32, "Evaluation on internal data", f"on {f.test} that no model has seen"),
+        (32, "Evaluation on internal data", f"on {f.test}, by models that have not seen them"),
         (
             33,
             "Evaluation on external data",
@@ -105,7 +105,7 @@ def _results(f: Facts) -> list[Item]:
     return [
         (35, "Flow of patients", f"{f.volumes}; {f.partitions}"),
         (36, "Demographics and clinical characteristics by part", None),
-        (37, "Performance on all parts", f"test: {f.result}; validation by round in the sections above"),
+        (37, "Performance on all parts", f"test: {f.result}; validation by round is in metrics.json"),
         (38, "Estimates with their precision", f.result),
         (39, "Analysis of failures", f.errors),
     ]

@@ -70,7 +70,7 @@ def model_card(f: Facts) -> Document:
             (
                 "Performance",
                 [
-                    ("On whom", f"{f.test}, seen by no model; {f.partitions}"),
+                    ("On whom", f"{f.test}, by models that have not seen them; {f.partitions}"),
                     ("Measured", f.result),
                     ("Uncertainty", f.uncertainty),
                     ("By group", f.errors),

@@ -65,6 +65,7 @@ def facts_of_study(
     """Return the facts of a study, whose subject is its arm E at the first label fraction."""
     first = values["parameters"]["label_fractions"][0]
     arm = next((a for a in values["arms"] if (a["letter"], a["fraction"]) == ("E", first)), None)
+    measured = arm is not None and arm["value"] is not None
     made = [source for source in values["synthetic"] if "failed" not in source]
     fold = values["folds"][0]
     return Facts(
@@ -77,7 +78,7 @@ def facts_of_study(
         synthetic=f"{count(values['parameters']['images'])} images a GAN, {plural(len(made), 'GAN')}",
         copies=copies,
         rounds=f"up to {plural(values['parameters']['max_rounds'], 'round')} after the first, in each cell",
-        result=_result(arm["value"], arm["interval"]) if arm and arm["value"] else "arm E was not measured",
+        result=_result(arm["value"], arm["interval"]) if arm and measured else "arm E was not measured",
         uncertainty=_UNCERTAINTY + " Arms are compared by paired sign-flip tests in a fixed order.",
         errors="Errors by class, angle, distance and site are in the section Where it errs.",
         **_shared(values, passports, simulated, values["planes"]),

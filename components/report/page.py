@@ -9,10 +9,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from components.report.language import ENGLISH, in_language
-from components.report.words import count, decimal, percent, points, rounded
+from components.report.words import count, decimal, p_value, percent, points, rounded
 
 _HERE = Path(__file__).parent
-_SPOKEN = {"percent": percent, "decimal": decimal, "count": count, "points": points, "rounded": rounded}
+_SPOKEN = {
+    "percent": percent,
+    "decimal": decimal,
+    "count": count,
+    "points": points,
+    "rounded": rounded,
+    "p_value": p_value,
+}
 
 
 def environment() -> Environment:

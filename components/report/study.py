@@ -154,6 +154,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "notes": simulated(inputs.planes),
         "caution": study_words.caution(values),
+        "few_to_choose": study_words.few_to_choose(values),
         "limits": study_words.limits(values, simulated(inputs.planes)),
         "charts": [
             (

@@ -5,6 +5,7 @@ from typing import Any
 
 from components.report.words import REALISTIC_KIMG, count, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
+from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 
 QUESTIONS = {
     ("A", "B"): "Headroom: is there anything to gain over few labels?",
@@ -41,11 +42,12 @@ def caution(values: Mapping[str, Any]) -> str:
 
 def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this study cannot show, in plain sentences."""
-    found = [*notes, *_of_gans(values), *_of_failures(values)]
+    found = [*notes, *_of_gans(values), *_of_failures(values), *_of_validation(values)]
     if values["parameters"]["seeds"] == 1:
         found.append(
             "Every cell was trained once. Two trainings on the same planes differ too, and all patients of a"
-            " fold share that difference, so with one seed nothing is called shown; seeds=3 tells it apart."
+            " fold share that difference, so with one seed nothing is called shown; seeds=3 measures it, and"
+            " widens the intervals of differences by it."
         )
     if values["parameters"]["gans"] == 1:
         found.append(
@@ -59,6 +61,22 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
     return found + _of_experts(values)
+
+
+def few_to_choose(values: Mapping[str, Any]) -> list[int]:
+    """Return the folds with too few validation patients to choose a round by."""
+    return [each["fold"] for each in values["folds"] if len(each["validation"]) < MINIMUM_VALIDATION_PATIENTS]
+
+
+def _of_validation(values: Mapping[str, Any]) -> list[str]:
+    folds = few_to_choose(values)
+    if not folds:
+        return []
+    return [
+        f"{len(folds)} of {plural(len(values['folds']), 'fold')} had fewer than {MINIMUM_VALIDATION_PATIENTS}"
+        " validation patients: to choose the best round by so few would be a coin toss, so there the last one"
+        " is published."
+    ]
 
 
 def _of_experts(values: Mapping[str, Any]) -> list[str]:

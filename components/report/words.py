@@ -36,6 +36,11 @@ def decimal(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.3f}".replace("-", "−")
 
 
+def p_value(value: float | None) -> str:
+    """Return a p-value with three decimals; what would read as nought is said to be less."""
+    return "< 0.001" if value is not None and value < 0.0005 else decimal(value)
+
+
 def count(value: float | None) -> str:
     """Return a count with thousands set apart; a fraction keeps up to two decimals."""
     if value is None:

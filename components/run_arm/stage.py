@@ -147,8 +147,9 @@ def _begin_with(start: Ledger, ledger: Ledger, scratch: Path) -> None:
     """Make arm C's classifier round 0 of this cell: it is trained once."""
     if ledger.rounds():
         return
-    if not start.rounds() or not start.fetch_classifier(round_name(0), scratch / "start"):
+    if not (sealed := start.rounds()):
         raise InputError(f"cell {ledger.run}: {start.run} has no classifier; valid: that cell done first")
+    start.fetch_sealed(sealed[0], scratch / "start")
     ledger.keep_classifier(round_name(0), scratch / "start")
 
 

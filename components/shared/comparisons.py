@@ -1,7 +1,8 @@
 """Two models on the same patients: the mean difference, its interval, and a test of no effect.
 
-Shapes: P patients, K repeats (seeds). Values are balanced accuracies, 0..1. Repeats are averaged within a
-patient before anything else: they are not more patients.
+Shapes: P patients, K repeats (seeds), F folds. Values are balanced accuracies, 0..1. Repeats are averaged
+within a patient before anything else: they are not more patients. How far they differ, fold by fold, widens
+the interval: the patients of a fold share two trainings, which no exchange of names by patient can see.
 """
 
 import math
@@ -14,9 +15,10 @@ from scipy.stats import chi2, norm, permutation_test, t
 
 from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import difference_interval
+from components.shared.intervals import Integers, Noise, difference_interval
 
 FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
+FEWEST_REPEATS = 2
 SIGNIFICANCE = 0.05
 POWER = 0.8
 _FLIPS = 9999  # every one of the 2**P up to 13 patients, as many drawn above
@@ -27,31 +29,38 @@ class Comparison:
     """What is known of the difference of one model to another."""
 
     patients: int
+    repeats: int  # trainings of both models
     difference: float  # mean over patients
     interval: tuple[float, float] | None  # 95 %
     p_value: float | None  # two-sided; None with fewer than six patients
 
     @property
-    def shown(self) -> bool:
+    def differs(self) -> bool:
         """Whether test and interval both exclude that there is no difference."""
         if self.interval is None or self.p_value is None:
             return False
         return self.p_value <= SIGNIFICANCE and not self.interval[0] <= 0 <= self.interval[1]
 
+    @property
+    def shown(self) -> bool:
+        """Whether it differs over more than one training: else it may be the two trainings that differ."""
+        return self.differs and self.repeats >= FEWEST_REPEATS
 
-def compare(model_KP: Floats, other_KP: Floats, seed: int) -> Comparison:
-    """Compare two models on the same patients in the same order; a single repeat may leave its axis out.
 
-    Raises InputError where the two have not equally many patients, or a repeat lacks one.
+def compare(model_KP: Floats, other_KP: Floats, folds_P: Integers, seed: int) -> Comparison:
+    """Compare two models on the same patients and repeats in the same order; folds say who shares trainings.
+
+    Raises InputError where the two have not equally many of either, or a repeat lacks a patient.
     """
-    if model_KP.shape[-1] != other_KP.shape[-1]:
+    if model_KP.shape != other_KP.shape:
         raise InputError(
-            f"values: {model_KP.shape[-1]} patients against {other_KP.shape[-1]}; valid: the same patients"
+            f"values: {model_KP.shape} repeats and patients against {other_KP.shape}; valid: the same"
         )
     differences_P = averaged(model_KP) - averaged(other_KP)
-    interval = difference_interval(differences_P)
+    interval = difference_interval(differences_P, training_noise(model_KP - other_KP, folds_P))
     return Comparison(
         patients=len(differences_P),
+        repeats=len(model_KP),
         difference=float(differences_P.mean()),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         p_value=None if len(differences_P) < FEWEST_FOR_CLAIM else float(sign_flip_p(differences_P, seed)),
@@ -62,8 +71,24 @@ def averaged(values_KP: Floats) -> Floats:
     """Return each patient's mean over repeats, P; InputError where a repeat lacks a patient."""
     if not np.isfinite(values_KP).all():
         raise InputError("values: a repeat lacks a patient; valid: a number for each patient in each repeat")
-    averaged_P: Floats = np.atleast_2d(values_KP).mean(axis=0)
+    averaged_P: Floats = values_KP.mean(axis=0)
     return averaged_P
+
+
+def training_noise(differences_KP: Floats, folds_P: Integers) -> Noise:
+    """Return what the folds' trainings add to the variance of the mean; one repeat tells nothing of it.
+
+    It is estimated by how far the repeats of a fold's mean lie apart, so a patient's own scatter from repeat
+    to repeat is in it as well, which errs on the wide side: by 2 to 5 % where trainings do not differ.
+    """
+    repeats, patients = differences_KP.shape
+    if repeats < FEWEST_REPEATS:
+        return Noise()
+    folds_F, sizes_F = np.unique(folds_P, return_counts=True)
+    means_FK = np.stack([differences_KP[:, folds_P == fold].mean(axis=1) for fold in folds_F])
+    scatter = float(means_FK.var(axis=1, ddof=1).mean())
+    weight = float(((sizes_F / patients) ** 2).sum())
+    return Noise(variance=weight * scatter / repeats, freedom=len(folds_F) * (repeats - 1))
 
 
 def sign_flip_p(differences_P: Floats, seed: int, flips: int = _FLIPS) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ Planes of one patient err together, so the patient is the unit throughout. What 
 by benchmarks/interval_coverage.py and stands in docs/statistics.md.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,26 @@ def mean_interval(values_P: Floats) -> Floats | None:
     return np.stack([np.minimum(middle - half, mean), np.maximum(middle + half, mean)], axis=-1)
 
 
-def difference_interval(differences_P: Floats) -> Floats | None:
-    """Return Student's interval of a mean paired difference (-1..1); None with fewer than three patients."""
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """What training anew adds to the variance of a mean over patients, on so many degrees of freedom."""
+
+    variance: float = 0.0
+    freedom: float = np.inf
+
+
+def difference_interval(differences_P: Floats, noise: Noise = Noise()) -> Floats | None:
+    """Return Student's interval of a mean paired difference (-1..1); None with fewer than three patients.
+
+    The degrees of freedom of both variances together are Welch's and Satterthwaite's.
+    """
     patients = differences_P.shape[-1]
     if patients < FEWEST_FOR_INTERVAL:
         return None
-    variance = differences_P.var(axis=-1, ddof=1) + _UNSEEN_DIFFERENCE / 4
-    half = _student(patients) * np.sqrt(variance / patients)
+    of_patients = (differences_P.var(axis=-1, ddof=1) + _UNSEEN_DIFFERENCE / 4) / patients
+    variance = of_patients + noise.variance
+    freedom = variance**2 / (of_patients**2 / (patients - 1) + noise.variance**2 / noise.freedom)
+    half = t.ppf((1 + _LEVEL) / 2, freedom) * np.sqrt(variance)
     mean = differences_P.mean(axis=-1)
     interval: Floats = np.clip(np.stack([mean - half, mean + half], axis=-1), -1, 1)
     return interval

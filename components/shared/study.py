@@ -115,7 +115,9 @@ class Cell:
     @property
     def name(self) -> str:
         """A name to be found by, e.g. `fold0_E_0.2_seed1`."""
-        return f"fold{self.fold}_{self.arm}_{self.fraction:g}_seed{self.seed}"
+        short = f"{self.fraction:g}"
+        fraction = short if float(short) == self.fraction else repr(self.fraction)  # 1/6: its cell is its own
+        return f"fold{self.fold}_{self.arm}_{fraction}_seed{self.seed}"
 
     @classmethod
     def named(cls, name: str) -> "Cell":

@@ -54,7 +54,7 @@ def train_gan(
 ) -> Mapping[str, Any]:
     """Write a Generator folder into out and return its JSON."""
     splits.require_apart(planes)
-    rows = _labelled(config, training_rows(planes, splits))
+    rows = _labelled(config, planes, splits)
     resume = f"gan_resume_uri={config.resume_uri}"
     with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
@@ -93,9 +93,15 @@ def training_rows(planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:
     return rows
 
 
-def _labelled(config: Config, rows: Sequence[PlaneRow]) -> Sequence[PlaneRow]:
-    """Return the rows whose label a classifier would be told, which are all of them at fraction 1."""
-    return labelled_rows(rows, config.label_fraction, config.label_unit, config.label_seed)
+def _labelled(config: Config, planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:
+    """Return the training rows whose label a classifier is told, which are all of them at fraction 1.
+
+    They are drawn from all classes, as the classifier's are: noise has a say in who is labelled.
+    """
+    every = planes.rows_of(splits.patients(TRAIN))
+    told = labelled_rows(every, config.label_fraction, config.label_unit, config.label_seed)
+    chosen = {row.image for row in told}
+    return [row for row in training_rows(planes, splits) if row.image in chosen]
 
 
 @contextmanager

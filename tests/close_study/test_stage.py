@@ -14,7 +14,7 @@ from components.shared.calibration import Gauge
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL
 from components.shared.splits import TEST, Splits
-from components.shared.study import PREDICTIONS, RESULT, Grid
+from components.shared.study import ARMS, PREDICTIONS, RESULT, Grid
 from tests.drawn_planes import write_planes
 
 PER_CLASS = 20
@@ -33,7 +33,7 @@ def splits():
     return Splits({f"p{k:02}": k % 5 for k in range(15)}, {})
 
 
-def write_cell(study, cell, rows, right):
+def write_cell(study, cell, rows, right, taught):
     """Write a cell whose classifier is right on so many coronal planes of each patient, and all sagittal."""
     buffer, seen = io.StringIO(), {}
     writer = csv.writer(buffer, lineterminator="\n")
@@ -49,7 +49,7 @@ def write_cell(study, cell, rows, right):
     result = {
         "labelled": 40,
         "labelled_patients": 2,
-        "pseudo": {},
+        "pseudo": {CORONAL: taught} if ARMS[cell.arm].pool else {},
         "expert_labels": 0,
         "best_round": 0,
         "digest": "d",
@@ -63,7 +63,7 @@ def write_cell(study, cell, rows, right):
 def study(tmp_path, planes, splits):
     """Return a function that writes all cells and closes the study: arm -> coronal planes found, of 20."""
 
-    def close(found, grid=GRID, leave_out=()):
+    def close(found, grid=GRID, leave_out=(), taught=3):
         uri = str(tmp_path / "study")
         rng = np.random.default_rng(0)
         apart = {patient: int(rng.integers(-9, 1)) for patient in sorted(splits.folds)}
@@ -72,7 +72,7 @@ def study(tmp_path, planes, splits):
                 storage.create(f"{cell.uri(uri)}/failed.json", b'{"reason": "out of memory"}')
                 continue
             right = {patient: found[cell.arm] + apart[patient] for patient in apart}
-            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), right)
+            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), right, taught)
         config = Config(study_uri=uri, grid=grid, worthwhile_gain=0.02, seed=0)
         return close_study(config, planes, splits)
 
@@ -104,7 +104,18 @@ def test_the_second_test_waits_for_the_first(study):
 
 def test_without_headroom_there_is_nothing_to_gain(study):
     result = study({"A": 18, "B": 18, "C": 18, "D": 18, "E": 18})
-    assert result["verdict"][0] == "nothing to gain: labelled only already equals all labels"
+    assert result["verdict"] == ["nothing to gain: labelled only already equals all labels"]
+
+
+def test_all_labels_that_do_worse_are_not_called_equal(study):
+    result = study({"A": 12, "B": 18, "C": 10, "D": 10, "E": 18})
+    assert result["verdict"] == ["nothing to gain: all labels did worse than labelled only"]
+
+
+def test_an_arm_e_that_was_taught_nothing_is_called_arm_c(study):
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 12}, taught=0)
+    assert "changed nothing" in result["verdict"][0]
+    assert result["verdict"][1] == "no cell of arm E was taught a synthetic image, so it is arm C"
 
 
 def test_three_patients_carry_no_claim(study):
@@ -127,9 +138,47 @@ def test_an_arm_without_a_whole_seed_is_not_compared_and_the_others_are(study):
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=lost)
     assert not [c for c in result["comparisons"] if "E" in (c["model"], c["other"])]
     assert compared(result, "A", "B")["found"]["difference"] == pytest.approx(0.25)
-    assert result["verdict"] == ["no arm with synthetic images came to its end: nothing is compared"]
+    assert result["verdict"] == ["E − C not measured: arm E came to no end in every fold"]
     with pytest.raises(InputError, match=r"2 of 50 cells failed, fold2_E_0.2_seed0: out of memory"):
         settle(result, "state/run/report")
+
+
+def test_arms_are_paired_by_the_seeds_that_both_have(study):
+    """E lost seed 0 and C seed 1: they share none; the one seed that E and D share shows nothing."""
+    lost = ["fold0_E_0.2_seed0", "fold1_C_0.2_seed1"]
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=lost)
+    assert result["verdict"] == [
+        "E − C not measured: arms E and C share no seed that came to its end in every fold"
+    ]
+    assert compared(result, "E", "D")["found"]["repeats"] == 1
+    arm = next(a for a in result["arms"] if a["letter"] == "E")
+    assert (arm["failed"], len(arm["seeds"])) == (1, 1)
+    assert arm["naive"] is not None and arm["recall"]["coronal"] is not None
+
+
+def test_a_seed_lost_leaves_one_which_shows_nothing(study):
+    lost = ["fold0_E_0.2_seed0"]
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=lost)
+    assert result["verdict"][0].endswith("not shown, with one seed: training anew might change as much")
+
+
+@pytest.mark.parametrize(
+    ("arms", "lost", "first"),
+    [
+        ("BCDE", [], "headroom not measured: arm A not in the study"),
+        ("ABCDE", ["fold0_B_0.2_seed0", "fold1_B_0.2_seed1"], "headroom not measured: arm B came to no end"),
+        ("ABC", [], "E − C not measured: arm E not in the study"),
+    ],
+)
+def test_the_verdict_says_what_is_missing(study, arms, lost, first):
+    grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms=arms)
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid, lost)
+    assert result["verdict"][0].startswith(first)
+
+
+def test_planes_are_counted_once_however_many_seeds(study):
+    parts = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})["errors"]["C"]["class"]
+    assert [part["planes"] for part in parts] == [15 * PER_CLASS] * 2
 
 
 def test_the_naive_interval_is_far_narrower(study):

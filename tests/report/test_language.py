@@ -6,8 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from components.close_study.answer import answer
+from components.close_study.cells import Outcome
 from components.report.language import (
     SPANISH,
     Catalogue,
@@ -18,6 +21,10 @@ from components.report.language import (
 )
 from components.report.stage import Inputs, report
 from components.report.study import report_study
+from components.shared.comparisons import Comparison
+from components.shared.metrics import predictions_of
+from components.shared.study import Cell, Grid
+from components.shared.verdicts import NOTHING_TO_GAIN, WORSE
 from tests.report.conftest import write_findings, write_judgement
 from tests.report.fabricated_study import write_study
 from tests.report.pages import Page, cut_texts
@@ -51,6 +58,10 @@ STUDIES = (
     },
 )
 
+VERDICTS = (NOTHING_TO_GAIN, WORSE)
+CELL = Cell(fold=0, arm="E", fraction=0.2, seed=0)
+NOBODY = predictions_of(np.zeros((0, 3)), [])
+
 ENGLISH = {
     *("the", "and", "of", "is", "are", "was", "were", "which", "with", "than", "that", "this", "from", "by"),
     *("planes", "images", "patients", "labels", "labelled", "noise", "sagittal", "round", "not", "each"),
@@ -71,7 +82,24 @@ def english(run_of: Callable[..., Inputs], tmp_path_factory: pytest.TempPathFact
         study = replace(write_study(root / f"{place}", **change), run="51d0c0ffee12")
         report_study(study, root / "report.html", root / "metrics.json", root / "doubtful.csv")
         pages.append((root / "report.html").read_text())
-    return pages
+    told = "".join(f"<p>{sentence}</p>" for sentence in (*VERDICTS, *rarely_said()))
+    return [*pages, f'<!doctype html>\n<html lang="en">\n<body>{told}</body></html>']
+
+
+def rarely_said() -> list[str]:
+    """Return the answers of studies in which something is missing."""
+    whole = Outcome(cell=CELL, result={"pseudo": {}}, rows=[], predictions=NOBODY)
+    grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
+    nothing = Comparison(patients=9, repeats=2, difference=0.0, interval=(-0.1, 0.1), p_value=1.0)
+    return [
+        *answer(replace(grid, arms="BC"), {"B": [whole]}, {}, 9),
+        *answer(replace(grid, arms="C"), {}, {}, 9),
+        *answer(grid, {"A": [whole]}, {}, 9),
+        *answer(grid, {}, {}, 9),
+        *answer(grid, {letter: [whole] for letter in "ABCE"}, {}, 9),
+        *answer(grid, {letter: [whole] for letter in "CE"}, {("E", "C"): nothing}, 9),
+        *answer(grid, {}, {}, 0),
+    ]
 
 
 def alarming(run_of: Callable[..., Inputs]) -> Inputs:

@@ -16,7 +16,7 @@ from components.shared.comparisons import (
 from components.shared.faults import InputError
 from components.shared.intervals import difference_interval, mean_interval, naive_interval
 from components.shared.spread import spread
-from components.shared.verdicts import NOTHING_TO_GAIN, headroom_verdict, verdict
+from components.shared.verdicts import NOTHING_TO_GAIN, WORSE, headroom_verdict, verdict
 
 accuracies = arrays.arrays(np.float64, st.integers(3, 12), elements=st.floats(0, 1))
 
@@ -79,34 +79,39 @@ def test_drawn_flips_are_near_to_all_of_them_and_repeat():
 def test_seeds_are_not_patients():
     rng = np.random.default_rng(0)
     one_KP, other_KP = rng.random((3, 8)), rng.random((3, 8))
-    found = compare(one_KP, other_KP, seed=0)
-    assert found == compare(one_KP.mean(axis=0), other_KP.mean(axis=0), seed=0)
-    assert found.patients == 8
+    folds_P = np.arange(8) % 4
+    found = compare(one_KP, other_KP, folds_P, seed=0)
+    once = compare(one_KP.mean(axis=0, keepdims=True), other_KP.mean(axis=0, keepdims=True), folds_P, seed=0)
+    assert (found.difference, found.p_value) == (once.difference, once.p_value)
+    assert (found.patients, found.repeats, once.repeats) == (8, 3, 1)
+    assert found.interval[0] < once.interval[0] < once.interval[1] < found.interval[1]
     assert found.difference == pytest.approx(one_KP.mean() - other_KP.mean())
-    mirrored = compare(other_KP, one_KP, seed=0)
+    mirrored = compare(other_KP, one_KP, folds_P, seed=0)
     assert mirrored.difference == pytest.approx(-found.difference)
     assert mirrored.interval == pytest.approx((-found.interval[1], -found.interval[0]))
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(InputError, match="8 patients against 1"):
-        compare(np.ones(8), np.ones(1), seed=0)
+    with pytest.raises(InputError, match=r"\(2, 8\) repeats and patients against \(2, 1\)"):
+        compare(np.ones((2, 8)), np.ones((2, 1)), np.arange(8), seed=0)
     with pytest.raises(InputError, match="a repeat lacks a patient"):
         averaged(np.array([[0.5, np.nan], [0.5, 0.5]]))
 
 
 @pytest.mark.parametrize("patients", [1, 2, 3, 5])
 def test_fewer_than_six_patients_have_no_p_value_and_make_no_claim(patients):
-    found = compare(np.full(patients, 0.9), np.linspace(0.1, 0.2, patients), seed=0)
+    other_KP = np.linspace(0.1, 0.2, patients)[None]
+    found = compare(np.full((1, patients), 0.9), other_KP, np.zeros(patients, int), seed=0)
     assert found.p_value is None and not found.shown
     assert (found.interval is None) == (patients < 3)
     noun = "patient" if patients == 1 else "patients"
-    assert verdict("synthetic data", found, seeds=3) == f"n = {patients} {noun}: no claim possible"
+    assert verdict("synthetic data", found) == f"n = {patients} {noun}: no claim possible"
     assert headroom_verdict(found) == f"n = {patients} {noun}: no claim possible"
 
 
 def comparison(difference, low, high, p_value, patients=8):
-    return Comparison(difference=difference, interval=(low, high), p_value=p_value, patients=patients)
+    interval = (low, high)
+    return Comparison(difference=difference, interval=interval, p_value=p_value, patients=patients, repeats=3)
 
 
 @pytest.mark.parametrize(
@@ -140,12 +145,12 @@ def comparison(difference, low, high, p_value, patients=8):
     ],
 )
 def test_the_verdict_in_words(found, sentence):
-    assert verdict("synthetic data", found, seeds=3) == sentence
+    assert verdict("synthetic data", found) == sentence
 
 
 def test_the_verdict_on_the_headroom():
     assert headroom_verdict(comparison(0.01, -0.01, 0.03, 0.3)) == NOTHING_TO_GAIN
-    assert headroom_verdict(comparison(-0.02, -0.03, -0.01, 0.01)) == NOTHING_TO_GAIN
+    assert headroom_verdict(comparison(-0.02, -0.03, -0.01, 0.01)) == WORSE
     assert headroom_verdict(comparison(0.05, 0.02, 0.08, 0.01)) is None
 
 
@@ -191,9 +196,9 @@ def test_a_table_without_noise_has_two_spreads_alone():
 
 
 def test_with_one_seed_nothing_is_called_shown():
-    found = compare(np.linspace(0.90, 0.94, 10), np.linspace(0.80, 0.85, 10), seed=0)
-    assert found.shown
-    assert verdict("synthetic data", found, seeds=2).endswith("10 patients: shown")
-    assert verdict("synthetic data", found, seeds=1).endswith(
-        "with one seed: training anew might change as much"
-    )
+    one_KP, other_KP = np.linspace(0.90, 0.94, 10)[None], np.linspace(0.80, 0.85, 10)[None]
+    once = compare(one_KP, other_KP, np.arange(10) % 5, seed=0)
+    twice = compare(one_KP.repeat(2, axis=0), other_KP.repeat(2, axis=0), np.arange(10) % 5, seed=0)
+    assert once.differs and twice.differs
+    assert verdict("synthetic data", twice).endswith("10 patients: shown")
+    assert verdict("synthetic data", once).endswith("with one seed: training anew might change as much")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.shared.comparisons import sign_flip_p
+from components.shared.comparisons import sign_flip_p, training_noise
 from components.shared.intervals import difference_interval, mean_interval, naive_interval
 from components.shared.metrics import shares_of_patients
 
@@ -87,11 +87,25 @@ def test_the_paired_test_finds_what_is_there(simulated, middle):
     assert found == sorted(found) and found[0] > 0.3 and found[-1] > 0.95
 
 
+@pytest.mark.parametrize("training_sd", [0.0, 0.02, 0.05])
+@pytest.mark.parametrize(("patients", "folds", "seeds"), [(8, 3, 2), (8, 1, 3), (15, 5, 3), (40, 5, 3)])
+def test_trainings_that_a_folds_patients_share_are_in_the_interval(
+    simulated, patients, folds, seeds, training_sd
+):
+    folds_P, differences_SKP = simulated.retrained(patients, folds, seeds, training_sd, sets=2000, seed=SEED)
+    alone = difference_interval(differences_SKP.mean(axis=1))
+    ours = [difference_interval(d.mean(axis=0), training_noise(d, folds_P)) for d in differences_SKP]
+    assert 0.925 <= simulated.covered(np.array(ours), 0.0) <= 0.985
+    if training_sd == 0.05:
+        assert simulated.covered(alone, 0.0) < 0.93
+
+
 @pytest.mark.slow
 def test_the_documented_tables_are_what_the_benchmark_prints(simulated):
     sets = 1000
     documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
-    again = [*simulated.accuracy_rows(sets, SEED), *simulated.difference_rows(sets, SEED)]
+    rows = (simulated.accuracy_rows, simulated.difference_rows, simulated.training_rows)
+    again = [line for table in rows for line in table(sets, SEED)]
     again = [line for line in again if line.startswith("| ")]
     assert [line.split("|")[1] for line in documented] == [line.split("|")[1] for line in again]
     told, found = (

@@ -1,0 +1,57 @@
+"""The study's answer in lines, in fixed order: headroom, then E - C, then E - D where the first helped."""
+
+from collections.abc import Mapping, Sequence
+
+from components.close_study.cells import Outcome
+from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
+from components.shared.study import Grid
+from components.shared.verdicts import headroom_verdict, no_claim, verdict
+
+TESTED = (("E", "C", "synthetic data"), ("E", "D", "synthetic data more than the hidden real planes"))
+
+
+def answer(
+    grid: Grid,
+    outcomes: Mapping[str, Sequence[Outcome]],
+    found: Mapping[tuple[str, str], Comparison],
+    patients: int,
+) -> list[str]:
+    """Return the lines, from each arm's whole seeds and what was compared at the first label fraction.
+
+    Where there is no headroom nothing is tested; where something is missing a line says what.
+    """
+    if not patients:
+        return ["no tested patient has planes of both cuts: nothing is measured"]
+    headroom = found.get(("A", "B"))
+    if headroom is not None and (line := headroom_verdict(headroom)):
+        return [line]
+    lines = [] if headroom else [f"headroom not measured: {_missing(grid, outcomes, 'A', 'B')}"]
+    for model, other, subject in TESTED:
+        tested = found.get((model, other))
+        if tested is None:
+            return [*lines, f"{model} − {other} not measured: {_missing(grid, outcomes, model, other)}"]
+        if tested.patients < FEWEST_FOR_CLAIM:
+            return [*lines, no_claim(tested.patients)]
+        lines.append(verdict(subject, tested))
+        if _accepted_nothing(outcomes["E"]):
+            lines.append("no cell of arm E was taught a synthetic image, so it is arm C")
+        if not (tested.shown and tested.difference > 0):
+            break
+    return lines
+
+
+def _missing(grid: Grid, outcomes: Mapping[str, Sequence[Outcome]], *letters: str) -> str:
+    """Say why two arms are not compared."""
+    if absent := [letter for letter in letters if letter not in grid.arms]:
+        return f"{_arms(absent)} not in the study"
+    if lost := [letter for letter in letters if not outcomes.get(letter)]:
+        return f"{_arms(lost)} came to no end in every fold"
+    return f"{_arms(letters)} share no seed that came to its end in every fold"
+
+
+def _arms(letters: Sequence[str]) -> str:
+    return f"arm{'s' if len(letters) > 1 else ''} {' and '.join(letters)}"
+
+
+def _accepted_nothing(outcomes: Sequence[Outcome]) -> bool:
+    return not any(sum(outcome.result["pseudo"].values()) for outcome in outcomes)
