@@ -55,6 +55,7 @@ def facts_of_run(
         result=_result(model["balanced_accuracy"], model["balanced_accuracy_interval"]),
         uncertainty=_UNCERTAINTY,
         errors="Errors by class, patient by patient, and noise apart are in the sections above.",
+        annotated=_annotated(bool(values["parameters"].get("expert_labels_uri"))),
         **_shared(values, passports, simulated, _by_class(values["planes"])),
     )
 
@@ -81,14 +82,25 @@ def facts_of_study(
         result=_result(arm["value"], arm["interval"]) if arm and measured else "arm E was not measured",
         uncertainty=_UNCERTAINTY + " Arms are compared by paired sign-flip tests in a fixed order.",
         errors="Errors by class, angle, distance and site are in the section Where it errs.",
+        annotated=_annotated(expert_labels_used(values) > 0),
         **_shared(values, passports, simulated, values["planes"]),
     )
+
+
+def expert_labels_used(values: Mapping[str, Any]) -> int:
+    """Return the most of an expert's labels that a cell of a study was taught: those of its fold's images."""
+    return max((cell["expert_labels"] for cell in values["cells"]), default=0)
 
 
 _UNCERTAINTY = (
     "95 % intervals over patients (Wilson's score interval with the variance between patients; what it covers"
     " was measured, docs/statistics.md)."
 )
+
+
+def _annotated(by_expert: bool) -> str:
+    who = "an expert labelled doubtful synthetic images; the other" if by_expert else "nobody:"
+    return f"{who} labels follow from geometry and content"
 
 
 def _shared(
@@ -106,14 +118,11 @@ def _shared(
         "classifier": f"{given['classifier']} at {given['image_size_px']} px,"
         f" {'from given weights' if given['pretrained_uri'] else 'from random weights'}",
         "training": f"{plural(given['epochs'], 'epoch')} of AdamW, warmed-up cosine, seed {given['seed']}",
-        "annotated": _EXPERT if given.get("expert_labels_uri") else _NOBODY,
         "software": ", ".join(f"{name} {version}" for name, version in sorted(values["versions"].items())),
         "identity": f"volumes {values['snapshot'][:12]}, run {values['run']}",
     }
 
 
-_NOBODY = "nobody: labels follow from geometry and content"
-_EXPERT = "an expert labelled doubtful synthetic images; the other labels follow from geometry and content"
 _VERDICTS = {ACCEPT: "accepted", SUSPECT: "suspect and used", REFUSE: "refused"}
 
 

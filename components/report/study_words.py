@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.report.facts import expert_labels_used
 from components.report.words import REALISTIC_KIMG, count, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
@@ -80,9 +81,11 @@ def _of_validation(values: Mapping[str, Any]) -> list[str]:
 
 
 def _of_experts(values: Mapping[str, Any]) -> list[str]:
-    told = max((cell["expert_labels"] for cell in values["cells"]), default=0)
-    if not told:
+    told = expert_labels_used(values)
+    if not values["parameters"]["expert_labels_uri"]:
         return []
+    if not told:
+        return ["No label of the expert's is of an image of this study's GANs: none was used."]
     return [
         f"An expert labelled synthetic images, at most {told} of a fold. Arms with synthetic images"
         " are taught these labels, arm G exchanged with the others; no real plane got one, so E − D compares"

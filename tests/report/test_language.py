@@ -46,6 +46,7 @@ STUDIES = (
         "folds": 1,
         "seeds": 1,
         "label_fractions": (0.2,),
+        "expert_labels_uri": "of_another_gan.csv",
         "failed": ("fold0_G_0.2_seed0", "fold0_labelled_gan0"),
     },
     {
@@ -54,6 +55,7 @@ STUDIES = (
         "seeds": 1,
         "label_fractions": (0.2,),
         "experts": 7,
+        "expert_labels_uri": "e.csv",
         "failed": ("fold0_E_0.2_seed0", "fold0_F_0.2_seed0"),
     },
 )

@@ -112,6 +112,14 @@ def test_the_doubtful_images_of_every_fold_are_shown_and_can_be_labelled(tmp_pat
     assert [(row.image, row.label) for row in labelled] == [(rows[0]["image"], "coronal")]
 
 
+@pytest.mark.parametrize("used", [0, 7])
+def test_the_page_says_an_expert_labelled_only_where_a_label_was_used(tmp_path: Path, used: int) -> None:
+    few = {"folds": 1, "seeds": 1, "arms": "ABCE", "expert_labels_uri": "doubtful.csv"}
+    page, _ = render(write_study(tmp_path, patients=8, experts=used, **few), tmp_path)
+    assert ("xpert labelled doubtful synthetic images" in page) == bool(used)
+    assert ("none was used" in page) == (not used)
+
+
 def test_a_study_whose_images_no_arm_judged_has_an_empty_table(tmp_path: Path) -> None:
     page, _ = render(write_study(tmp_path, patients=8, folds=1, seeds=1, arms="ABC"), tmp_path)
     assert "No arm with synthetic images came to its end." in page
