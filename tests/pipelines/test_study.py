@@ -56,6 +56,21 @@ def test_a_repeated_study_trains_nothing_and_says_the_same(finished, volumes):
     assert len(sealed) == 3 + 2  # A, B, C and the two rounds of E: the second study sealed none
 
 
+def test_an_experts_labels_of_a_study_are_taught_to_the_next_one(finished, volumes, tmp_path):
+    root = finished[0]
+    lines = (root / "report/doubtful.csv").read_text().splitlines()
+    row = lines[1].split(",")
+    asked = "coronal" if row[3] != "coronal" else "sagittal"  # against what the classifier says
+    filled = tmp_path / "doubtful.csv"
+    filled.write_text("\n".join([lines[0], lines[1] + asked, *lines[2:]]) + "\n")
+    run("study", root, volumes_uri=volumes, arms="ABCE", expert_labels_uri=filled, **STUDY)
+    found = json.loads((root / "report/metrics.json").read_text())
+    assert {cell["arm"]: cell["expert_labels"] for cell in found["cells"]} == {"A": 0, "B": 0, "C": 0, "E": 1}
+    kept = (root / "state").glob(f"{found['run']}/cells/fold0_E_0.4_seed0/rounds/000/labels-*.csv")
+    assert f"{row[1]},{asked},1" in next(kept).read_text()
+    assert len(list((root / "state").glob("*/report"))) == 2  # a study of its own: the first one is kept
+
+
 @pytest.mark.slow
 def test_a_gan_that_fails_costs_its_arms_alone_and_the_report_is_kept(volumes, tmp_path):
     """A learning rate cannot be set from outside, so the GAN fails by a generator folder that is none."""
