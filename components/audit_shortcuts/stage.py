@@ -32,7 +32,8 @@ FINDINGS = "audit.json"
 
 MOST_SCANS = 16
 FEWEST_BLANKS = 12  # with fewer an accuracy of 0.6 could hide behind its interval
-ENOUGH_PATIENTS = 6  # with fewer, judges learn from other blanks of a scan, not from other patients alone
+ENOUGH_PATIENTS = 6  # with fewer, judges learn from other scans, a patient's own among them
+FEWEST_SCANS = 3  # with fewer, from other blanks of the same scan
 # Of each class and blank. The regression's accuracy on speckle without a trace, 24 times over 14 blanks:
 # standard deviation 0.037 and one false alarm with 16 planes, 0.020 and none with 40.
 PLANES = 40
@@ -169,11 +170,17 @@ def judge_pictures(
 
 
 def _groups(scans: Sequence[Scan]) -> list[int]:
-    """Return whose blanks are left out together: a patient's, or of few patients each alone."""
-    patients = sorted({scan.patient for scan in scans})
-    if len(patients) < ENOUGH_PATIENTS:
-        return list(range(len(scans)))
-    return [patients.index(scan.patient) for scan in scans]
+    """Return whose blanks are left out together: a patient's, of few patients a scan's, of one or two each.
+
+    A ramp has no chance in it: another blank of the same scan holds the very planes that are to be told, and
+    where planes are few their partners in the other class lie just behind.
+    """
+    patients, volumes = (sorted({getattr(scan, of) for scan in scans}) for of in ("patient", "volume"))
+    if len(patients) >= ENOUGH_PATIENTS:
+        return [patients.index(scan.patient) for scan in scans]
+    if len(volumes) >= FEWEST_SCANS:
+        return [volumes.index(scan.volume) for scan in scans]
+    return list(range(len(scans)))
 
 
 def _write(out: Path, found: dict[str, Any]) -> dict[str, Any]:

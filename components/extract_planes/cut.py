@@ -23,6 +23,7 @@ MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one
 # The rules that say what is noise, each with the dials that are its own.
 RULE_DIALS = {"content": ("noise_max_content", "anatomy_min_content"), "index": ("noise_index_planes",)}
 NOISE_RULES = tuple(RULE_DIALS)
+MAX_PLANES = 20_000  # of a volume: nine angles of a head of 90 mm, cut every half millimetre, are 5,500
 _BATCH = 16  # planes a call: with fewer, threads wait for one another (sampling.py)
 # What a pipeline lets its user choose; the side is the data contract's, and grey is stored once.
 PARAMETERS = (
@@ -57,7 +58,8 @@ class Cuts:
     def __post_init__(self) -> None:
         angles = sorted(self.plane_angles_deg)
         symmetric = 0 in angles and angles == sorted(-angle for angle in angles)
-        distinct = len(set(angles)) == len(angles) and all(abs(angle) <= MAX_ANGLE_DEG for angle in angles)
+        written = {f"{angle:+g}" for angle in angles}  # as a plane is named by it
+        distinct = len(written) == len(angles) and all(abs(angle) <= MAX_ANGLE_DEG for angle in angles)
         valid = f"distinct angles within +-{MAX_ANGLE_DEG:g}, symmetric about 0 and with 0 among them"
         _require(self, "plane_angles_deg", symmetric and distinct, valid)
         _require(self, "plane_spacing_mm", 0.1 <= self.plane_spacing_mm <= 50, "0.1 to 50 mm")
@@ -93,7 +95,16 @@ class Cuts:
 
 
 def requested(cuts: Cuts, anatomy: Anatomy) -> list[Plane]:
-    """Return every plane of a volume that is asked for, each once."""
+    """Return every plane of a volume that is asked for, each once.
+
+    Raises InputError for more than MAX_PLANES: its spacings are hardly in millimetres.
+    """
+    count = 2 * len(cuts.plane_angles_deg) * len(anatomy.offsets(cuts.plane_spacing_mm))
+    if count > MAX_PLANES:
+        raise InputError(
+            f"space directions: content of {anatomy.radius_mm:.0f} mm radius, which asks for {count} planes;"
+            f" valid: spacings in millimetres, or a plane_spacing_mm that leaves up to {MAX_PLANES}"
+        )
     return planes_of(anatomy, [float(angle) for angle in cuts.plane_angles_deg], cuts.plane_spacing_mm)
 
 

@@ -130,7 +130,7 @@ def _directions(fields: Fields) -> Floats | None:
     width = fields.values.get("space dimension", 4 if timed else 3)
     if vectors.shape != (dimension, width) or width not in (3, 4):
         shown = f"{len(vectors)} vectors of {vectors.shape[-1]} numbers"
-        raise fields.fault("space directions", shown, f"{dimension} vectors of 3 numbers, or none")
+        raise fields.fault("space directions", shown, f"{dimension} vectors of {width} numbers, or none")
     return vectors
 
 

@@ -35,6 +35,14 @@ PASSPORTS = "passports.json"
 
 Cut = tuple[str, float, float, float]  # coronal or sagittal, angle in degrees, offset in mm, content 0..1
 
+# What a refusal says itself, and so may stand in it though the file's name has the same word.
+_FORMAT_WORDS = re.compile(
+    r"absent|another|ascii|axes|axis|block|byte|bytes|cannot|content|data|detached|dimension"
+    r"|directions|encoding|endian|field|file|files|gzip|header|hex|inside|kinds|line|lines|nan"
+    r"|none|nrrd|numbers|only|origin|raw|scan|sizes|skip|space|spacing|spacings|spatial|three"
+    r"|type|valid|vectors|volume|volumes|voxel|voxels|with",
+    re.IGNORECASE,
+)
 _DATE = re.compile(r"(?<!\d)(19|20)\d\d[-_./](0?[1-9]|1[0-2])[-_./](0?[1-9]|[12]\d|3[01])(?!\d)")
 
 
@@ -109,8 +117,8 @@ def measure(volume: Volume, anatomy: Anatomy, cuts: Sequence[Cut]) -> Measured:
         centre_voxels=_three(anatomy.centre, 2),
         radius_mm=round(float(anatomy.radius_mm), 2),
         coarsest_mm=round(float(spacing.max()), 4),
-        grey_window=(round(float(anatomy.low), 4), round(float(anatomy.high), 4)),
-        tissue=round(float(anatomy.tissue), 4),
+        grey_window=(_six_digits(anatomy.low), _six_digits(anatomy.high)),
+        tissue=_six_digits(anatomy.tissue),
         replaced=volume.replaced,
         notes=volume.notes,
         mirror=scores,
@@ -150,7 +158,8 @@ def without_names(text: str, name: str) -> str:
     plain = plain.removeprefix(f"{name}: ").removeprefix(f"{base}: ")
     plain = re.sub(r"(data ?file: )[^;]*", r"\1(name)", plain)
     parts = [part for part in re.split(r"[\W_]+", PurePath(base).stem) if re.search("[^0-9]", part)]
-    hidden = [name, base, PurePath(base).stem, *(part for part in parts if len(part) > 2)]
+    spoken = [part for part in parts if len(part) > 2 and not _FORMAT_WORDS.fullmatch(part)]
+    hidden = [name, base, PurePath(base).stem, *spoken]
     for word in sorted((word for word in hidden if len(word) > 2), key=len, reverse=True):
         plain = re.sub(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])", "(name)", plain, flags=re.IGNORECASE)
     return _DATE.sub("(date)", plain)
@@ -187,6 +196,11 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _tuples(each) for key, each in value.items()}
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
+
+
+def _six_digits(value: float) -> float:
+    """Return a grey level as it is told: some scanners' are of a millionth."""
+    return float(f"{value:.6g}") + 0.0
 
 
 def _three(values: Sequence[float] | NDArray[Any], decimals: int) -> tuple[float, float, float]:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from unicodedata import normalize
 
 from components.shared import storage, volumes
 from components.shared.faults import InputError
@@ -72,7 +73,8 @@ def list_entries(source: Source, pseudonyms: Pseudonyms) -> list[VolumeEntry]:
     A scan that lies there twice under one patient is listed once.
     """
     beside, owners = _identify(source)
-    entries = _one_entry_a_scan(_entry(beside, name, who) for name, who in owners.items())
+    readable = {name for name in owners if not _fault(beside, name, source.missing_geometry)}
+    entries = _one_entry_a_scan((_entry(beside, name, who) for name, who in owners.items()), readable)
     _require_patients(source, {entry.patient for entry in entries}, len(entries))
     entries = [_pseudonymous(entry, pseudonyms) for entry in entries]
     if TABLE in beside:
@@ -163,7 +165,21 @@ def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mappi
             f"volumes_uri={source.volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
         )
     table = _table(beside)
-    return beside, {name: _owner(name, table, pattern) for name in names}
+    owners = {name: _owner(name, table, pattern) for name in names}
+    _require_one_spelling(owners)
+    return beside, owners
+
+
+def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
+    """Refuse two names that a person would read as one: that infant could be on two sides."""
+    known: dict[str, str] = {}
+    for name, who in owners.items():
+        other = known.setdefault(normalize("NFC", who.patient).casefold(), name)
+        if owners[other].patient != who.patient:
+            raise InputError(
+                f"{name}: its patient and that of {other} differ in capitals, or in how accents are stored,"
+                " alone; valid: one spelling a patient"
+            )
 
 
 def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geometry: str) -> str:
@@ -188,11 +204,15 @@ def _require_patients(source: Source, patients: Collection[str], volumes: int) -
         )
 
 
-def _one_entry_a_scan(entries: Iterable[VolumeEntry]) -> list[VolumeEntry]:
-    """Drop copies, and refuse one scan under two patients: one infant would be on two sides."""
+def _one_entry_a_scan(entries: Iterable[VolumeEntry], readable: Collection[str]) -> list[VolumeEntry]:
+    """Drop copies, and refuse one scan under two patients: one infant would be on two sides.
+
+    What is no volume is nobody's scan: two empty files are two that will be left out.
+    """
     first: dict[str, VolumeEntry] = {}
     for entry in entries:
-        require_one_owner(first.setdefault(entry.digest, entry), entry)
+        key = entry.digest if entry.name in readable else f"file {entry.name}"
+        require_one_owner(first.setdefault(key, entry), entry)
     return list(first.values())
 
 
@@ -225,18 +245,32 @@ def _rows(table: storage.StoredObject) -> list[dict[str, str]]:
         valid = "comma-separated fields of less than 128 kB, quotes in pairs"
         raise InputError(f"{TABLE}: after line {lines.line_num}: {error}; valid: {valid}") from error
     if not {"file", "patient"} <= set(columns):
-        valid = "file, patient, and session, site if known"
-        raise InputError(f"{TABLE}: columns {', '.join(columns)[:100]}; valid: {valid}")
+        valid = "a first line with file, patient, and session, site if known"  # it may hold a patient: unsaid
+        raise InputError(f"{TABLE}: its first line names no file and patient; valid: {valid}")
+    if longer := [number for number, row in enumerate(listed, 2) if None in row]:
+        valid = "a cell a column, in quotes where it holds a comma"
+        raise InputError(f"{TABLE}: row {longer[0]} has more cells than columns; valid: {valid}")
     return listed
 
 
 def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re.Pattern[str]) -> _Owner:
+    _require_text(name)
     who = _from_table(name, table) if table is not None else _from_name(name, pattern)
     patient = (who.get("patient") or "").strip()
     if not re.fullmatch(r"[^\s,\"'/\\][^,\"'/\\\n]*", patient):
-        raise InputError(f"{name}: patient '{patient}'; valid: a key without comma, quote, slash or line end")
+        raise InputError(f"{name}: its patient; valid: a key without comma, quote, slash or line end")
     session, site = who.get("session") or Path(name).stem, who.get("site") or ""
     return _Owner(patient=patient, session=session.strip(), site=site.strip())
+
+
+def _require_text(name: str) -> None:
+    """Refuse a name that is not text, as old archives leave it, or not one line."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name!a}: its name is no UTF-8; valid: a file of another name") from error
+    if not name.isprintable():
+        raise InputError(f"{name!a}: its name holds a line end or the like; valid: another name")
 
 
 def _from_table(name: str, table: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ DIRECTIONS = {RIGHT: "left-right", ANTERIOR: "front-back", SUPERIOR: "up-down"}
 MAX_ORIGIN_MM = 100.0
 MAX_REPLACED = 0.01  # share of voxels that were no numbers: a damaged border is less, a damaged volume more
 MIN_CONTENT = 0.10  # share of the best plane through the volume that is tissue: less is no plane of anatomy
+MAX_RADIUS_MM = 150.0  # an adult's head reaches some 100 mm
 MIN_RADIUS_MM = 15.0  # the smallest brain, of 21 weeks, reaches some 25 mm: less shows no whole structure
 MAX_UNEQUAL = 3.0  # coarsest spacing over finest: the low-pass leaves a third of the detail or less
 
@@ -151,6 +152,11 @@ def _filled(measured: Measured) -> str:
 
 
 def _wide(measured: Measured) -> str:
+    if measured.radius_mm > MAX_RADIUS_MM:
+        return (
+            f"the sphere about its content has a radius of {measured.radius_mm:.0f} mm, more than a head's:"
+            " its spacings may not be millimetres"
+        )
     if measured.radius_mm >= MIN_RADIUS_MM and measured.planes:
         return ""
     return (

@@ -31,6 +31,13 @@ UNEQUAL = {"spacing": (1.92, 1.2, 1.2), "tilt_deg": 0.0}
 OBLIQUE = {"tilt_deg": 2.0, "lean_deg": (14.0, -10.0, 7.0)}
 # Pixels that show the scanner's grid, and a window that shows all of the block.
 FINE = replace(CUTS, window=Window(field_of_view_mm=48, side_px=128), planes=16)
+COARSE = replace(
+    CUTS,
+    window=Window(field_of_view_mm=90, side_px=256),
+    angles_deg=(-15.0, 0.0, 15.0),
+    spacing_mm=5.0,
+    planes=RAMP_PLANES,
+)
 WIDE = replace(CUTS, window=Window(field_of_view_mm=120, side_px=64), planes=6)
 
 
@@ -88,7 +95,7 @@ def test_a_ramp_gives_a_coronal_plane_and_its_partner_the_same_picture():
     assert all(np.array_equal(*pair) for pair in zip(*images, strict=True))
 
 
-@pytest.mark.parametrize("wanted", [1, 2])
+@pytest.mark.parametrize("wanted", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_scans_are_stood_in_for_several_times(wanted, kind, tmp_path):
     scans = choose(scans_of(wanted=wanted), 0)
@@ -96,6 +103,14 @@ def test_few_scans_are_stood_in_for_several_times(wanted, kind, tmp_path):
     cases = judge_kind(kind, scans, replace(CUTS, planes=RAMP_PLANES), 0, tmp_path)
     assert [case["volumes"] for case in cases] == [FEWEST_BLANKS] * 2
     assert not [case for case in cases if case["leak"]]
+
+
+@pytest.mark.parametrize("wanted", [3, 4])
+def test_of_few_scans_no_other_blank_of_the_same_gives_a_ramps_planes_away(wanted, tmp_path):
+    """Where planes are few, as the demo cuts them, it would: in 0.60 of them."""
+    scans = choose(scans_of(wanted=wanted), 0)
+    for case in judge_kind(RAMP, scans, COARSE, 0, tmp_path):
+        assert case["accuracy"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_many_scans_are_chosen_over_sites_and_patients():

@@ -2,14 +2,22 @@
 
 import pytest
 
-from components.shared.expert_labels import ExpertRow, by_image, parse, require_images, require_kept, write
+from components.shared.expert_labels import (
+    DIGITS,
+    ExpertRow,
+    by_image,
+    parse,
+    require_images,
+    require_kept,
+    write,
+)
 from components.shared.faults import InputError
-from tests.drawn_planes import write_synthetic
+from tests.drawn_planes import GENERATOR, write_synthetic
 
 HEAD = "number,image,generator,predicted,confidence,label\n"
 
 
-def row(number, label="", generator=""):
+def row(number, label="", generator=GENERATOR[:DIGITS]):
     image = f"synthetic/psi1.00_seed{number - 1:06}.png"
     return ExpertRow(
         number=number, image=image, generator=generator, predicted="coronal", confidence="0.5", label=label

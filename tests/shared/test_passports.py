@@ -278,3 +278,27 @@ def test_a_real_header_with_exchanged_axes_is_caught(name):
         passport = passport_of(dataclasses.replace(volume, affine=wrong))
         assert passport.measured.header_agrees is False
         assert any("left-right axis" in each for each in (passport.reason, *passport.also))
+
+
+def test_grey_levels_of_a_billionth_are_told(head):
+    tiny = dataclasses.replace(head, data_XYZ=head.data_XYZ.astype(np.float32) * np.float32(1e-11))
+    passport = passport_of(tiny)
+    low, high = passport.measured.grey_window
+    assert 0 <= low < passport.measured.tissue < high < 1e-8
+    assert passport.verdict == ACCEPT
+
+
+def test_spacings_in_another_unit_are_suspect(head):
+    large = dataclasses.replace(head, affine=head.affine * np.array([10.0, 10.0, 10.0, 1.0]))
+    assert any("more than a head's" in sentence for sentence in told(passport_of(large)))
+
+
+def told(passport):
+    return [passport.reason, *passport.also]
+
+
+def test_a_word_of_the_format_in_a_files_name_does_not_hide_what_is_wrong():
+    message = "raw_data_volume.nrrd: data: 2 bytes of data cannot hold the volume; valid: 64 bytes"
+    assert without_names(message, "raw_data_volume.nrrd") == (
+        "data: 2 bytes of data cannot hold the volume; valid: 64 bytes"
+    )

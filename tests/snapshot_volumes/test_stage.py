@@ -1,3 +1,6 @@
+import os
+import shutil
+
 import numpy as np
 import pytest
 
@@ -90,7 +93,7 @@ def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
         (TABLE.replace("second", "x" * 200_000), r"^volumes\.csv: after line 2: field larger .*; valid: "),
         (TABLE + "x" * snapshots.MAX_TABLE, r"^volumes\.csv: 16\d+ bytes; valid: at most 16\d+"),
         (TABLE + "z" * 200_000 + ",c", r"^volumes\.csv: after line 5: field larger .*; valid: "),
-        ("x" * 5000 + "\n" + TABLE, r"^volumes\.csv: columns x+; valid: "),
+        ("x" * 5000 + "\n" + TABLE, r"^volumes\.csv: its first line names no file and patient; valid: "),
     ],
 )
 def test_a_slip_in_the_table_never_makes_a_new_patient(folder, tmp_path, table, words):
@@ -158,8 +161,13 @@ def test_detached_data_is_content(folder, tmp_path):
     ("name", "content", "words"),
     [
         ("x_y.nrrd", None, r"x_y\.nrrd: .*patient_pattern"),
-        ("volumes.csv", b"name,who\n", r"volumes\.csv: columns name, who"),
-        ("volumes.csv", b'file,patient\na_2024_01_01.nrrd,"p, q"\n', r"a_2024_01_01\.nrrd: patient 'p, q'"),
+        ("volumes.csv", b"name,who\n", r"volumes\.csv: its first line names no file and patient"),
+        ("volumes.csv", b'file,patient\na_2024_01_01.nrrd,"p, q"\n', r"a_2024_01_01\.nrrd: its patient"),
+        (
+            "volumes.csv",
+            b"file,patient\na_2024_01_01.nrrd,Lopez, Maria\n",
+            r"volumes\.csv: row 2 has more cells than columns",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(folder, tmp_path, name, content, words):
@@ -192,3 +200,27 @@ def test_a_pattern_that_names_no_patient_is_refused(folder, tmp_path, pattern):
 def test_an_unknown_digest_is_refused(tmp_path):
     with pytest.raises(InputError, match="snapshot_digest=0000"):
         read_snapshot(str(tmp_path), "0000")
+
+
+def test_two_files_that_are_no_volumes_are_nobodys_scan(folder, tmp_path):
+    for name in ("q_2024_01_01.nrrd", "r_2024_01_01.nrrd"):
+        (folder / name).write_bytes(b"")
+    listed = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert len([entry for entry in listed if entry.size == 0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (b"Jos\xe9_2024_01_01.nrrd", "its name is no UTF-8; valid"),
+        (b"d\n_2024_01_01.nrrd", "its name holds a line end"),
+        ("José_2024_01_01.nrrd".encode(), "differ in capitals, or in how accents are stored"),
+    ],
+)
+def test_names_that_are_not_one_line_of_text_or_not_one_patients_are_refused(folder, tmp_path, name, words):
+    write(folder / "Jose\u0301_2024_02_01.nrrd", level=7)
+    shutil.copy(folder / "a_2024_01_01.nrrd", os.fsencode(folder) + b"/" + name)
+    pattern = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
+    with pytest.raises(InputError, match=words) as refused:
+        snapshot(config(folder, tmp_path, pattern))
+    assert str(refused.value).isprintable()
