@@ -26,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from components.shared.arrays import Floats, Grey
@@ -39,6 +40,7 @@ _FINE = 0.5  # spacing in the scanner's axes between the two steps
 _OVERVIEW = 2.0  # spacing of the overview
 
 _TAPS = 5.0  # where the Gaussian ends, in standard deviations
+_SLAB = 1 << 22  # voxels of which floats are made at a time
 _TILE = 64  # voxels along the edge of what is computed at a time: bounds the memory
 
 
@@ -115,11 +117,24 @@ def _blurred(volume: Volume, indices: Sequence[Floats], sigma_mm: float) -> Grey
         first, matrix = _gaussian(volume.data_XYZ.shape[axis], at, float(sigma_mm / spacing[axis]))
         weights.append(matrix)
         parts.append(slice(first, first + matrix.shape[1]))
-    grey: Grey = volume.data_XYZ[tuple(parts)].astype(np.float32)
+    grey: NDArray[Any] = volume.data_XYZ[tuple(parts)]
     for matrix in weights:  # each turns the axes on by one: after three they are as they were
-        mixed = matrix @ grey.reshape(grey.shape[0], -1)
-        grey = np.ascontiguousarray(np.moveaxis(mixed.reshape(-1, *grey.shape[1:]), 0, -1), np.float32)
+        grey = _mixed(matrix, grey)
     return grey
+
+
+def _mixed(matrix: Any, grey_XYZ: NDArray[Any]) -> Grey:
+    """Return the mixtures along the first axis, as the last one.
+
+    A slab at a time: of a large scan in bytes, floats of the whole would take four times its memory.
+    """
+    size, rows, columns = grey_XYZ.shape
+    mixed_YZX = np.empty((rows, columns, matrix.shape[0]), np.float32)
+    for first in range(0, rows, step := max(1, _SLAB // (size * columns))):
+        slab_XYZ = grey_XYZ[:, first : first + step].astype(np.float32)
+        mixed = (matrix @ slab_XYZ.reshape(size, -1)).reshape(-1, *slab_XYZ.shape[1:])
+        mixed_YZX[first : first + step] = np.moveaxis(mixed, 0, -1)
+    return mixed_YZX
 
 
 def _gaussian(size: int, at: Floats, sigma: float) -> tuple[int, Any]:

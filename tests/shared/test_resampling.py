@@ -1,8 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from components.shared import resampling
+from components.shared.geometry import Anatomy, Window
 from components.shared.resampling import BLUR, PITCH, overview, patient_grid
 from components.shared.volumes import Volume
 
@@ -68,3 +71,17 @@ def test_the_overview_spans_the_block():
     for at, size in zip(indices, scan.data_XYZ.shape, strict=True):
         assert at.mean() == pytest.approx((size - 1) / 2)
         assert 0 <= at.min() <= at.max() <= size - 1
+
+
+def test_of_a_scan_in_bytes_no_floats_of_the_whole_are_made():
+    rng, edge = np.random.default_rng(0), 384
+    data_XYZ = np.zeros((edge, edge, edge), np.uint8)
+    data_XYZ[80:300, 90:310, 70:320] = rng.integers(20, 200, (220, 220, 250), dtype=np.uint8)
+    volume = Volume(data_XYZ=data_XYZ, affine=np.diag([0.25, 0.25, 0.25, 1.0]))
+    tracemalloc.start()
+    try:
+        Anatomy.of(volume, Window(field_of_view_mm=90, side_px=64))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4.5 * data_XYZ.nbytes
