@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
+from components.anything_new.component import keep_finished
 from components.audit_shortcuts.component import audit_shortcuts
 from components.classify_images.component import classify_images
 from components.close_rounds.component import close_rounds
@@ -31,7 +32,7 @@ from components.train_classifier.component import train_classifier, train_round
 from components.train_gan.component import find_generator, keep_generator, train_gan
 from components.validate_parameters.component import validate_parameters
 from pipelines.planes import cut_planes
-from pipelines.tasks import GPU, Channel, knowing_names, lasting, on_gpu, sized, uncached
+from pipelines.tasks import GPU, Channel, identity, knowing_names, lasting, on_gpu, sized, uncached
 
 
 @dsl.pipeline(name="one-round")
@@ -350,5 +351,6 @@ def augmentation(
         **state,
     )
     uncached(written)
+    uncached(keep_finished(**identity("augmentation", p, checked, snapshot.output)).after(written))
     outputs = written.outputs
     return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])

@@ -21,6 +21,8 @@ LAPTOP: dict[str, Any] = {
     "images": 1200,
     "max_rounds": 3,
     "gpu_count": "0",
+    "gpu_cpu": "1",
+    "gpu_memory": "4Gi",
 }
 
 # The same two cores, 45 minutes: six GANs and twenty-one cells in the place of one GAN and five classifiers.

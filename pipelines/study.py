@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
+from components.anything_new.component import keep_finished
 from components.audit_shortcuts.component import audit_shortcuts
 from components.close_study.component import close_study, settle_study
 from components.make_synthetic.component import make_synthetic
@@ -23,7 +24,7 @@ from components.run_arm.component import run_arm
 from components.shared.study import BASELINE, PSEUDO
 from components.split_patients.component import split_patients
 from pipelines.planes import cut_planes
-from pipelines.tasks import GPU, knowing_names, lasting, on_gpu, sized, uncached
+from pipelines.tasks import GPU, identity, knowing_names, lasting, on_gpu, sized, uncached
 
 _ENCLOSING = ("all_cells", "all_sources", "parallelism")  # which `locals` shows beside the parameters
 
@@ -297,7 +298,8 @@ def study_of(parallelism: int) -> Any:
                 **inputs,
             ).after(pseudo)
         )
-        uncached(settle_study(study=closed.outputs["result"], state_uri=state_uri, run=run))
+        settled = uncached(settle_study(study=closed.outputs["result"], state_uri=state_uri, run=run))
+        uncached(keep_finished(**identity("study", p, checked, snapshot.output)).after(settled))
         outputs = closed.outputs
         return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])
 

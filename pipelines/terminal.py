@@ -41,7 +41,7 @@ class Terminal:
             self._line(f"{stage}: warning: {event['message']}")
         elif kind == "note":
             self._line(f"{stage}: {event['message']}")
-        else:
+        elif kind in ("done", "cached"):  # the parameters, too, are an event: for a pod's log
             self._finish(stage, kind)
 
     def _finish(self, stage: str, kind: str) -> None:

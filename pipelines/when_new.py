@@ -1,6 +1,6 @@
 """A pipeline behind a gate, as it is scheduled: a run with nothing to do ends green at once and says why.
 
-    validate - snapshot - anything_new - (the pipeline - keep_finished, if anything is)
+    validate - snapshot - anything_new - (the pipeline, whose last task leaves the mark, if anything is)
 
 KFP's cache would skip the stages on GPUs as well, yet start a pod for every task that looks at the state. The
 gated pipeline returns nothing: out of a condition KFP hands no artifacts on. Its report is the task's own.
@@ -12,10 +12,10 @@ from typing import Any
 
 from kfp import dsl
 
-from components.anything_new.component import anything_new, keep_finished
+from components.anything_new.component import anything_new
 from components.anything_new.stage import GO
 from components.snapshot_volumes.component import snapshot_volumes
-from pipelines.tasks import Channel, knowing_names, uncached
+from pipelines.tasks import Channel, identity, knowing_names, uncached
 
 SUFFIX = "-when-new"
 
@@ -29,26 +29,14 @@ def when_new(graph: Any, check: Any) -> Any:
 
     def gated(*values: Channel) -> None:
         p = SimpleNamespace(**dict(zip(signature.parameters, values, strict=True)))
-        told = _told(graph.name, p, check)
+        checked = uncached(knowing_names(check(**vars(p))))
+        names = ("volumes_uri", "state_uri", "patient_pattern", "pseudonym_key_uri", "forget_patient")
+        listed = snapshot_volumes(**{each: getattr(p, each) for each in names}).after(checked)
+        told = identity(graph.name, p, checked, uncached(knowing_names(listed)).output)
         with dsl.If(uncached(anything_new(**told)).output == GO):
-            uncached(keep_finished(**told).after(graph(**vars(p))))
+            graph(**vars(p))
 
     gated.__signature__ = signature.replace(return_annotation=None)  # type: ignore[attr-defined]
     gated.__doc__ = graph.pipeline_func.__doc__
     title = f"{graph.pipeline_spec.pipeline_info.display_name}, when anything is new"
     return dsl.pipeline(gated, name=graph.name + SUFFIX, display_name=title)
-
-
-def _told(name: str, p: SimpleNamespace, check: Any) -> dict[str, Channel]:
-    """Check the parameters and list the volumes, as the pipeline will; return what a run is known by."""
-    checked = uncached(knowing_names(check(**vars(p))))
-    names = ("volumes_uri", "state_uri", "patient_pattern", "pseudonym_key_uri", "forget_patient")
-    listed = snapshot_volumes(**{each: getattr(p, each) for each in names}).after(checked)
-    snapshot = uncached(knowing_names(listed))
-    return {
-        "pipeline": name,
-        "state_uri": p.state_uri,
-        "run_name": p.run_name,
-        "fingerprint": checked.outputs["Output"],
-        "snapshot_digest": snapshot.output,
-    }

@@ -6,7 +6,15 @@ from components.shared.images import CPU_IMAGE
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
-def anything_new(pipeline: str, state_uri: str, run_name: str, fingerprint: str, snapshot_digest: str) -> str:
+def anything_new(
+    pipeline: str,
+    state_uri: str,
+    run_name: str,
+    fingerprint: str,
+    snapshot_digest: str,
+    audit: str,
+    language: str,
+) -> str:
     """Return `go`, or why nothing has to be done."""
     given = dict(locals())
 
@@ -19,7 +27,13 @@ def anything_new(pipeline: str, state_uri: str, run_name: str, fingerprint: str,
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def keep_finished(
-    pipeline: str, state_uri: str, run_name: str, fingerprint: str, snapshot_digest: str
+    pipeline: str,
+    state_uri: str,
+    run_name: str,
+    fingerprint: str,
+    snapshot_digest: str,
+    audit: str,
+    language: str,
 ) -> None:
     """Leave the mark that the next run of the same looks for."""
     given = dict(locals())

@@ -27,11 +27,14 @@ class Config:
     run_name: str
     fingerprint: str  # hash of every parameter that changes a result, and of the code
     snapshot_digest: str
+    audit: str  # it and the language change no result, and yet what a reader is shown
+    language: str
 
     @property
     def mark(self) -> str:
         """Where a run of this leaves its mark."""
-        content = json.dumps([self.pipeline, self.run_name, self.fingerprint, self.snapshot_digest])
+        about = {name: value for name, value in asdict(self).items() if name != "state_uri"}
+        content = json.dumps(about, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:24]
         return storage.join(self.state_uri, "finished", f"{digest}.json")
 

@@ -127,6 +127,7 @@ def validate_study(
     from components.validate_parameters.study import StudyParameters, validate_study
 
     with stage("validate_parameters"):
+        emit("validate_parameters", "parameters", **given)
         checked = StudyParameters(**given)
         for left_out in validate_study(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")

@@ -1,10 +1,12 @@
 """Forgetting a patient: what descends from them leaves the state, and their volumes are never read again.
 
-    {state_uri}/forgotten/{pseudonym}    an empty object, written first: the patient's volumes are left out
+    {state_uri}/forgotten/{pseudonym}    written first, empty: the patient's volumes are left out
+                                         and at the end with DONE: whoever asks again removes no checkpoints
 
 Removed are their planes, every snapshot that lists them, their row in every version of the splits, every run
 and study whose models saw them or were measured on them, and every kept generator that did. A GAN's
-checkpoints do not say whom they saw, so all of them go. The next run finds none of these and makes them anew.
+checkpoints do not say whom they saw, nor the marks of finished runs, so all of them go. The next run finds
+none of these and makes them anew.
 """
 
 import io
@@ -15,12 +17,16 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.lease import LEASE, require_free
 from components.shared.planes import INDEX, read_rows
 from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
 
+DONE = b"done"
 _FOLDER = "forgotten"
-_KEPT = ("planes", "snapshots", "splits", "gan", "generators", _FOLDER)  # every other folder is a run's
+_TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
+# Every other folder is a run's.
+_KEPT = ("planes", "snapshots", "splits", "gan", "generators", "finished", _FOLDER)
 
 
 def forgotten(state_uri: str) -> set[str]:
@@ -31,22 +37,30 @@ def forgotten(state_uri: str) -> set[str]:
 def forget(state_uri: str, patient: str) -> list[str]:
     """Remove whatever descends from a patient; return what was removed, in the order of its names.
 
-    Raises InputError for what is no pseudonym. One that nothing descends from is noted all the same.
+    Raises InputError for what is no pseudonym, and while another run works on the state: it would bring the
+    patient back. One that nothing descends from is noted all the same.
     """
     if not is_pseudonym(patient):
         raise InputError(
             f"forget_patient={patient}: no pseudonym; valid: one as reports print it, e.g. 3fa1-7c21e09b4d"
         )
-    storage.create(storage.join(state_uri, _FOLDER, patient), b"")
+    for found in storage.list_tree(state_uri):
+        if found.name.endswith(f"/{LEASE}"):
+            require_free(found.uri)
+    note = storage.join(state_uri, _FOLDER, patient)
+    storage.create(note, b"")
+    told, generation = storage.read_versioned(note)
     _leave_splits(state_uri, patient)
     doomed = [*_single(state_uri, patient), *_runs(state_uri, patient)]
-    for uri in sorted(doomed):
+    doomed += [] if told == DONE else _nameless(state_uri)
+    for uri in doomed:
         storage.delete(uri)
+    storage.replace(note, DONE, generation)
     return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
 
 
 def _single(state_uri: str, patient: str) -> Iterator[str]:
-    """Yield the objects that are of this patient, or that name no patient and may be."""
+    """Yield the objects that are of this patient."""
     told: dict[str, Callable[[bytes], bool]] = {
         "planes": lambda data: patient in _patients_of_cell(data),
         "generators": lambda data: patient in json.loads(data).get("patients", ()),
@@ -56,9 +70,13 @@ def _single(state_uri: str, patient: str) -> Iterator[str]:
         for found in storage.list_tree(storage.join(state_uri, folder)):
             if "/" not in found.name and holds(storage.read_bytes(found.uri)):
                 yield found.uri
-    for found in storage.list_tree(storage.join(state_uri, "gan")):
-        yield found.uri
     yield from _trees(storage.join(state_uri, "generators"), patient)
+
+
+def _nameless(state_uri: str) -> list[str]:
+    """Return the objects that name no patient and may be of this one."""
+    places = (storage.join(state_uri, folder) for folder in ("gan", "finished"))
+    return [found.uri for place in places for found in storage.list_tree(place)]
 
 
 def _patients_of_cell(data: bytes) -> set[str]:
@@ -77,16 +95,17 @@ def _runs(state_uri: str, patient: str) -> Iterator[str]:
 
 
 def _trees(uri: str, patient: str, left_out: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the objects of each folder at a place in which some JSON names the patient."""
+    """Yield the objects of each folder at a place in which some table or JSON names the patient."""
     folders: dict[str, list[storage.StoredObject]] = {}
     for found in storage.list_tree(uri):
         top, slash, _ = found.name.partition("/")
         if slash and top not in left_out:
             folders.setdefault(top, []).append(found)
     for objects in folders.values():
-        texts = (storage.read_bytes(found.uri) for found in objects if found.name.endswith((".json", ".csv")))
-        if any(_names(text, patient) for text in texts):
-            yield from (found.uri for found in objects)
+        texts = [found for found in objects if found.name.endswith(_TEXTS)]
+        naming = {found.uri for found in texts if _names(storage.read_bytes(found.uri), patient)}
+        if naming:  # what names the patient goes last: cut off before it, the folder is found again
+            yield from sorted((found.uri for found in objects), key=lambda uri: (uri in naming, uri))
 
 
 def _names(text: bytes, patient: str) -> bool:

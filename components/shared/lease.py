@@ -20,6 +20,7 @@ from components.shared.processes import is_alive, started_at
 
 RENEW_S = 60.0
 STALE_S = 600.0
+LEASE = "lease.json"
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
 
 def release(run_uri: str, owner: str) -> None:
     """Let other runs take the ledger at `run_uri`, where `owner` still holds it."""
-    uri = storage.join(run_uri, "lease.json")
+    uri = storage.join(run_uri, LEASE)
     with suppress(InputError, OSError):  # a lease that cannot be freed goes stale
         data, generation = storage.read_versioned(uri)
         if json.loads(data)["owner"] == owner:
@@ -53,7 +54,7 @@ def release(run_uri: str, owner: str) -> None:
 
 
 def _take(run_uri: str, owner: str) -> None:
-    uri = storage.join(run_uri, "lease.json")
+    uri = storage.join(run_uri, LEASE)
     if storage.create(uri, _claim(owner, time.time())):
         return
     data, generation = storage.read_versioned(uri)
@@ -62,6 +63,13 @@ def _take(run_uri: str, owner: str) -> None:
         raise _held_by(uri, held)
     if not storage.replace(uri, _claim(owner, time.time()), generation):
         raise _held_by(uri, json.loads(storage.read_bytes(uri)))  # it came first, this moment
+
+
+def require_free(uri: str) -> None:
+    """Refuse where a live run holds the lease at a place, whoever asks."""
+    held = json.loads(storage.read_bytes(uri))
+    if not _is_free(held, owner=""):
+        raise _held_by(uri, held)
 
 
 def _held_by(uri: str, held: dict[str, Any]) -> InputError:
@@ -77,7 +85,7 @@ def _renew(run_uri: str, owner: str, done: threading.Event) -> None:
     while not done.wait(RENEW_S):
         now = time.time()
         try:
-            ours = _renew_once(storage.join(run_uri, "lease.json"), owner, now)
+            ours = _renew_once(storage.join(run_uri, LEASE), owner, now)
             renewed = now
         except (InputError, OSError):  # the storage does not answer: ask again, while that is in time
             ours = time.time() + RENEW_S - renewed < STALE_S

@@ -74,6 +74,7 @@ def validate_parameters(
     from components.validate_parameters.stage import Parameters, fingerprint, results, validate
 
     with stage("validate_parameters"):
+        emit("validate_parameters", "parameters", **given)
         checked = Parameters(**given)
         for left_out in validate(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")

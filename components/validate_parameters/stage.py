@@ -197,9 +197,14 @@ def check_places(p: Any) -> None:
 
 def check_resources(p: Any) -> None:
     """Check what a cluster is asked for, which Kubernetes would refuse only once a pod is made."""
-    require(p, "gpu_count", p.gpu_count.isdigit(), "a whole number as text; 0 for nodes without a GPU")
+    whole = p.gpu_count.isascii() and p.gpu_count.isdigit()
+    require(p, "gpu_count", whole, "a whole number as text; 0 for nodes without a GPU")
     named = re.fullmatch(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", p.gpu_type) is not None
     require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
+    flat = all(isinstance(text, str) for pair in p.gpu_node_selector.items() for text in pair)
+    require(p, "gpu_node_selector", flat, 'labels as text, e.g. {"pool": "gpus"}, or {}')
+    tolerated = all(isinstance(each, dict) for each in p.gpu_tolerations)
+    require(p, "gpu_tolerations", tolerated, 'objects, e.g. [{"key": "nvidia.com/gpu"}], or []')
     for name in ("cpu", "gpu_cpu"):
         require(p, name, bool(_CORES.fullmatch(getattr(p, name))), "cores above 0 as text, e.g. 2 or 500m")
     for name in ("memory", "gpu_memory"):
@@ -353,4 +358,5 @@ CHECKS: Sequence[Callable[[Any], None]] = (
     check_judgement,
     check_rounds,
     check_report,
+    check_resources,
 )

@@ -18,6 +18,7 @@ from components.validate_parameters.stage import (
     check_places,
     check_planes,
     check_report,
+    check_resources,
     check_rounds,
     check_starts,
     check_volumes,
@@ -127,4 +128,5 @@ CHECKS: Sequence[Callable[[Any], None]] = (
     check_judgement,
     check_rounds,
     check_report,
+    check_resources,
 )

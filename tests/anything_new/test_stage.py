@@ -10,7 +10,7 @@ from components.anything_new.stage import DONE, GO, Config, anything_new, keep_f
 @pytest.fixture
 def run(tmp_path):
     about = {"pipeline": "augmentation", "run_name": "", "fingerprint": "f" * 64, "snapshot_digest": "s"}
-    return Config(state_uri=str(tmp_path), **about)
+    return Config(state_uri=str(tmp_path), audit="stop", language="en", **about)
 
 
 def test_a_run_is_new_until_one_of_it_has_ended(run, capsys):

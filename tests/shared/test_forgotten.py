@@ -1,6 +1,7 @@
 """A forgotten patient leaves no trace in the state but the note that they are left out."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from components.extract_planes.cells import new_cell
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.forgotten import forget, forgotten
+from components.shared.lease import lease
 from components.shared.planes import PlaneRow
 from components.shared.png import encode_png
 from components.shared.splits import Splits
@@ -86,3 +88,38 @@ def test_a_name_is_refused_and_nothing_is_removed(state):
     with pytest.raises(InputError, match="forget_patient=Doe, Jane: no pseudonym"):
         forget(state, "Doe, Jane")
     assert storage.list_tree(state) == before
+
+
+def test_marks_of_finished_runs_go_and_checkpoints_only_the_first_time(state):
+    put(f"{state}/finished/a.json", {"pipeline": "augmentation"})
+    assert {"finished/a.json", "gan/x/checkpoint.json"} <= set(forget(state, GONE))
+    put(f"{state}/gan/y/checkpoint.json", {})
+    put(f"{state}/finished/b.json", {})
+    assert forget(state, GONE) == []
+
+
+def test_while_another_run_works_on_the_state_nothing_is_removed(state):
+    held = lease(f"{state}/run_b", "another")
+    before = len(storage.list_tree(state))
+    with held, pytest.raises(InputError, match=r"run_b/lease\.json: held by run another"):
+        forget(state, GONE)
+    assert len(storage.list_tree(state)) == before + 1  # its lease
+
+
+@pytest.mark.parametrize("after", range(12))
+def test_cut_off_anywhere_the_next_removes_the_rest(state, after, monkeypatch):
+    real, done = storage.delete, []
+
+    def delete(uri):
+        if len(done) == after:
+            raise KeyboardInterrupt
+        done.append(uri)
+        real(uri)
+
+    monkeypatch.setattr(storage, "delete", delete)
+    with suppress(KeyboardInterrupt):
+        forget(state, GONE)
+    monkeypatch.setattr(storage, "delete", real)
+    forget(state, GONE)
+    left = {found.name for found in storage.list_tree(state)}
+    assert not {name for name in left if name.startswith(("run_a", "generators/a", "gan/"))}
