@@ -85,12 +85,12 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
 def _is_copy(entry: VolumeEntry, passport: Passport, first: dict[str, VolumeEntry]) -> bool:
     """Tell whether a volume's content was met before, under its patient; refuse it under another one.
 
-    A store may have several digests for the same bytes (an ETag of S3 depends on how they were sent), so that
-    the snapshot alone does not tell.
+    A store may have several digests for the same bytes (an ETag of S3 depends on how they were sent), and the
+    same voxels may be written in two encodings, so that the snapshot alone does not tell.
     """
     if passport.verdict == passports.REFUSE:
         return False
-    other = first.setdefault(passport.volume, entry)
+    other = first.setdefault(passport.voxels, entry)
     require_one_owner(other, entry)
     return other is not entry
 

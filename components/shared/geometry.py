@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from components.shared.arrays import Floats, Grey
 from components.shared.faults import InputError
+from components.shared.padding import without_padding
 from components.shared.planes import CORONAL, SAGITTAL
 from components.shared.resampling import MARGIN, PITCH, overview, patient_grid, spacing_mm
 from components.shared.sampling import sample_upright
@@ -94,6 +95,7 @@ class Anatomy:
 
         A volume without anatomy takes the centre, in voxels, and the radius of the scan that it stands for.
         """
+        volume = without_padding(volume)
         coarsest = max(float(spacing_mm(volume).max()), window.pixel_mm)
         whole_XYZ, indices = overview(volume, coarsest)
         tissue = otsu(whole_XYZ)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from components.shared.faults import InputError
 from components.shared.files import write_whole
 from components.shared.geometry import Anatomy
+from components.shared.padding import padding_of
 from components.shared.planes import CORONAL, SAGITTAL
 from components.shared.snapshots import VolumeEntry
 from components.shared.suspicions import Measured, suspicions
@@ -58,6 +59,7 @@ class Passport:
     reason: str = ""  # one sentence; empty when accepted
     also: tuple[str, ...] = ()  # what else is suspect, one sentence each
     measured: Measured | None = None  # None: refused
+    voxels: str = ""  # first 16 hex digits of the hash of what it shows, however that was written
     thumbnail: str = ""  # PNG of 288 x 96 pixels in base64: coronal, sagittal, axial
 
 
@@ -76,8 +78,16 @@ def accepted_or_suspect(
         reason=found[0] if found else "",
         also=tuple(found[1:]),
         measured=measured,
+        voxels=shown_hash(volume),
         thumbnail=thumbnail(volume, anatomy),
     )
+
+
+def shown_hash(volume: Volume) -> str:
+    """Return the hash of voxels and of where they lie: one scan in two encodings has one."""
+    voxels_XYZ = volume.data_XYZ.astype(volume.data_XYZ.dtype.newbyteorder("<"), order="C", copy=False)
+    place = np.round(volume.affine, 4) + 0.0
+    return hashlib.sha256(voxels_XYZ.tobytes() + place.tobytes()).hexdigest()[:16]
 
 
 def refused(entry: VolumeEntry, reason: str, content_hash: str = "") -> Passport:
@@ -128,6 +138,7 @@ def measure(volume: Volume, anatomy: Anatomy, cuts: Sequence[Cut]) -> Measured:
         header_agrees=None if told is None else told == 0,
         planes=len(cuts),
         profile={name: content_profile(cuts, name) for name in (CORONAL, SAGITTAL)},
+        padding=padding_of(volume.data_XYZ),
     )
 
 

@@ -50,6 +50,7 @@ class Measured:
     header_agrees: bool | None  # whether that is the header's R; None where symmetry does not tell
     planes: int  # cut from it
     profile: Mapping[str, tuple[tuple[float, float], ...]]  # (offset in mm, content) by class, at angle 0
+    padding: tuple[float, float] | None = None  # what was filled in far below the picture, and its lowest
 
     @property
     def best_content(self) -> float:
@@ -66,6 +67,7 @@ def suspicions(measured: Measured) -> list[str]:
         _oriented(measured),
         _finite(measured),
         _filled(measured),
+        _padded(measured),
         _wide(measured),
         _equal(measured),
     ]
@@ -149,6 +151,16 @@ def _filled(measured: Measured) -> str:
     if not measured.planes or measured.best_content >= MIN_CONTENT:
         return ""
     return f"it shows hardly any tissue: at most {100 * measured.best_content:.0f} % of a plane"
+
+
+def _padded(measured: Measured) -> str:
+    if measured.padding is None:
+        return ""
+    fill, lowest = measured.padding
+    return (
+        f"where the scanner saw nothing it is filled with {fill:g}, far below its picture, which begins at"
+        f" {lowest:g}: both were taken for black"
+    )
 
 
 def _wide(measured: Measured) -> str:

@@ -2,6 +2,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import nrrd
 import numpy as np
 import pytest
 
@@ -256,6 +257,16 @@ def test_one_scan_with_two_digests_is_used_once_and_of_one_patient(
     images = [row.image for row in PlaneSet.open(tmp_path / "set").rows]
     assert images == [row.image for row in extracted[0].rows]
     assert len(passports.read(tmp_path / "set/passports.json")) == 4
+
+
+def test_one_scan_in_two_encodings_is_of_one_patient(volumes, tmp_path):
+    place = copied(volumes, tmp_path / "volumes")
+    scan = next(place.glob("sim02_*.nrrd"))
+    again, header = nrrd.read(str(scan))
+    encoding = "raw" if header.pop("encoding") != "raw" else "gzip"
+    nrrd.write(str(place / "sim09_2025_01_01.nrrd"), again, header | {"encoding": encoding})
+    with pytest.raises(InputError, match=r"^sim09_2025_01_01\.nrrd: the same scan as sim02_"):
+        extract_planes(configured(place, tmp_path / "state"), tmp_path / "set")
 
 
 def test_dials_of_the_other_noise_rule_cut_nothing_anew(tmp_path):

@@ -302,3 +302,25 @@ def test_a_word_of_the_format_in_a_files_name_does_not_hide_what_is_wrong():
     assert without_names(message, "raw_data_volume.nrrd") == (
         "data: 2 bytes of data cannot hold the volume; valid: 64 bytes"
     )
+
+
+@pytest.mark.parametrize("fill", [-1024, -32768])
+def test_padding_far_below_the_picture_changes_no_plane_and_is_told(head, fill):
+    picture = head.data_XYZ.astype(np.int16)
+    picture[:3] = picture[-2:] = 0
+    padded = np.where(picture == 0, fill, picture).astype(np.int16)
+    padded[0, 0, 0] = 0  # its lowest is nought in both
+    whole, other = (passport_of(dataclasses.replace(head, data_XYZ=data)) for data in (picture, padded))
+    assert other.verdict == SUSPECT
+    assert any(f"filled with {fill}" in sentence for sentence in told(other))
+    assert other.measured.tissue == whole.measured.tissue
+    assert other.measured.profile == whole.measured.profile
+
+
+def test_one_scan_in_two_encodings_shows_the_same():
+    data = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    volume = Volume(data_XYZ=data, affine=np.eye(4))
+    other = dataclasses.replace(volume, data_XYZ=np.asfortranarray(data).astype(">i2"))
+    assert passports.shown_hash(volume) == passports.shown_hash(other)
+    moved = dataclasses.replace(volume, affine=np.eye(4) * 2)
+    assert len({passports.shown_hash(each) for each in (volume, moved)}) == 2
