@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import numbered, storage
+from components.shared.forgotten import forgotten
 from components.shared.weights import weights_digest
 
 _MEMBERS = ("generator.safetensors", "discriminator.safetensors", "generator.json")  # the JSON vouches
@@ -39,9 +40,10 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
 def newest_generator(state_uri: str, snapshot_digest: str, resolution: int, channel_base: int) -> str:
     """Return where the newest kept generator of other volumes and of this size is; "" where there is none.
 
-    A channel_base of 0 takes any width.
+    A channel_base of 0 takes any width. One that saw a forgotten patient is none.
     """
-    known = numbered.entries(_place(state_uri))
+    gone = forgotten(state_uri)
+    known = [each for each in numbered.entries(_place(state_uri)) if not gone & set(each["patients"])]
     own = [place for place, each in enumerate(known) if each["snapshot_digest"] == snapshot_digest]
     for each in reversed(known[: own[0]] if own else known):
         if each["resolution"] == resolution and channel_base in (0, each["channel_base"]):

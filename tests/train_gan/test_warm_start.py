@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from components.shared import numbered
+from components.shared import numbered, storage
 from components.train_gan.warm_start import keep_generator, newest_generator
 
 
@@ -42,6 +42,13 @@ def test_the_newest_of_other_volumes_and_of_the_size(keep):
     assert newest_generator(state, "s4", 32, 1024) == second
     assert newest_generator(state, "s4", 32, 512) == ""
     assert newest_generator(state, "s4", 16, 0) == ""
+
+
+def test_one_that_saw_a_forgotten_patient_is_none(keep):
+    make, state = keep
+    make(1, "s1")
+    assert storage.create(f"{state}/forgotten/p", b"")
+    assert newest_generator(state, "s2", 32, 0) == ""
 
 
 def test_a_repeated_run_starts_from_what_it_started_from(keep):
