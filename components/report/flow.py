@@ -12,6 +12,17 @@ from components.shared.splits import TEST, TRAIN, VALIDATION
 
 _LEFTS, _WIDTHS = (1, 122, 245, 397, 549), (100, 102, 130, 130, 130)
 _HEIGHT, _GAP_Y = 92.0, 24.0
+_ELBOWS = (
+    ("volumes", "planes"),
+    ("planes", "supervised"),
+    ("planes", "fraction"),
+    ("planes", "gan"),
+    ("fraction", "rounds"),
+    ("gan", "synthetic"),
+)
+_STRAIGHT = (("supervised", "test"), ("rounds", "test"))
+
+Arrows = Sequence[tuple[str, str]]  # from and to, by the boxes' names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +70,22 @@ class Box:
 def flow_diagram(metrics: Mapping[str, Any], volumes: int, labelled: int) -> Markup:
     """Draw volumes -> planes -> three lanes -> unseen patients."""
     boxes = _boxes(metrics, volumes, labelled)
+    return draw_flow(boxes, _ELBOWS, _STRAIGHT, [("synthetic", "rounds")], again="rounds")
+
+
+def draw_flow(
+    boxes: Mapping[str, Box], elbows: Arrows, straight: Arrows, upwards: Arrows, again: str = ""
+) -> Markup:
+    """Draw boxes, and arrows between them by name; `again` is gone through again and again."""
     drawing = Drawing(
         width=PAGE_WIDTH, height=3 * _HEIGHT + 2 * _GAP_Y + 8, title="The flow of this run, with its numbers"
     )
     _define_arrow(drawing)
-    for start, end in (
-        ("volumes", "planes"),
-        ("planes", "supervised"),
-        ("planes", "fraction"),
-        ("planes", "gan"),
-        ("fraction", "rounds"),
-        ("gan", "synthetic"),
-    ):
-        _connect(drawing, boxes[start], boxes[end])
-    _across(drawing, boxes["supervised"], boxes["test"])
-    _across(drawing, boxes["rounds"], boxes["test"])
-    _upwards(drawing, boxes["synthetic"], boxes["rounds"])
-    _around(drawing, boxes["rounds"])
+    for arrows, way in ((elbows, _connect), (straight, _across), (upwards, _upwards)):
+        for start, end in arrows:
+            way(drawing, boxes[start], boxes[end])
+    if again:
+        _around(drawing, boxes[again])
     for box in boxes.values():
         _draw(drawing, box)
     return drawing.markup()

@@ -14,8 +14,9 @@ from components.report.gather import simulated
 from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.shortcuts import shortcuts_section
+from components.report.study_flow import study_flow
 from components.report.study_pictures import Gallery
-from components.report.synthetic import copied
+from components.report.synthetic import copied, memorised
 from components.report.volumes import volumes_page
 from components.report.words import plural
 from components.shared import judgement, passports, storage
@@ -165,13 +166,16 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
             for fraction in fractions
         ],
         "fraction_chart": study_charts.fraction_chart(values["arms"]),
+        "flow": study_flow(values, len(inputs.passports)),
         "questions": study_words.QUESTIONS,
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
         "errors": study_words.error_tables(values["errors"]),
         "grids": inputs.gallery.grids(),
         "copied": [
-            (each["source"], copied(each["quality"])) for each in values["synthetic"] if "quality" in each
+            (each["source"], _copies_told(each["quality"]))
+            for each in values["synthetic"]
+            if "quality" in each
         ],
         "worst": inputs.gallery.worst(),
         "samples": inputs.gallery.samples(),
@@ -187,6 +191,12 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
 def _at(items: Sequence[Mapping[str, Any]], fraction: float) -> list[Mapping[str, Any]]:
     """Return what is of one label fraction, or of all labels."""
     return [item for item in items if item["fraction"] in (fraction, 1.0)]
+
+
+def _copies_told(quality: Mapping[str, Any]) -> str:
+    """Return in sentences what is copied, who is memorised, and what the figures cannot tell."""
+    cautions = [f"{told[0].upper()}{told[1:]}." for told in quality["cautions"]]
+    return " ".join([copied(quality), memorised(quality["memorised"]), *cautions])
 
 
 def _copied(values: Mapping[str, Any]) -> str:

@@ -48,10 +48,21 @@ class Gallery:
         grids = [pictures.real_grid(self.planes, self.patients, self.side)]
         for source in self.grid.sources()[:_GRIDS]:
             if storage.exists(storage.join(source.uri(self.study_uri), MADE)):
-                with self._images(source) as images:
-                    picture = pictures.mosaic(images, images.rows, self.side)
-                grids.append((f"Fold {source.fold}, GAN on {source.planes} planes", picture))
+                grids += self._of(source, apart=len(grids) == 1)
         return grids
+
+    def _of(self, source: Source, *, apart: bool) -> list[tuple[str, str]]:
+        """Return a GAN's images in one picture, or those of each truncation apart."""
+        name = f"Fold {source.fold}, GAN on {source.planes} planes"
+        with self._images(source) as images:
+            if not apart:
+                return [(name, pictures.mosaic(images, images.rows, self.side))]
+            psis = sorted({row.truncation for row in images.rows})
+            parts = {psi: [row for row in images.rows if row.truncation == psi] for psi in psis}
+            return [
+                (f"{name}, truncation ψ = {psi:g}", pictures.mosaic(images, rows, self.side))
+                for psi, rows in parts.items()
+            ]
 
     def worst(self) -> tuple[str, str] | None:
         """Return which GAN is the first that came to its end, and its likest pairs of image and plane."""
