@@ -108,8 +108,8 @@ def classifier_settings(p: SimpleNamespace) -> dict[str, Channel]:
 
 def synthesise(
     p: SimpleNamespace, planes: Channel, splits: Channel, opened: dsl.PipelineTask, snapshot: Channel
-) -> tuple[Channel, Channel]:
-    """Train the GAN and sample it, once the ledger is open; return the generator and its images."""
+) -> tuple[Channel, Channel, dsl.PipelineTask]:
+    """Train the GAN and sample it, once the ledger is open; return generator, images and its keeper."""
     kept = {"state_uri": p.state_uri, "snapshot_digest": snapshot}
     size = {"resolution": p.gan_resolution, "channel_base": p.gan_channel_base}
     warmth = {"warm_start": p.warm_start, "warm_start_kimg": p.warm_start_kimg}
@@ -119,11 +119,11 @@ def synthesise(
     begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "state_uri": p.state_uri}
     gan = train_gan(planes=planes, splits=splits, seed=p.seed, **begun, **size, **settings)
     generator = on_gpu(gan, p).outputs["generator"]
-    uncached(keep_generator(generator=generator, **kept))
+    keeping = uncached(keep_generator(generator=generator, **kept))
     sampled = generate_images(
         generator=generator, splits=splits, truncations=p.truncations, images=p.images, seed=p.seed
     )
-    return generator, on_gpu(sampled, p).outputs["synthetic"]
+    return generator, on_gpu(sampled, p).outputs["synthetic"], keeping
 
 
 def judge(
@@ -321,7 +321,7 @@ def augmentation(
     # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
     supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p)).after(opened)
     trained = on_gpu(supervised, p).outputs["classifier"]
-    generator, made = synthesise(p, planes, splits, opened, snapshot.output)
+    generator, made, keeping = synthesise(p, planes, splits, opened, snapshot.output)
     synthetic = judge(p, planes, splits, made, trained)
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
@@ -351,6 +351,7 @@ def augmentation(
         **state,
     )
     uncached(written)
-    uncached(keep_finished(**identity("augmentation", p, checked, snapshot.output)).after(written))
+    told = identity("augmentation", p, checked, snapshot.output)
+    uncached(keep_finished(**told).after(written, keeping))
     outputs = written.outputs
     return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])
