@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -73,8 +73,10 @@ def list_entries(source: Source, pseudonyms: Pseudonyms) -> list[VolumeEntry]:
     A scan that lies there twice under one patient is listed once.
     """
     beside, owners = _identify(source)
-    readable = {name for name in owners if not _fault(beside, name, source.missing_geometry)}
-    entries = _one_entry_a_scan((_entry(beside, name, who) for name, who in owners.items()), readable)
+    entries = _one_entry_a_scan(
+        (_entry(beside, name, who) for name, who in owners.items()),
+        lambda name: not _fault(beside, name, source.missing_geometry),
+    )
     _require_patients(source, {entry.patient for entry in entries}, len(entries))
     entries = [_pseudonymous(entry, pseudonyms) for entry in entries]
     if TABLE in beside:
@@ -204,16 +206,23 @@ def _require_patients(source: Source, patients: Collection[str], volumes: int) -
         )
 
 
-def _one_entry_a_scan(entries: Iterable[VolumeEntry], readable: Collection[str]) -> list[VolumeEntry]:
+def _one_entry_a_scan(
+    entries: Iterable[VolumeEntry], is_volume: Callable[[str], bool]
+) -> list[VolumeEntry]:
     """Drop copies, and refuse one scan under two patients: one infant would be on two sides.
 
-    What is no volume is nobody's scan: two empty files are two that will be left out.
+    What is no volume is nobody's scan: two empty files are two that will be left out. It is asked of equal files
+    alone, since the answer costs a look at the header.
     """
     first: dict[str, VolumeEntry] = {}
+    nobodys = []
     for entry in entries:
-        key = entry.digest if entry.name in readable else f"file {entry.name}"
-        require_one_owner(first.setdefault(key, entry), entry)
-    return list(first.values())
+        other = first.setdefault(entry.digest, entry)
+        if other is not entry and not is_volume(entry.name):
+            nobodys.append(entry)
+        else:
+            require_one_owner(other, entry)
+    return [*first.values(), *nobodys]
 
 
 def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
