@@ -66,15 +66,22 @@ def all_shards(
         one_shard(shard=shard, **{name: value for name, value in vars(p).items() if name != "shards"})
 
 
+def list_volumes(
+    p: SimpleNamespace, checked: dsl.PipelineTask, minimum_patients: int = 3, forget_patient: Channel = ""
+) -> dsl.PipelineTask:
+    """List the volumes once the parameters are checked."""
+    names = ("volumes_uri", "state_uri", "patient_pattern", "pseudonym_key_uri")
+    limits = {"minimum_patients": minimum_patients, "forget_patient": forget_patient}
+    listed = snapshot_volumes(**{name: getattr(p, name) for name in names}, **limits)
+    return uncached(knowing_names(listed.after(checked)))
+
+
 def cut_planes(
     p: SimpleNamespace, checked: dsl.PipelineTask, minimum_patients: int = 3, forget_patient: Channel = ""
 ) -> tuple[dsl.PipelineTask, Channel]:
     """List the volumes once the parameters are checked, and cut their planes; return both."""
+    snapshot = list_volumes(p, checked, minimum_patients, forget_patient)
     source = {"volumes_uri": p.volumes_uri, "state_uri": p.state_uri}
-    names = {"patient_pattern": p.patient_pattern, "pseudonym_key_uri": p.pseudonym_key_uri}
-    limits = {"minimum_patients": minimum_patients, "forget_patient": forget_patient}
-    listed = snapshot_volumes(**names, **source, **limits).after(checked)
-    snapshot = uncached(knowing_names(listed))
     cuts = {name: getattr(p, name) for name in PARAMETERS}
     cuts |= {**source, "snapshot_digest": snapshot.output}
     numbers = list_shards(extract_shards=p.extract_shards).output

@@ -14,7 +14,7 @@ from kfp import dsl
 
 from components.anything_new.component import anything_new
 from components.anything_new.stage import GO
-from components.snapshot_volumes.component import snapshot_volumes
+from pipelines.planes import list_volumes
 from pipelines.tasks import Channel, identity, knowing_names, uncached
 
 SUFFIX = "-when-new"
@@ -30,9 +30,8 @@ def when_new(graph: Any, check: Any) -> Any:
     def gated(*values: Channel) -> None:
         p = SimpleNamespace(**dict(zip(signature.parameters, values, strict=True)))
         checked = uncached(knowing_names(check(**vars(p))))
-        names = ("volumes_uri", "state_uri", "patient_pattern", "pseudonym_key_uri", "forget_patient")
-        listed = snapshot_volumes(**{each: getattr(p, each) for each in names}).after(checked)
-        told = identity(graph.name, p, checked, uncached(knowing_names(listed)).output)
+        snapshot = list_volumes(p, checked, forget_patient=p.forget_patient)
+        told = identity(graph.name, p, checked, snapshot.output)
         with dsl.If(uncached(anything_new(**told)).output == GO):
             graph(**vars(p))
 
