@@ -52,5 +52,4 @@ def anything_new(config: Config) -> str:
 def keep_finished(config: Config) -> None:
     """Leave the mark of a run that has ended green; the first one stays."""
     mark: Mapping[str, Any] = asdict(config) | {"ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
-    if not storage.exists(config.mark):
-        storage.create(config.mark, json.dumps(mark, indent=2, sort_keys=True).encode())
+    storage.create(config.mark, json.dumps(mark, indent=2, sort_keys=True).encode())
