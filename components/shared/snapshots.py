@@ -206,13 +206,11 @@ def _require_patients(source: Source, patients: Collection[str], volumes: int) -
         )
 
 
-def _one_entry_a_scan(
-    entries: Iterable[VolumeEntry], is_volume: Callable[[str], bool]
-) -> list[VolumeEntry]:
+def _one_entry_a_scan(entries: Iterable[VolumeEntry], is_volume: Callable[[str], bool]) -> list[VolumeEntry]:
     """Drop copies, and refuse one scan under two patients: one infant would be on two sides.
 
-    What is no volume is nobody's scan: two empty files are two that will be left out. It is asked of equal files
-    alone, since the answer costs a look at the header.
+    What is no volume is nobody's scan: two empty files are two that will be left out. It is asked of equal
+    files alone, since the answer costs a look at the header.
     """
     first: dict[str, VolumeEntry] = {}
     nobodys = []
