@@ -30,7 +30,7 @@ from components.shared.metrics import confusion, plane_interval, recall
 from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
 from components.shared.spread import spread
-from components.shared.study import ARMS, Grid
+from components.shared.study import ARMS, SYNTHETIC_POOL, Grid
 
 HEADROOM, TESTED, DESCRIBED = "headroom", "tested", "described"
 _ERRORS = {
@@ -161,16 +161,18 @@ def _arm(
         "labelled_patients": _mean(outcome.result["labelled_patients"] for outcome in done),
         "pseudo": _mean(sum(outcome.result["pseudo"].values()) for outcome in done),
     }
-    return about | _measured(done, table)
+    synthetic = ARMS[letter].pool == SYNTHETIC_POOL
+    gans = [grid.gan_of(seed) for seed in table.seeds] if table and synthetic else []
+    return about | _measured(done, table, gans)
 
 
-def _measured(done: Sequence[Outcome], table: Table | None) -> dict[str, Any]:
+def _measured(done: Sequence[Outcome], table: Table | None, gans: Sequence[int]) -> dict[str, Any]:
     if table is None:
         return dict.fromkeys(
             ("value", "interval", "naive", "patients", "seeds", "spread", "recall", "calibration")
         )
     values_P = averaged(table.values)
-    interval, parts = mean_interval(values_P), spread(table.values)
+    interval, parts = mean_interval(values_P), spread(table.values, gans)
     _, found = pooled([outcome for outcome in done if outcome.cell.seed == table.seeds[0]])
     return {
         "value": float(values_P.mean()),

@@ -16,7 +16,7 @@ from components.report.page import render
 from components.report.shortcuts import shortcuts_section
 from components.report.study_flow import study_flow
 from components.report.study_pictures import Gallery
-from components.report.synthetic import copied, memorised
+from components.report.synthetic import copied, copied_patients, memorised, most_copied
 from components.report.volumes import volumes_page
 from components.report.words import plural
 from components.shared import judgement, passports, storage
@@ -105,14 +105,16 @@ def collect(inputs: Inputs) -> dict[str, Any]:
         worthwhile_gain=inputs.parameters["worthwhile_gain"],
         seed=inputs.parameters["seed"],
     )
+    synthetic = [_source(inputs.study_uri, source) for source in inputs.grid.sources()]
     return {
         **close_study(config, inputs.planes, inputs.splits),
+        "copied_patients": copied_patients(synthetic),
         "folds": [_fold(inputs, fold) for fold in range(inputs.grid.folds)],
         "parameters": {name: summary.portable(value) for name, value in inputs.parameters.items()},
         "planes": _count_planes(inputs.planes),
         "run": inputs.run,
         "snapshot": inputs.snapshot,
-        "synthetic": [_source(inputs.study_uri, source) for source in inputs.grid.sources()],
+        "synthetic": synthetic,
         "versions": versions(),
     }
 
@@ -168,15 +170,13 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "fraction_chart": study_charts.fraction_chart(values["arms"]),
         "flow": study_flow(values, len(inputs.passports)),
         "questions": study_words.QUESTIONS,
+        "ended": study_words.ended,
+        "copied_first": most_copied(values["copied_patients"]),
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
         "errors": study_words.error_tables(values["errors"]),
         "grids": inputs.gallery.grids(),
-        "copied": [
-            (each["source"], _copies_told(each["quality"]))
-            for each in values["synthetic"]
-            if "quality" in each
-        ],
+        "copied": _copies_told(values["synthetic"]),
         "worst": inputs.gallery.worst(),
         "samples": inputs.gallery.samples(),
         "shortcuts": shortcuts_section(inputs.findings),
@@ -193,7 +193,16 @@ def _at(items: Sequence[Mapping[str, Any]], fraction: float) -> list[Mapping[str
     return [item for item in items if item["fraction"] in (fraction, 1.0)]
 
 
-def _copies_told(quality: Mapping[str, Any]) -> str:
+def _copies_told(gans: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return, for GANs of which the same is to be said, their names and the sentences."""
+    alike: dict[str, list[str]] = {}
+    for gan in gans:
+        if "quality" in gan:
+            alike.setdefault(_told_of(gan["quality"]), []).append(gan["source"])
+    return [(", ".join(names), sentences) for sentences, names in alike.items()]
+
+
+def _told_of(quality: Mapping[str, Any]) -> str:
     """Return in sentences what is copied, who is memorised, and what the figures cannot tell."""
     cautions = [f"{told[0].upper()}{told[1:]}." for told in quality["cautions"]]
     return " ".join([copied(quality), memorised(quality["memorised"]), *cautions])

@@ -53,7 +53,8 @@ class Gallery:
 
     def _of(self, source: Source, *, apart: bool) -> list[tuple[str, str]]:
         """Return a GAN's images in one picture, or those of each truncation apart."""
-        name = f"Fold {source.fold}, GAN on {source.planes} planes"
+        which = f"GAN {source.gan}" if self.grid.gans > 1 else "GAN"
+        name = f"Fold {source.fold}, {which} on {source.planes} planes"
         with self._images(source) as images:
             if not apart:
                 return [(name, pictures.mosaic(images, images.rows, self.side))]

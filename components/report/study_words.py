@@ -4,9 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.report.facts import expert_labels_used
-from components.report.words import REALISTIC_KIMG, count, plural
+from components.report.words import ABSENT, REALISTIC_KIMG, count, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
-from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
+from components.shared.rounds import (
+    MAX_ROUNDS,
+    MINIMUM_VALIDATION_PATIENTS,
+    NO_GAIN,
+    NOTHING_ACCEPTED,
+    POOL_EMPTY,
+    STABLE,
+)
+from components.shared.study import ARMS
 
 QUESTIONS = {
     ("A", "B"): "Headroom: is there anything to gain over few labels?",
@@ -24,6 +32,18 @@ _KINDS = {
     "offset": "Distance from the centre (mm)",
     "site": "Site",
 }
+_STOPPED = {
+    POOL_EMPTY: "pool used up",
+    NO_GAIN: "no gain",
+    STABLE: "same images",
+    NOTHING_ACCEPTED: "none accepted",
+    MAX_ROUNDS: "rounds used up",
+}
+
+
+def ended(cell: Mapping[str, Any]) -> str:
+    """Return what ended a cell's rounds, in two words; arms without a pool have none."""
+    return _STOPPED[cell["rounds"][-1]["stop_reason"]] if ARMS[cell["arm"]].pool else ABSENT
 
 
 def caution(values: Mapping[str, Any]) -> str:

@@ -42,8 +42,6 @@ class Section:
 
 def quality_section(judgement: Mapping[str, Any], images: Path) -> Section:
     """Return the section's content from the judgement, and the picture beside the images."""
-    theirs = judgement["copies"]["by_patient"]
-    order = sorted(theirs, key=lambda name: (-theirs[name]["copies"], -theirs[name]["nearest"], name))
     return Section(
         copied=copied(judgement),
         memorised=memorised(judgement["memorised"]),
@@ -51,9 +49,39 @@ def quality_section(judgement: Mapping[str, Any], images: Path) -> Section:
         features=_features(judgement),
         lines=_lines(judgement),
         cautions=judgement["cautions"],
-        patients=order[:_PATIENTS],
+        patients=most_copied(judgement["copies"]["by_patient"]),
         worst=png_uri((images / FOLDER / SHEET).read_bytes()),
     )
+
+
+def most_copied(theirs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the patients with most copies of their planes, or most images near them, first."""
+    order = sorted(theirs, key=lambda name: (-theirs[name]["copies"], -theirs[name]["nearest"], name))
+    return order[:_PATIENTS]
+
+
+def copied_patients(gans: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return, for each patient that a study's GANs saw, what all of these made of their planes."""
+    theirs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for quality in (gan["quality"] for gan in gans if "quality" in gan):
+        for name in quality["copies"]["by_patient"]:
+            theirs.setdefault(name, []).append((name, quality))
+    return {name: _over_gans(found) for name, found in theirs.items()}
+
+
+def _over_gans(found: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    images = sum(quality["copies"]["images"] for _, quality in found)
+    nearest, copies = (
+        sum(quality["copies"]["by_patient"][name][kind] for name, quality in found)
+        for kind in ("nearest", "copies")
+    )
+    return {
+        "gans": len(found),
+        "nearest": nearest,
+        "copies": copies,
+        "rate": copies / images if images else None,
+        "memorised": sum(name in quality["memorised"]["patients"] for name, quality in found),
+    }
 
 
 def copied(judgement: Mapping[str, Any]) -> str:

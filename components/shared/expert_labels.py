@@ -78,8 +78,8 @@ def require_kept(rows: Sequence[ExpertRow], digests: Collection[str], name: str)
     for row in rows:
         if row.generator not in kept:
             raise InputError(
-                f"{name}: {row.image} is of generator {row.generator or '(empty)'}, which state_uri does not"
-                " keep; valid: a doubtful.csv of a run on this state_uri"
+                f"{name}: {row.image} is of generator {row.generator or '(empty)'}, which no run of this"
+                " pipeline on state_uri keeps; valid: a doubtful.csv of this pipeline and state_uri"
             )
 
 

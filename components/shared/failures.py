@@ -1,4 +1,8 @@
-"""A part of a study that fails says why in the study's state, and lets the other parts go on."""
+"""A part of a study that fails says why in the study's state, and lets the other parts go on.
+
+{uri}/failed.json       why the last attempt came to nothing
+{uri}/attempts.json     how many attempts began and ended without a word, as a killed one does
+"""
 
 import json
 from collections.abc import Callable
@@ -7,22 +11,49 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.progress import emit
 
-FAILED = "failed.json"
+FAILED, ATTEMPTS = "failed.json", "attempts.json"
 DONE_WORD, FAILED_WORD = "done", "failed"
+MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
 def surviving(uri: str, name: str, work: Callable[[], object]) -> str:
-    """Return `done`, or `failed` with the reason kept at {uri}/failed.json until an attempt succeeds."""
+    """Return `done`, or `failed` with the reason kept at {uri}/failed.json until an attempt succeeds.
+
+    A killed process (out of memory, a lost node) leaves no reason, so attempts are counted: after five the
+    part is given up, and a later run begins to count anew.
+    """
     try:
+        _begin(uri)
         work()
     except Exception as error:  # noqa: BLE001 - whatever it is, what does not depend on this part goes on
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         emit(name, "warning", message=f"failed: {reason}")
-        storage.delete(storage.join(uri, FAILED))
-        storage.create(storage.join(uri, FAILED), (json.dumps({"reason": reason}, indent=2) + "\n").encode())
+        _keep(storage.join(uri, FAILED), {"reason": reason})
+        storage.delete(storage.join(uri, ATTEMPTS))
         return FAILED_WORD
     storage.delete(storage.join(uri, FAILED))
+    storage.delete(storage.join(uri, ATTEMPTS))
     return DONE_WORD
+
+
+def _begin(uri: str) -> None:
+    """Count this attempt, or raise where too many before it were killed."""
+    place = storage.join(uri, ATTEMPTS)
+    try:
+        killed = int(json.loads(storage.read_bytes(place))["begun"])
+    except FileNotFoundError:
+        killed = 0
+    if killed >= MOST_KILLED:
+        raise InputError(
+            f"killed {killed} times without a word, as for memory or with its node; valid: a larger"
+            " gpu_memory, or nodes that last"
+        )
+    _keep(place, {"begun": killed + 1})
+
+
+def _keep(place: str, value: dict[str, object]) -> None:
+    storage.delete(place)
+    storage.create(place, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def reason_at(uri: str) -> str:

@@ -100,7 +100,11 @@ class Grid:
 
     def source_of(self, cell: "Cell") -> "Source":
         """Return the synthetic images that a cell's pool is made of."""
-        return Source(fold=cell.fold, planes=ARMS[cell.arm].gan_planes, gan=cell.seed % self.gans)
+        return Source(fold=cell.fold, planes=ARMS[cell.arm].gan_planes, gan=self.gan_of(cell.seed))
+
+    def gan_of(self, seed: int) -> int:
+        """Return which of a fold's GANs a seed takes."""
+        return seed % self.gans
 
 
 @dataclass(frozen=True, kw_only=True)

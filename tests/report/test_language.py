@@ -39,7 +39,7 @@ RUNS = (
     {"test": 1, "validation": 1},
 )
 STUDIES = (
-    {"patients": 15},
+    {"patients": 15, "gans": 2},
     {"patients": 15, "seeds": 3, "gans": 2, "label_unit": "plane"},
     {
         "patients": 8,

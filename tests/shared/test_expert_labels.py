@@ -37,7 +37,9 @@ def test_a_spreadsheets_semicolons_are_read_and_noise_is_none():
 
 def test_a_generator_that_the_state_does_not_keep_is_refused():
     require_kept([row(1, "coronal", "5d5d5d5d5d5d")], ["5d" * 32], "e.csv")
-    with pytest.raises(InputError, match=r"^e\.csv: .*generator 6e6e6e6e6e6e, which state_uri does not keep"):
+    with pytest.raises(
+        InputError, match=r"^e\.csv: .*generator 6e6e6e6e6e6e, which no run of this pipeline on state_uri"
+    ):
         require_kept([row(1, "coronal", "6e6e6e6e6e6e")], ["5d" * 32], "e.csv")
 
 

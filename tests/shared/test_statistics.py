@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import nct, t, ttest_1samp
@@ -14,7 +14,7 @@ from components.shared.comparisons import (
     sign_flip_p,
 )
 from components.shared.faults import InputError
-from components.shared.intervals import difference_interval, mean_interval, naive_interval
+from components.shared.intervals import CHANCE, difference_interval, mean_interval, naive_interval
 from components.shared.spread import spread
 from components.shared.verdicts import NOTHING_TO_GAIN, WORSE, headroom_verdict, verdict
 
@@ -31,6 +31,7 @@ def test_an_interval_holds_its_mean_and_stays_on_the_scale(values_P):
 
 @given(accuracies)
 def test_more_patients_of_the_same_kind_narrow_both_intervals(values_P):
+    assume((values_P != CHANCE).any())  # who always says the same is at chance, whoever comes: no width
     thrice_P = np.tile(values_P, 3)
     assert np.diff(mean_interval(thrice_P)) < np.diff(mean_interval(values_P))
     assert np.diff(difference_interval(thrice_P)) < np.diff(difference_interval(values_P))
@@ -202,3 +203,28 @@ def test_with_one_seed_nothing_is_called_shown():
     assert once.differs and twice.differs
     assert verdict("synthetic data", twice).endswith("10 patients: shown")
     assert verdict("synthetic data", once).endswith("with one seed: training anew might change as much")
+
+
+def test_gans_are_told_from_the_trainings_on_their_images():
+    rng, gans = np.random.default_rng(0), [0, 1, 2, 0, 1, 2, 0]
+    drawn = [
+        spread(
+            rng.normal(0, 0.05, (1, 12))
+            + rng.normal(0, 0.03, (3, 1))[gans]
+            + rng.normal(0, 0.02, (7, 1))
+            + rng.normal(0, 0.01, (7, 12)),
+            gans,
+        )
+        for _ in range(2000)
+    ]
+    gan_variance = np.mean([found.gans**2 for found in drawn])
+    assert gan_variance == pytest.approx(0.03**2, rel=0.15)  # negative estimates are told as 0
+    assert np.mean([found.repeats**2 for found in drawn]) == pytest.approx(0.02**2, rel=0.1)
+
+
+def test_one_gan_or_one_seed_a_gan_tells_nothing_of_gans():
+    table_KP = np.random.default_rng(0).normal(size=(3, 8))
+    for gans in ([], [0, 0, 0], [0, 1, 2]):
+        assert spread(table_KP, gans) == spread(table_KP)
+    assert spread(table_KP).gans is None
+    assert spread(table_KP, [0, 1, 0]).gans is not None

@@ -188,5 +188,7 @@ def test_an_experts_labels_of_a_study_are_those_of_its_generators(volumes, tmp_p
     labels.write_text("image,generator,label\na,5d5d5d5d5d5d,coronal\n")
     validate_study(StudyParameters(**about))
     labels.write_text("image,generator,label\na,6e6e6e6e6e6e,coronal\n")
-    with pytest.raises(InputError, match="a is of generator 6e6e6e6e6e6e, which state_uri does not keep"):
+    with pytest.raises(
+        InputError, match="a is of generator 6e6e6e6e6e6e, which no run of this pipeline on state_uri"
+    ):
         validate_study(StudyParameters(**about))

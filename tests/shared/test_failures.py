@@ -1,0 +1,50 @@
+"""A part that fails or is killed: its reason is kept, and it is not tried for ever."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.shared.failures import DONE_WORD, FAILED_WORD, MOST_KILLED, reason_at, surviving
+from components.shared.faults import InputError
+
+KILLED = """
+import os, signal, sys
+from components.shared.failures import surviving
+surviving(sys.argv[1], "part", lambda: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def killed(uri: str) -> int:
+    return subprocess.run([sys.executable, "-c", KILLED, uri], check=False).returncode
+
+
+def test_a_reason_is_kept_until_an_attempt_succeeds(tmp_path: Path) -> None:
+    uri = str(tmp_path / "part")
+
+    def refuse() -> None:
+        raise InputError("images=0; valid: more")
+
+    assert surviving(uri, "part", refuse) == FAILED_WORD
+    assert reason_at(uri) == "images=0; valid: more"
+    assert surviving(uri, "part", lambda: None) == DONE_WORD
+    assert reason_at(uri) == "it was never run to its end"
+
+
+def test_a_part_that_is_killed_each_time_is_given_up_and_then_tried_anew(tmp_path: Path) -> None:
+    uri, worked = str(tmp_path / "part"), []
+    for _ in range(MOST_KILLED):
+        assert killed(uri) == -signal.SIGKILL
+    assert surviving(uri, "part", lambda: worked.append(1)) == FAILED_WORD
+    assert reason_at(uri).startswith(f"killed {MOST_KILLED} times without a word") and not worked
+    assert surviving(uri, "part", lambda: worked.append(1)) == DONE_WORD and worked
+
+
+def test_stopping_by_hand_is_passed_on(tmp_path: Path) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        surviving(str(tmp_path / "part"), "part", stop)
