@@ -115,7 +115,8 @@ def synthesise(
     warmth = {"warm_start": p.warm_start, "warm_start_kimg": p.warm_start_kimg}
     found = find_generator(kimg=p.gan_kimg, resume_uri=p.gan_resume_uri, **warmth, **size, **kept)
     start = uncached(found.after(opened)).outputs
-    settings = {name: getattr(p, f"gan_{name}") for name in ("gamma", "batch", "mirror", "augment")}
+    names = ("gamma", "batch", "mirror", "augment", "checkpoint_kimg")
+    settings = {name: getattr(p, f"gan_{name}") for name in names}
     begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "state_uri": p.state_uri}
     gan = train_gan(planes=planes, splits=splits, seed=p.seed, **begun, **size, **settings)
     generator = on_gpu(gan, p).outputs["generator"]
@@ -216,6 +217,7 @@ def augmentation(
     gan_mirror: bool = True,
     gan_augment: str = "bg",
     gan_resume_uri: str = "",
+    gan_checkpoint_kimg: float = 0.0,
     warm_start: bool = False,
     warm_start_kimg: float = 200.0,
     images: int = 16000,
@@ -275,6 +277,7 @@ def augmentation(
         gan_mirror: Whether the GAN also sees mirrored planes.
         gan_augment: Adaptive augmentation: none, bg or bgc.
         gan_resume_uri: Generator folder to start from.
+        gan_checkpoint_kimg: Thousands of images between two checkpoints; 0 goes by the clock.
         warm_start: Whether the GAN starts from the last generator of an earlier run on this state_uri.
         warm_start_kimg: Length of its training where one is found.
         images: Synthetic images in all.
@@ -326,7 +329,7 @@ def augmentation(
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(
-        numbers=list_rounds(max_rounds=max_rounds).output,
+        numbers=lasting(list_rounds(max_rounds=max_rounds)).output,
         owner=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         planes=planes,
         splits=splits,

@@ -58,6 +58,7 @@ def one_source(
     source: str,
     state_uri: str,
     run: str,
+    gan_checkpoint_kimg: float,
     gpu_count: str,
     gpu_type: str,
     gpu_cpu: str,
@@ -106,6 +107,7 @@ def sources_at(parallelism: int) -> Any:
         sources: list[str],
         state_uri: str,
         run: str,
+        gan_checkpoint_kimg: float,
         gpu_count: str,
         gpu_type: str,
         gpu_cpu: str,
@@ -176,6 +178,7 @@ def study_of(parallelism: int) -> Any:
         gan_mirror: bool = True,
         gan_augment: str = "bg",
         gan_resume_uri: str = "",
+        gan_checkpoint_kimg: float = 0.0,
         images: int = 16000,
         truncations: list[float] = [0.5, 1.0],  # noqa: B006
         max_copy_rate: float = 0.01,
@@ -238,6 +241,7 @@ def study_of(parallelism: int) -> Any:
             gan_mirror: Whether the GAN also sees mirrored planes.
             gan_augment: Adaptive augmentation: none, bg or bgc.
             gan_resume_uri: Generator folder to start from.
+            gan_checkpoint_kimg: Thousands of images between two checkpoints; 0 goes by the clock.
             images: Synthetic images in all.
             truncations: Truncation psi values that share the images.
             max_copy_rate: Share of images that copy a training plane, above which copies are dropped.
@@ -287,7 +291,7 @@ def study_of(parallelism: int) -> Any:
         baseline = all_cells(cells=first, owner=owner, **told)
         # After the baseline arms: the features of their classifiers tell how near images are to planes.
         listed = uncached(list_sources(**state)).output
-        made = all_sources(sources=listed, **told).after(baseline)
+        made = all_sources(sources=listed, gan_checkpoint_kimg=gan_checkpoint_kimg, **told).after(baseline)
         pseudo = all_cells(cells=then, owner=owner, **told).after(made)
         closed = uncached(
             close_study(

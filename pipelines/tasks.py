@@ -11,17 +11,19 @@ from components.shared.pseudonyms import SECRET
 NAMES_SECRET = "fontanelle-pseudonym"  # noqa: S105 - its name: a Secret with the entry `key`
 GPU = ("gpu_count", "gpu_type", "gpu_cpu", "gpu_memory", "gpu_node_selector", "gpu_tolerations")
 SIZE = ("cpu", "memory")
+SMALL_CPU, SMALL_MEMORY = "250m", "1Gi"  # of tasks that read tables and write a page
 Channel = Any  # a pipeline parameter or a task's output, known when the graph runs
 
 
 def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
     """Ask for GPUs, cores, memory, shared memory for data loading, and retries however late a pod is lost."""
+    lasting(task)
     task.set_accelerator_type(p.gpu_type).set_accelerator_limit(p.gpu_count)
     task.set_cpu_request(p.gpu_cpu).set_memory_request(p.gpu_memory).set_memory_limit(p.gpu_memory)
     kubernetes.add_node_selector_json(task, p.gpu_node_selector)
     kubernetes.add_toleration_json(task, p.gpu_tolerations)
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")  # noqa: S108
-    return lasting(task)
+    return task
 
 
 def sized(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
@@ -40,11 +42,13 @@ def knowing_names(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 def lasting(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Retry a task whose pod is lost.
+    """Retry a task whose pod is lost, and ask for the little that a task needs which says nothing else.
 
     Argo measures the longest back-off from the first attempt's start, so a short one would forbid the
-    retry of exactly the long tasks that need it.
+    retry of exactly the long tasks that need it. A pod that asks for nothing is the first that a full node
+    throws out, and is refused where a namespace has a quota.
     """
+    task.set_cpu_request(SMALL_CPU).set_memory_request(SMALL_MEMORY)
     return task.set_retry(num_retries=5, backoff_duration="60s", backoff_factor=2, backoff_max_duration="30d")
 
 

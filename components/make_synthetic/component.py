@@ -12,6 +12,7 @@ def make_synthetic(
     source: str,
     state_uri: str,
     run: str,
+    gan_checkpoint_kimg: float,
 ) -> str:
     """Train one GAN of an open study and sample it; a failure is kept as a reason, and other arms go on."""
     from pathlib import Path
@@ -26,7 +27,8 @@ def make_synthetic(
 
     study, chosen = Ledger(state_uri=state_uri, run=run), Source.named(source)
     with stage(f"synthetic {source}") as progress:
-        config = Config.of(state_uri, study.uri, study.record()["parameters"])
+        parameters = study.record()["parameters"] | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
+        config = Config.of(state_uri, study.uri, parameters)
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
         uri = chosen.uri(study.uri)
         return surviving(

@@ -46,7 +46,10 @@ class Config:
     @classmethod
     def of(cls, state_uri: str, study_uri: str, parameters: Mapping[str, Any]) -> Self:
         """Return what the parameters of a study say."""
-        names = ("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri")
+        names = (
+            *("kimg", "resolution", "gamma", "batch", "channel_base", "mirror", "augment", "resume_uri"),
+            "checkpoint_kimg",
+        )
         seed = parameters["seed"]
         return cls(
             study_uri=study_uri,

@@ -92,6 +92,7 @@ def validate_study(
     gan_mirror: bool,
     gan_augment: str,
     gan_resume_uri: str,
+    gan_checkpoint_kimg: float,
     images: int,
     truncations: list[float],
     max_copy_rate: float,

@@ -20,6 +20,7 @@ def train_gan(
     mirror: bool,
     augment: str,
     resume_uri: str,
+    checkpoint_kimg: float,
     seed: int,
     generator: dsl.Output[dsl.Model],
 ) -> None:
@@ -44,6 +45,7 @@ def train_gan(
             resume_uri=resume_uri,
             seed=seed,
             checkpoint_uri=storage.join(state_uri, "gan"),
+            checkpoint_kimg=checkpoint_kimg,
         )
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
         train_gan(config, *opened, Path(generator.path), progress)

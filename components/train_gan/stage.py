@@ -25,6 +25,7 @@ from components.shared.splits import TRAIN, Splits
 from components.train_gan.checkpoints import run_folder
 
 INDEX = "generator.json"
+_KEEPING = ("checkpoint_uri", "checkpoint_kimg")  # change no result
 # Dials of stylegan2_ada that a pipeline calls gan_..., where a message gives one a value.
 _DIALS = re.compile(r"\b(kimg|resolution|gamma|batch|channel_base|mirror|augment)(?==| \w+ there)")
 
@@ -43,6 +44,7 @@ class Config:
     resume_uri: str = ""  # a Generator folder to start from
     seed: int = 0
     checkpoint_uri: str = ""  # where a stopped run goes on from; "": nowhere
+    checkpoint_kimg: float = 0.0  # between two checkpoints, of which three are kept; 0: by the clock
     snapshot_kimg: float = 200.0
     label_fraction: float = 1.0  # of the training planes (or patients): the share that a classifier is told
     label_unit: str = PLANE
@@ -69,6 +71,7 @@ def train_gan(
                 on_progress=progress,
                 on_checkpoint=lambda _: folder.save(),
                 checkpoint_seconds=folder.checkpoint_seconds,
+                checkpoint_kimg=config.checkpoint_kimg,
             )
             about = {
                 "patients_seen": sorted({row.patient for row in rows} | set(patients)),
@@ -130,7 +133,7 @@ def input_errors(names: Mapping[str, str] = MappingProxyType({})) -> Iterator[No
 
 def _settings(config: Config) -> stylegan2_ada.TrainingConfig:
     values = asdict(config)
-    for name in ("resume_uri", "checkpoint_uri", "label_fraction", "label_unit", "label_seed"):
+    for name in ("resume_uri", *_KEEPING, "label_fraction", "label_unit", "label_seed"):
         del values[name]
     return stylegan2_ada.TrainingConfig(**values)
 
@@ -139,8 +142,7 @@ def _run_name(config: Config, planes: PlaneSet, splits: Splits) -> str:
     # Checkpoints of other code are of another run: its results would not be this code's.
     code = code_digest("stylegan2_ada", "components/train_gan")
     settings = asdict(config) | {"planes": planes.digest, "splits": splits.digest, "code": code}
-    del settings["checkpoint_uri"]
-    return digest_of(settings)[:12]
+    return digest_of({name: value for name, value in settings.items() if name not in _KEEPING})[:12]
 
 
 def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequence[str]]:

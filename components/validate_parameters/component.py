@@ -38,6 +38,7 @@ def validate_parameters(
     gan_mirror: bool,
     gan_augment: str,
     gan_resume_uri: str,
+    gan_checkpoint_kimg: float,
     warm_start: bool,
     warm_start_kimg: float,
     images: int,

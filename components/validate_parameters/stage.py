@@ -43,6 +43,7 @@ PLACES = (
     "forget_patient",
     "extract_shards",
     "audit",
+    "gan_checkpoint_kimg",
     "cpu",
     "memory",
     "gpu_count",
@@ -99,6 +100,7 @@ class Parameters:
     gan_mirror: bool = True
     gan_augment: str = "bg"
     gan_resume_uri: str = ""  # a Generator to start from
+    gan_checkpoint_kimg: float = 0.0  # between two checkpoints; 0: by the clock
     warm_start: bool = False  # from an earlier run's last generator, where one fits
     warm_start_kimg: float = 200.0  # and then so long
     images: int = 16000  # synthetic images over all truncations
@@ -246,6 +248,7 @@ def check_gan(p: Any) -> None:
     valid = f"0 (the formula) or {least} to 65536 at gan_resolution={p.gan_resolution}"
     require(p, "gan_channel_base", base == 0 or least <= base <= 65536, valid)
     require_one_of(p, "gan_augment", AUGMENTATIONS)
+    require(p, "gan_checkpoint_kimg", 0 <= p.gan_checkpoint_kimg <= 100_000, "0 (by the clock) to 100000")
     named = {f"{psi:.2f}" for psi in psis}  # as the images are
     usable = bool(psis) and len(named) == len(psis) and all(0 < psi <= 2 for psi in psis)
     require(p, "truncations", usable, "psi in (0, 2], different in two decimals")

@@ -69,6 +69,7 @@ class StudyParameters:
     gan_mirror: bool = Parameters.gan_mirror
     gan_augment: str = Parameters.gan_augment
     gan_resume_uri: str = Parameters.gan_resume_uri
+    gan_checkpoint_kimg: float = Parameters.gan_checkpoint_kimg
     images: int = Parameters.images
     truncations: Sequence[float] = Parameters.truncations
     max_copy_rate: float = Parameters.max_copy_rate

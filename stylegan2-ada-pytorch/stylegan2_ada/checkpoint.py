@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def write(
-    folder: Path, run: str, images: int, state: Mapping[str, Any], keep: int = 2, *, within_tick: bool = False
+    folder: Path, run: str, images: int, state: Mapping[str, Any], keep: int = 3, *, within_tick: bool = False
 ) -> Path:
     """Write a checkpoint of the run (a digest) after so many images, then drop all but the last few.
 

@@ -91,7 +91,7 @@ class TrainingConfig:
     snapshot_kimg: float = 200.0  # between two grids of generated images, which are judged
     patience: int = 0  # snapshots without a better KID after which to stop; 0: never; wants a detector
     collapse_ratio: float = 0.02  # deviation between generated images, of the real ones', that is none
-    keep: int = 2  # checkpoints
+    keep: int = 3  # checkpoints
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -53,6 +53,13 @@ class Listeners:
     progress: Callable[[int, int], None] = ignore  # training images shown, of how many
     checkpoint: Callable[[Path], None] = ignore
     checkpoint_seconds: float = 60.0  # at least, between two checkpoints
+    checkpoint_kimg: float = 0.0  # likewise; above 0 it stands in for the clock
+
+    def is_due(self, seconds: float, images: int) -> bool:
+        """Tell whether so much since the last checkpoint asks for another."""
+        if self.checkpoint_kimg:
+            return images >= round(1000 * self.checkpoint_kimg)
+        return seconds >= self.checkpoint_seconds
 
 
 def train(
@@ -68,7 +75,8 @@ def train(
     metric_options: MetricOptions = MetricOptions(count=5000, kept=5000),  # noqa: B008 (it is frozen)
     on_progress: Callable[[int, int], None] = ignore,  # training images
     on_checkpoint: Callable[[Path], None] = ignore,
-    checkpoint_seconds: float = 60.0,  # at least this between two checkpoints
+    checkpoint_seconds: float = 60.0,  # at least this between two checkpoints, which end a tick
+    checkpoint_kimg: float = 0.0,  # likewise; above 0 it stands in for the clock
 ) -> TrainingResult:
     """Train to the end, from the newest checkpoint of this same run in `run_dir` where there is one.
 
@@ -78,8 +86,9 @@ def train(
     SIGTERM writes a checkpoint after the step at work, then raises Stopped.
     """
     listeners = Listeners(
-        progress=on_progress, checkpoint=on_checkpoint, checkpoint_seconds=checkpoint_seconds
-    )
+        progress=on_progress, checkpoint=on_checkpoint, checkpoint_seconds=checkpoint_seconds,
+        checkpoint_kimg=checkpoint_kimg,
+    )  # fmt: skip
     require_judge(config, judged=detector is not None)
     if run_dir.resolve() == archive.resolve():
         raise UsageError(f"outdir={run_dir}: is the data; valid: another folder")
@@ -122,7 +131,7 @@ def _work(run: Run, listeners: Listeners) -> TrainingResult:
     journal = progress.Journal(run.folder, state.history) if state.ranks.first else None
     if state.images == 0:
         _snapshot(run, journal)
-    saved = time.monotonic()
+    saved, kept = time.monotonic(), state.images
     listeners.progress(min(state.images, config.images), config.images)
     with heard() as notice:
         while not run.done:
@@ -137,9 +146,9 @@ def _work(run: Run, listeners: Listeners) -> TrainingResult:
                 row |= _judge(run, _snapshot(run, journal))
             if journal is not None:
                 _report(run, journal, spent, state.images - images)
-            if run.done or time.monotonic() - saved >= listeners.checkpoint_seconds:
+            if run.done or listeners.is_due(time.monotonic() - saved, state.images - kept):
                 _save(run, listeners)
-                saved = time.monotonic()
+                saved, kept = time.monotonic(), state.images
     if journal is not None:
         journal.close()
     return _finish(run)

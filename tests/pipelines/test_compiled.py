@@ -107,6 +107,15 @@ def test_tasks_on_volumes_and_on_gpus_ask_for_their_cores_and_memory(spec):
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
+def test_no_pod_asks_for_nothing(compiled, name):
+    spec = next(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))
+    for executor in executors(spec).values():
+        resources = executor["container"]["resources"]
+        assert resources["resourceCpuRequest"] and resources["resourceMemoryRequest"]
+        assert ("cpuRequest" in resources) == (resources["resourceCpuRequest"] == "250m")  # one figure, not two
+
+
+@pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
 def test_the_key_of_pseudonyms_is_mounted_where_names_are_seen_and_nowhere_else(compiled, name):
     mounted = {
         task.removeprefix("exec-"): executor["secretAsVolume"][0]
@@ -147,7 +156,7 @@ def test_selector_and_tolerations_are_not_empty_by_default(spec):
 
 def test_every_task_that_works_is_retried_for_longer_than_a_week(spec):
     containers = {name for name, task in tasks(spec).items() if f"exec-{name}" in executors(spec)}
-    for name in containers - {"list-rounds", "list-shards"}:
+    for name in containers:
         policy = tasks(spec)[name]["retryPolicy"]
         assert policy["maxRetryCount"] >= 1
         assert float(policy["backoffMaxDuration"].rstrip("s")) > WEEK_S

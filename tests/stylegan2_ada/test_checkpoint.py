@@ -16,12 +16,12 @@ def write(folder: Path, images: int, run: str = RUN) -> Path:
     return checkpoint.write(folder, run, images, {"images": images, "tensor": torch.full((9,), images)})
 
 
-def test_the_newest_of_a_run_is_read_and_two_are_kept(tmp_path: Path) -> None:
-    for images in (8, 16, 1000):
+def test_the_newest_of_a_run_is_read_and_three_are_kept(tmp_path: Path) -> None:
+    for images in (8, 16, 24, 1000):
         write(tmp_path, images)
     state = checkpoint.read_latest(tmp_path, RUN, CPU)
     assert state is not None and state["images"] == 1000
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_runs_in_one_folder_never_mix(tmp_path: Path) -> None:

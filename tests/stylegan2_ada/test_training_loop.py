@@ -210,6 +210,21 @@ def test_a_diverged_run_names_the_last_good_checkpoint(tmp_path: Path) -> None:
         train(replace(TINY, kimg=0.2), tmp_path / "a.zip", members, tmp_path, checkpoint_seconds=1e9)
 
 
+def test_checkpoints_by_thousands_of_images_do_not_ask_the_clock(tmp_path: Path) -> None:
+    members, seen = write_archive(tmp_path / "a.zip"), []
+    config = replace(TINY, kimg=0.1, tick_kimg=0.004)
+
+    def note(folder: Path) -> None:
+        seen.append(int(checkpoint.paths(folder)[-1].stem[-5:]))
+
+    train(
+        config, tmp_path / "a.zip", members, tmp_path / "run", on_checkpoint=note, checkpoint_seconds=0,
+        checkpoint_kimg=0.03,
+    )  # fmt: skip
+    assert seen == [32, 64, 96, 100]  # steps of four images
+    assert len(checkpoint.paths(tmp_path / "run")) == 3
+
+
 class Brightness:
     """A detector of two features of real images: the mean and the deviation of their pixels."""
 

@@ -32,6 +32,7 @@ WRONG = {
     "gan_batch": [2],
     "gan_channel_base": [100, 256],
     "gan_augment": ["bgcfnc"],
+    "gan_checkpoint_kimg": [-1, float("inf")],
     "gan_resume_uri": ["/nowhere", "ftp://a/b"],
     "pretrained_uri": ["/nowhere.pt", "ftp://a/b.pt"],
     "truncations": [[], [0], [0.5, 0.5], [0.501, 0.502], [3]],
