@@ -112,7 +112,8 @@ def test_no_pod_asks_for_nothing(compiled, name):
     for executor in executors(spec).values():
         resources = executor["container"]["resources"]
         assert resources["resourceCpuRequest"] and resources["resourceMemoryRequest"]
-        assert ("cpuRequest" in resources) == (resources["resourceCpuRequest"] == "250m")  # one figure, not two
+        small = resources["resourceCpuRequest"] == "250m"
+        assert ("cpuRequest" in resources) == small  # no second figure beside a parameter's
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])

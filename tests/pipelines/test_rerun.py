@@ -26,13 +26,14 @@ def add(folder, **given):
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes")
-    add(folder, patients=5, seed=3)
+    _, second_session, *_ = add(folder, patients=15, seed=3)
+    second_session.unlink()
     return folder
 
 
 @pytest.fixture(scope="module")
 def runs(volumes, tmp_path_factory):
-    """Run, rerun with nothing new, then with one patient more; return what each did, and where."""
+    """Run on 15 volumes, again, then with a sixteenth of a new patient; return what each did, and where."""
     root, seen = tmp_path_factory.mktemp("root"), []
     for step in range(3):
         if step == 2:
@@ -61,7 +62,7 @@ def test_nothing_new_runs_no_gpu_stage_and_says_so(runs):
 
 def test_one_new_volume_costs_one_extraction(runs):
     _, (first, _, third) = runs
-    assert len(first[2]) == 6  # the first of five patients was scanned twice
+    assert len(first[2]) == 15
     assert first[2] < third[2]
     assert len(third[2] - first[2]) == 1
 
