@@ -107,7 +107,12 @@ def classifier_settings(p: SimpleNamespace) -> dict[str, Channel]:
 
 
 def synthesise(
-    p: SimpleNamespace, planes: Channel, splits: Channel, opened: dsl.PipelineTask, snapshot: Channel
+    p: SimpleNamespace,
+    planes: Channel,
+    splits: Channel,
+    opened: dsl.PipelineTask,
+    snapshot: Channel,
+    weights: Channel,
 ) -> tuple[Channel, Channel, dsl.PipelineTask]:
     """Train the GAN and sample it, once the ledger is open; return generator, images and its keeper."""
     kept = {"state_uri": p.state_uri, "snapshot_digest": snapshot}
@@ -118,6 +123,7 @@ def synthesise(
     names = ("gamma", "batch", "mirror", "augment", "checkpoint_kimg")
     settings = {name: getattr(p, f"gan_{name}") for name in names}
     begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "state_uri": p.state_uri}
+    begun["weights"] = weights
     gan = train_gan(planes=planes, splits=splits, seed=p.seed, **begun, **size, **settings)
     generator = on_gpu(gan, p).outputs["generator"]
     keeping = uncached(keep_generator(generator=generator, **kept))
@@ -127,15 +133,10 @@ def synthesise(
     return generator, on_gpu(sampled, p).outputs["synthetic"], keeping
 
 
-def judge(
-    p: SimpleNamespace, planes: Channel, splits: Channel, synthetic: Channel, classifier: Channel
-) -> Channel:
+def judge(p: SimpleNamespace, **inputs: Channel) -> Channel:
     """Measure the synthetic images against training planes, and return those that are kept."""
     settings = {name: getattr(p, name) for name in ("max_copy_rate", "inception_uri", "seed")}
-    judged = judge_synthetic(
-        planes=planes, splits=splits, synthetic=synthetic, classifier=classifier, **settings
-    )
-    return on_gpu(judged, p).outputs["kept"]
+    return on_gpu(judge_synthetic(**inputs, **settings), p).outputs["kept"]
 
 
 @dsl.pipeline(name="all-rounds")
@@ -314,7 +315,7 @@ def augmentation(
     opened = open_ledger(
         state_uri=state_uri,
         run_name=run_name,
-        fingerprint=checked.outputs["Output"],
+        fingerprint=checked.outputs["fingerprint"],
         snapshot_digest=snapshot.output,
         parameters=checked.outputs["parameters"],
         planes=planes,
@@ -322,10 +323,11 @@ def augmentation(
     )
     state = {"state_uri": state_uri, "run": uncached(opened).output}
     # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
-    supervised = train_classifier(planes=planes, splits=splits, **classifier_settings(p)).after(opened)
+    begun = {"planes": planes, "splits": splits, "weights": checked.outputs["weights"]}
+    supervised = train_classifier(**begun, **classifier_settings(p)).after(opened)
     trained = on_gpu(supervised, p).outputs["classifier"]
-    generator, made, keeping = synthesise(p, planes, splits, opened, snapshot.output)
-    synthetic = judge(p, planes, splits, made, trained)
+    generator, made, keeping = synthesise(p, opened=opened, snapshot=snapshot.output, **begun)
+    synthetic = judge(p, synthetic=made, classifier=trained, **begun)
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(

@@ -276,7 +276,7 @@ def study_of(parallelism: int) -> Any:
             open_study(
                 state_uri=state_uri,
                 run_name=run_name,
-                fingerprint=checked.outputs["Output"],
+                fingerprint=checked.outputs["fingerprint"],
                 snapshot_digest=snapshot.output,
                 parameters=checked.outputs["parameters"],
                 planes=planes,

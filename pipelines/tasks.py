@@ -63,7 +63,7 @@ def identity(
     """Return what a run is known by once it has ended: another of the same has nothing to do."""
     return {
         "pipeline": pipeline,
-        "fingerprint": checked.outputs["Output"],
+        "fingerprint": checked.outputs["fingerprint"],
         "snapshot_digest": snapshot,
         **{name: getattr(p, name) for name in ("state_uri", "run_name", "audit", "language")},
     }

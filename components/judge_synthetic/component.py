@@ -13,6 +13,7 @@ def judge_synthetic(
     classifier: dsl.Input[dsl.Model],
     max_copy_rate: float,
     inception_uri: str,
+    weights: str,
     seed: int,
     kept: dsl.Output[dsl.Dataset],
 ) -> None:
@@ -31,3 +32,4 @@ def judge_synthetic(
         out = Path(kept.path)
         found = judge_synthetic(config, *opened, images, Path(classifier.path), out, progress)
         kept.metadata.update({"copies": found["copies"]["count"], "dropped": found["copies"]["dropped"]})
+        kept.metadata["weights"] = weights  # and so the cache knows what lay at inception_uri

@@ -1,5 +1,7 @@
 """KFP interfaces of what precedes a study's arms: its check, its name, the lists that its loops run over."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.shared.images import CPU_IMAGE
@@ -116,15 +118,15 @@ def validate_study(
     gpu_tolerations: list,
     seed: int,
     parameters: dsl.Output[dsl.Artifact],
-) -> str:
-    """Check every parameter before anything is computed; return the fingerprint of those that matter."""
+) -> NamedTuple("Checked", fingerprint=str, weights=str):  # type: ignore[valid-type]
+    """Check every parameter before anything is computed; return digests of what matters, and of weights."""
     given = {name: value for name, value in locals().items() if name != "parameters"}  # as submitted
 
     import json
     from pathlib import Path
 
     from components.shared.progress import emit, stage
-    from components.validate_parameters.stage import fingerprint, results
+    from components.validate_parameters.stage import fingerprint, results, weights_given
     from components.validate_parameters.study import StudyParameters, validate_study
 
     with stage("validate_parameters"):
@@ -133,4 +135,4 @@ def validate_study(
         for left_out in validate_study(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
         Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
-        return fingerprint(checked)
+        return (fingerprint(checked), weights_given(checked))

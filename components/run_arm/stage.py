@@ -79,6 +79,26 @@ class Config:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A cell at work: what its rounds share."""
+
+    config: Config
+    cell: Cell
+    training: TrainConfig  # with the cell's label fraction, seed and augmentation
+    ledger: Ledger
+    planes: PlaneSet
+    splits: Splits  # turned to the cell's fold
+    owner: str
+    scratch: Path
+    progress: Progress
+
+    @property
+    def arm(self) -> Arm:
+        """What the cell's classifiers are shown."""
+        return ARMS[self.cell.arm]
+
+
 def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     config: Config,
     cell: Cell,
@@ -94,26 +114,34 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     done = storage.join(cell.uri(config.study_uri), RESULT)
     if storage.exists(done):
         return dict(json.loads(storage.read_bytes(done)))
-    arm, turned = ARMS[cell.arm], splits.turned(cell.fold)
     ledger = Ledger(state_uri=storage.join(config.study_uri, CELLS), run=cell.name)
+    turned = splits.turned(cell.fold)
     ledger.begin(_record(config, cell, turned))
-    training = replace(
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Work(
+            config=config,
+            cell=cell,
+            training=_training(config, cell),
+            ledger=ledger,
+            planes=planes,
+            splits=turned,
+            owner=owner,
+            scratch=Path(scratch),
+            progress=progress,
+        )
+        _do_rounds(work)
+        result = _conclude(work)
+    release(ledger.uri, owner)
+    return result
+
+
+def _training(config: Config, cell: Cell) -> TrainConfig:
+    return replace(
         config.training,
         label_fraction=cell.fraction,
         seed=config.training.seed + cell.seed,
-        augment=arm.augment,
+        augment=ARMS[cell.arm].augment,
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        pool = _pool(config, cell, training, planes, turned, Path(scratch) / "pool")
-        if pool is not None and (told := expert_labels.of_images(config.experts, pool)):
-            ledger.keep_expert_labels(expert_labels.write(told))
-        if arm.pool:
-            _begin_with(Ledger(state_uri=ledger.state_uri, run=cell.start.name), ledger, Path(scratch))
-        for number in range(config.max_rounds + 1):
-            _turn(config, training, arm, ledger, number, planes, turned, pool, owner, Path(scratch), progress)
-        result = _conclude(cell, ledger, planes, turned, Path(scratch))
-    release(ledger.uri, owner)
-    return result
 
 
 def _record(config: Config, cell: Cell, splits: Splits) -> dict[str, Any]:
@@ -128,84 +156,86 @@ def _record(config: Config, cell: Cell, splits: Splits) -> dict[str, Any]:
     return {"cell": asdict(cell), "rule": asdict(rule), **sides}
 
 
-def _pool(  # noqa: PLR0917
-    config: Config, cell: Cell, training: TrainConfig, planes: PlaneSet, splits: Splits, folder: Path
-) -> PlaneSet | None:
+def _do_rounds(work: Work) -> None:
+    """Do the rounds that are not done; the first one of an arm with a pool is arm C's."""
+    pool = _pool(work)
+    if pool is not None and (told := expert_labels.of_images(work.config.experts, pool)):
+        work.ledger.keep_expert_labels(expert_labels.write(told))
+    if work.arm.pool:
+        _begin_with(work.cell.start, work)
+    for number in range(work.config.max_rounds + 1):
+        _turn(work, number, pool)
+
+
+def _pool(work: Work) -> PlaneSet | None:
     """Return the planes whose labels are guessed: synthetic ones, or the real ones that were not labelled."""
-    arm = ARMS[cell.arm]
-    if arm.pool != REAL_POOL:
-        return fetch_synthetic(config.study_uri, config.grid.source_of(cell), folder) if arm.pool else None
-    patients = splits.patients(TRAIN)
-    rows = planes.rows_of(patients)
+    if not work.arm.pool:
+        return None
+    if work.arm.pool != REAL_POOL:
+        source = work.config.grid.source_of(work.cell)
+        return fetch_synthetic(work.config.study_uri, source, work.scratch / "pool")
+    patients, training = work.splits.patients(TRAIN), work.training
+    rows = work.planes.rows_of(patients)
     told = labelled_rows(rows, training.label_fraction, training.label_unit, training.label_seed)
     known = {row.image for row in told}
     hidden = [replace(row, label="") for row in rows if row.image not in known]
-    return replace(planes, rows=hidden, patients=patients)
+    return replace(work.planes, rows=hidden, patients=patients)
 
 
-def _begin_with(start: Ledger, ledger: Ledger, scratch: Path) -> None:
+def _begin_with(cell: Cell, work: Work) -> None:
     """Make arm C's classifier round 0 of this cell: it is trained once."""
-    if ledger.rounds():
+    if work.ledger.rounds():
         return
+    start = Ledger(state_uri=work.ledger.state_uri, run=cell.name)
     if not (sealed := start.rounds()):
-        raise InputError(f"cell {ledger.run}: {start.run} has no classifier; valid: that cell done first")
-    start.fetch_sealed(sealed[0], scratch / "start")
-    ledger.keep_classifier(round_name(0), scratch / "start")
+        raise InputError(f"cell {work.cell.name}: {cell.name} has no classifier; valid: that cell done first")
+    start.fetch_sealed(sealed[0], work.scratch / "start")
+    work.ledger.keep_classifier(round_name(0), work.scratch / "start")
 
 
-def _turn(  # noqa: PLR0917
-    config: Config,
-    training: TrainConfig,
-    arm: Arm,
-    ledger: Ledger,
-    number: int,
-    planes: PlaneSet,
-    splits: Splits,
-    pool: PlaneSet | None,
-    owner: str,
-    scratch: Path,
-    progress: Progress,
-) -> None:
+def _turn(work: Work, number: int, pool: PlaneSet | None) -> None:
     """Do one round, unless it is done or not wanted."""
+    ledger, folder = work.ledger, work.scratch / f"{number:03}"
     sealed = ledger.rounds()
     if number < len(sealed) or stop_reason(sealed, ledger.rule()):
         return
-    folder = scratch / f"{number:03}"
     about = train_round(
-        training,
-        planes=planes,
+        work.training,
+        planes=work.planes,
         pool=pool,
-        splits=splits,
+        splits=work.splits,
         ledger=ledger,
         number=number,
-        owner=owner,
+        owner=work.owner,
         out=folder / "classifier",
-        progress=progress,
+        progress=work.progress,
     )
     if pool is None:
         ledger.seal({**summarise(0, about, [], []), "stop_reason": MAX_ROUNDS}, [])
         return
-    judged = pool_of(ledger, number, config.relabelling.relabel, [row.image for row in pool.rows])
+    settings = replace(
+        work.config.relabelling,
+        round=number,
+        shuffle_seed=work.training.seed if work.arm.shuffled else None,
+    )
+    judged = pool_of(ledger, number, settings.relabel, [row.image for row in pool.rows])
     classify_images(ClassifyConfig(), folder / "classifier", pool, judged, folder)
-    shuffle_seed = training.seed if arm.shuffled else None
-    settings = replace(config.relabelling, round=number, shuffle_seed=shuffle_seed)
-    relabel_images(settings, ledger, folder, about, owner)
+    relabel_images(settings, ledger, folder, about, work.owner)
 
 
-def _conclude(
-    cell: Cell, ledger: Ledger, planes: PlaneSet, splits: Splits, scratch: Path
-) -> Mapping[str, Any]:
+def _conclude(work: Work) -> Mapping[str, Any]:
     """Measure the best round on the test patients and write the result; the other rounds' weights go."""
+    ledger, folder = work.ledger, work.scratch / "best"
     rounds = ledger.rounds()
     best = best_round(rounds, ledger.rule())
-    ledger.fetch_sealed(rounds[best], scratch / "best")
-    rows = planes.rows_of(splits.patients(TEST))
-    found_NC, measured = _tested(cell, scratch / "best", planes, rows, splits)
+    ledger.fetch_sealed(rounds[best], folder)
+    rows = work.planes.rows_of(work.splits.patients(TEST))
+    found_NC, measured = _tested(work, folder, rows)
     table = storage.join(ledger.uri, PREDICTIONS)
     storage.delete(table)  # of an attempt that died before its result
     storage.create(table, _table(rows, found_NC))
-    about, experts = classifiers.describe(scratch / "best"), len(ledger.expert_labels())
-    result = _result(cell, rounds, best, about, experts) | {"test": measured}
+    about, experts = classifiers.describe(folder), len(ledger.expert_labels())
+    result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
     for number in range(len(rounds)):
         if number != best:  # their JSON stays: it says whom they saw
@@ -214,12 +244,12 @@ def _conclude(
 
 
 def _tested(
-    cell: Cell, classifier: Path, planes: PlaneSet, rows: Sequence[PlaneRow], splits: Splits
+    work: Work, classifier: Path, rows: Sequence[PlaneRow]
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
-    splits.require_only((TRAIN,), model.patients_seen, f"cell {cell.name}")
-    images_NHW = classifiers.load_pixels(planes, rows, model.size_px)
+    work.splits.require_only((TRAIN,), model.patients_seen, f"cell {work.cell.name}")
+    images_NHW = classifiers.load_pixels(work.planes, rows, model.size_px)
     return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 
 

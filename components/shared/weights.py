@@ -4,7 +4,9 @@ NAME.safetensors   the weights
 NAME.json          what they are, with the SHA-256 of the weights as `digest`
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from components.shared import storage
@@ -20,3 +22,14 @@ def weights_digest(about: Path) -> str | None:
     except ValueError:  # a file cut short
         return None
     return named if named == storage.hash_file(weights) else None
+
+
+def contents_digest(uris: Sequence[str]) -> str:
+    """Return a digest of what lies at the addresses, of which some may be empty; "" where all are.
+
+    What lies there may change, and KFP's cache, which sees the address alone, would not know.
+    """
+    if not any(uris):
+        return ""
+    digests = [hashlib.sha256(storage.read_bytes(uri)).hexdigest() if uri else "" for uri in uris]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

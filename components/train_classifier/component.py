@@ -13,6 +13,7 @@ def train_classifier(
     epochs: int,
     image_size_px: int,
     pretrained_uri: str,
+    weights: str,
     seed: int,
     classifier: dsl.Output[dsl.Model],
 ) -> None:
@@ -37,6 +38,7 @@ def train_classifier(
         )
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
         train_classifier(config, *opened, None, Path(classifier.path), progress)
+        classifier.metadata["weights"] = weights  # and so the cache knows what lay at pretrained_uri
 
 
 @dsl.component(base_image=GPU_IMAGE, install_kfp_package=False)

@@ -20,6 +20,7 @@ def train_gan(
     mirror: bool,
     augment: str,
     resume_uri: str,
+    weights: str,
     checkpoint_kimg: float,
     seed: int,
     generator: dsl.Output[dsl.Model],
@@ -49,6 +50,7 @@ def train_gan(
         )
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
         train_gan(config, *opened, Path(generator.path), progress)
+        generator.metadata["weights"] = weights  # and so the cache knows what lay at resume_uri
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)

@@ -60,7 +60,7 @@ def train_gan(
     resume = f"gan_resume_uri={config.resume_uri}"
     with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
-        run = _run_name(config, planes, splits)
+        run = _run_name(config, planes, splits, start)
         with run_folder(config.checkpoint_uri, run, Path(scratch) / "run") as folder:
             stylegan2_ada.train(
                 _settings(config),
@@ -138,10 +138,11 @@ def _settings(config: Config) -> stylegan2_ada.TrainingConfig:
     return stylegan2_ada.TrainingConfig(**values)
 
 
-def _run_name(config: Config, planes: PlaneSet, splits: Splits) -> str:
+def _run_name(config: Config, planes: PlaneSet, splits: Splits, start: Path | None) -> str:
     # Checkpoints of other code are of another run: its results would not be this code's.
     code = code_digest("stylegan2_ada", "components/train_gan")
     settings = asdict(config) | {"planes": planes.digest, "splits": splits.digest, "code": code}
+    settings["resume_uri"] = "" if start is None else storage.hash_file(start / INDEX)
     return digest_of({name: value for name, value in settings.items() if name not in _KEEPING})[:12]
 
 

@@ -1,5 +1,7 @@
 """KFP interface of validate_parameters."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.shared.images import CPU_IMAGE
@@ -64,15 +66,15 @@ def validate_parameters(
     gpu_tolerations: list,
     seed: int,
     parameters: dsl.Output[dsl.Artifact],
-) -> str:
-    """Check every parameter before anything is computed; return the fingerprint of those that matter."""
+) -> NamedTuple("Checked", fingerprint=str, weights=str):  # type: ignore[valid-type]
+    """Check every parameter before anything is computed; return digests of what matters, and of weights."""
     given = {name: value for name, value in locals().items() if name != "parameters"}  # as submitted
 
     import json
     from pathlib import Path
 
     from components.shared.progress import emit, stage
-    from components.validate_parameters.stage import Parameters, fingerprint, results, validate
+    from components.validate_parameters.stage import Parameters, fingerprint, results, validate, weights_given
 
     with stage("validate_parameters"):
         emit("validate_parameters", "parameters", **given)
@@ -80,4 +82,4 @@ def validate_parameters(
         for left_out in validate(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
         Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
-        return fingerprint(checked)
+        return (fingerprint(checked), weights_given(checked))

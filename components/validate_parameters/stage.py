@@ -20,6 +20,7 @@ from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.pseudonyms import is_pseudonym, read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
+from components.shared.weights import contents_digest
 from components.train_gan.warm_start import kept_digests
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
@@ -136,7 +137,13 @@ def results(parameters: Any) -> dict[str, Any]:
 def fingerprint(parameters: Any) -> str:
     """Return the hash of those parameters and of the code that uses them."""
     text = json.dumps(results(parameters), sort_keys=True) + code_digest() + _expert_labels(parameters)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256((text + weights_given(parameters)).encode()).hexdigest()
+
+
+def weights_given(p: Any) -> str:
+    """Return a digest of the weights that a run is given by their addresses, "" without any."""
+    generator = storage.join(p.gan_resume_uri, "generator.json") if p.gan_resume_uri else ""
+    return contents_digest((p.pretrained_uri, p.inception_uri, generator))
 
 
 def _expert_labels(parameters: Any) -> str:

@@ -172,6 +172,12 @@ def test_loop_and_state_tasks_are_never_cached(spec):
             assert task["cachingOptions"].get("enableCache", False) == (name not in never), name
 
 
+def test_cached_tasks_that_load_weights_are_told_their_content(spec):
+    for name in ("train-classifier", "train-gan", "judge-synthetic"):
+        told = tasks(spec)[name]["inputs"]["parameters"]["weights"]["taskOutputParameter"]
+        assert told == {"outputParameterKey": "weights", "producerTask": "validate-parameters"}
+
+
 def test_rounds_follow_one_another_and_shards_do_not(spec):
     iterators = {
         task["parameterIterator"]["items"]["inputParameter"]: task

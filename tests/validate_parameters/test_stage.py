@@ -7,7 +7,7 @@ import pytest
 from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.stage import Parameters, fingerprint, validate
+from components.validate_parameters.stage import Parameters, fingerprint, validate, weights_given
 from components.validate_parameters.study import StudyParameters, validate_study
 from tests.shared.fake_gcs import fake_gcs
 
@@ -102,6 +102,17 @@ def test_places_change_no_fingerprint_and_results_do(volumes):
     assert fingerprint(given(volumes, extract_shards=9, audit="off", pseudonym_key_uri="k")) == base
     assert fingerprint(given(volumes, label_fraction=0.5)) != base
     assert fingerprint(given(volumes, seed=1)) != base
+
+
+@pytest.mark.parametrize("name", ["pretrained_uri", "inception_uri", "gan_resume_uri"])
+def test_weights_overwritten_in_place_are_others(volumes, tmp_path, name):
+    path = tmp_path / ("generator.json" if name == "gan_resume_uri" else "weights.pt")
+    parameters = given(volumes, **{name: str(tmp_path if name == "gan_resume_uri" else path)})
+    seen = {weights_given(given(volumes))}
+    for content in (b"{}", b'{"digest": "5d"}'):
+        path.write_bytes(content)
+        seen |= {weights_given(parameters), fingerprint(parameters)}
+    assert len(seen) == 1 + 2 + 2
 
 
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):
