@@ -10,7 +10,7 @@ from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
 from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
-from pipelines.compile import PULL_POLICIES, SPOT_GKE, Options, compile_all
+from pipelines.compile import GPU_NODES, PULL_POLICIES, SPOT_GKE, Options, compile_all
 from pipelines.submission import parse, with_absolute_paths
 
 
@@ -76,6 +76,7 @@ def _add_options(compiling: argparse.ArgumentParser) -> None:
     add("--queue", default="", help="Kueue's local queue that admits the tasks' pods")
     add("--timeout-hours", type=float, default=0.0, help="longest life of a task's pod (default: none)")
     add("--pull-policy", default="", help=" or ".join(PULL_POLICIES))
+    add("--gpu-nodes", default="", metavar="LABEL=VALUE", help=f"the GPU nodes' label, e.g. {GPU_NODES}")
     add(
         "--spot",
         nargs="?",

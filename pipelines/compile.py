@@ -20,11 +20,14 @@ from pipelines.study import study_of
 from pipelines.when_new import SUFFIX, when_new
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+GPU_NODES = "nvidia.com/gpu.present=true"  # as NVIDIA's operator labels them
 SPOT_GKE = "cloud.google.com/gke-spot=true"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of a Kubernetes object
 _DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 _LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
+
+_NODES = ("gpu_node_selector", "gpu_tolerations")
 
 Document = dict[str, Any]
 
@@ -42,6 +45,7 @@ class Options:
     queue: str = ""  # Kueue's local queue
     timeout_hours: float = 0.0  # of any task's pod; 0: none
     pull_policy: str = ""
+    gpu_nodes: str = ""  # label of the GPU nodes, NAME=VALUE: the form's default
     spot: str = ""  # label of preemptible GPU nodes, NAME=VALUE, also the key of their taint
     storage_secret: str = ""  # Secret with the keys of an S3 store, as environment variables
 
@@ -50,7 +54,9 @@ class Options:
         self._require("parallelism", 1 <= self.parallelism <= 1000, "1 to 1000")
         self._require("timeout_hours", 0 <= self.timeout_hours <= 10_000, "0 (none) to 10000 hours")
         self._require("pull_policy", self.pull_policy in ("", *PULL_POLICIES), " or ".join(PULL_POLICIES))
-        self._require("spot", not self.spot or bool(_LABEL.fullmatch(self.spot)), f"e.g. {SPOT_GKE}")
+        for name, example in (("gpu_nodes", GPU_NODES), ("spot", SPOT_GKE)):
+            value = getattr(self, name)
+            self._require(name, not value or bool(_LABEL.fullmatch(value)), f"e.g. {example}")
         for name in ("queue", "storage_secret"):
             value = getattr(self, name)
             self._require(name, not value or bool(_NAME.fullmatch(value)), "the name of a Kubernetes object")
@@ -94,8 +100,11 @@ def fit(spec: Document, platform: Document, options: Options) -> None:
     _place_images(spec, options)
     if options.literals:
         add_literals(spec)
+    form = spec["root"]["inputDefinitions"]["parameters"]
+    if options.gpu_nodes and "gpu_node_selector" in form:
+        form["gpu_node_selector"]["defaultValue"] = dict([options.gpu_nodes.split("=")])
     if options.spot:
-        _prefer_spot(spec["root"]["inputDefinitions"]["parameters"], *options.spot.split("="))
+        _prefer_spot(form, *options.spot.split("="))
     for pod in _pods(spec, platform):
         _fit_pod(pod, options)
 
@@ -117,6 +126,14 @@ def _prefer_spot(parameters: Mapping[str, Document], label: str, value: str) -> 
         if name == "gpu_tolerations":
             taint = {"key": label, "operator": "Equal", "value": value, "effect": "NoSchedule"}
             about["defaultValue"] = [*about["defaultValue"], taint]
+
+
+def compiled_nodes(path: Path) -> dict[str, Any]:
+    """Return the nodes that a compiled pipeline's form proposes; {} without a file."""
+    if not path.is_file():
+        return {}
+    form = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
+    return {name: form[name]["defaultValue"] for name in _NODES if name in form}
 
 
 def _pods(spec: Document, platform: Document) -> Iterable[Document]:

@@ -29,10 +29,14 @@ import yaml
 from components.shared.faults import InputError
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
+from pipelines.compile import compiled_nodes
 from pipelines.cron import check_cron
 from pipelines.submission import parse
 from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, form_values
 from pipelines.when_new import SUFFIX
+
+# A ledger of that name is of other volumes once there are new ones; who is forgotten stays so.
+_OF_ONE_RUN = ("run_name", "forget_patient")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ def add_command(commands: Any) -> None:
 
 
 def _schedule(options: argparse.Namespace) -> None:
-    wanted = read(options.file)
+    wanted = read(options.file, options.build)
     client = server.connect(options)
     with server.asking(options.host):
         said = apply(client, wanted, options.build)
@@ -143,20 +147,21 @@ def _changes(job: Any, wanted: Schedule, version: server.Version, experiment: st
         yield "the file"
 
 
-def read(path: Path) -> Schedule:
-    """Return what a file says, its parameters complete and checked.
+def read(path: Path, build: Path) -> Schedule:
+    """Return what a file says, its parameters complete and checked, for the pipelines compiled in `build`.
 
     Raises InputError that names the file's line for an unknown key, a cron of five fields, or any value that
     cannot be used.
     """
     top = _mapping(path, _compose(path))
     _refuse_unknown(path, {key: node.start_mark.line + 1 for key, node in top.items()})
-    values = {key: _plain(node) for key, node in top.items() if key != "parameters"}
+    values = {key: _plain(path, node) for key, node in top.items() if key != "parameters"}
     for key, value in values.items():
         with _naming(path, top[key]):
             _check_value(key, value)
     given = _mapping(path, top["parameters"]) if "parameters" in top else {}
-    parameters = _parameters(path, values, given)
+    nodes = compiled_nodes(build / f"{values['pipeline']}.yaml")
+    parameters = _parameters(path, values, given, nodes)
     return Schedule(**values, parameters=parameters)
 
 
@@ -179,6 +184,8 @@ def _mapping(path: Path, node: yaml.Node) -> dict[str, yaml.Node]:
         raise InputError(f"{path}:{node.start_mark.line + 1}: no mapping; valid: lines of `key: value`")
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise InputError(f"{path}:{key.start_mark.line + 1}: a list or mapping as key; valid: a name")
         if key.value in found:
             raise InputError(f"{path}:{key.start_mark.line + 1}: {key.value}: twice; valid: once")
         found[key.value] = value
@@ -196,8 +203,15 @@ def _refuse_unknown(path: Path, lines: Mapping[str, int]) -> None:
             raise InputError(f"{path}: {needed.name}: not there; valid: name, pipeline and cron are needed")
 
 
-def _plain(node: yaml.Node) -> Any:
-    return yaml.SafeLoader("").construct_object(node, deep=True)
+def _plain(path: Path, node: yaml.Node) -> Any:
+    """Return a node's value in plain JSON types; tags and aliases of YAML that have none are refused."""
+    try:
+        value = yaml.SafeLoader("").construct_object(node, deep=True)
+        json.dumps(value, default=str)
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        place = f"{path}:{node.start_mark.line + 1}"
+        raise InputError(f"{place}: no plain value; valid: text, numbers, true, lists, mappings") from error
+    return value
 
 
 @contextmanager
@@ -235,15 +249,19 @@ def _require(key: str, value: Any, holds: bool, valid: str) -> None:
         raise InputError(f"{key}: {value}: not usable; valid: {valid}")
 
 
-def _parameters(path: Path, values: Mapping[str, Any], given: Mapping[str, yaml.Node]) -> dict[str, Any]:
+def _parameters(
+    path: Path, values: Mapping[str, Any], given: Mapping[str, yaml.Node], nodes: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return every parameter of the run; a line of the file is named where its value is refused."""
     declared = PIPELINES[values["pipeline"]].parameters
     parsed: dict[str, Any] = {}
     for name, node in given.items():
+        text = _text(_plain(path, node))
         with _naming(path, node):
-            parsed |= parse([f"{name}={_text(_plain(node))}"], declared)
+            parsed |= parse([f"{name}={text}"], declared)
+            _require(name, parsed[name], name not in _OF_ONE_RUN, "none: it is for one run, by `submit`")
     try:
-        return form_values(values["pipeline"], values.get("profile", "cluster"), parsed)
+        return form_values(values["pipeline"], values.get("profile", "cluster"), parsed, nodes)
     except InputError as error:
         name = str(error).partition("=")[0]
         place = f"{path}:{given[name].start_mark.line + 1}" if name in given else f"{path}"

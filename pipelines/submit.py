@@ -2,17 +2,23 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from components.shared.faults import InputError
+from components.shared.images import BAKED
+from components.validate_parameters.requirements import require_types
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
+from pipelines.compile import compiled_nodes
 from pipelines.submission import URIS, parse
 
 SERVICE_ACCOUNT = "fontanelle-stage"  # manifests/base makes it
 EXPERIMENT = "fontanelle"
+_IN_IMAGES = ("pretrained_uri", "inception_uri")  # that a GPU image may hold
 
 
 def add_commands(commands: Any) -> None:
@@ -35,20 +41,24 @@ def add_commands(commands: Any) -> None:
     submitting.set_defaults(command=_submit)
 
 
-def form_values(pipeline: str, profile: str, given: dict[str, Any]) -> dict[str, Any]:
+def form_values(
+    pipeline: str, profile: str, given: Mapping[str, Any], nodes: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return every parameter of a run as the server takes it, in plain JSON types.
+
+    `nodes` is where GPU tasks run as `compile` was told.
 
     Raises InputError for what cannot be used, so far as that shows without the cluster's own rights: the
     volumes and the state are looked at by the run's first task.
     """
     chosen = PIPELINES[pipeline]
-    values = profiles.values(profile, chosen.parameters) | given
+    values = {**nodes, **profiles.values(profile, chosen.parameters), **given}
     for field in fields(chosen.parameters):
         needed = field.default is MISSING and field.default_factory is MISSING
         if field.name in URIS:
             _require_remote(field.name, str(values.get(field.name, "")), needed)
     parameters = chosen.parameters(**values)
-    for check in chosen.checks:
+    for check in (require_types, *chosen.checks):
         check(parameters)
     return dict(json.loads(json.dumps(asdict(parameters))))
 
@@ -57,6 +67,8 @@ def _require_remote(name: str, uri: str, needed: bool) -> None:
     valid = "gs://bucket/prefix or s3://bucket/prefix, which the pods can read"
     if not uri and needed:
         raise InputError(f"{name}=: not usable; valid: {valid}")
+    if name in _IN_IMAGES and uri.startswith(BAKED):
+        return
     if uri and ("://" not in uri or uri.startswith("file://")):
         raise InputError(f"{name}={uri}: a place on this machine; valid: {valid}")
 
@@ -70,7 +82,8 @@ def _upload(options: argparse.Namespace) -> None:
 
 def _submit(options: argparse.Namespace) -> None:
     given = parse(options.p, PIPELINES[options.pipeline].parameters)
-    values = form_values(options.pipeline, options.profile, given)
+    nodes = compiled_nodes(options.build / f"{options.pipeline}.yaml")
+    values = form_values(options.pipeline, options.profile, given, nodes)
     client = server.connect(options)
     with server.asking(options.host):
         version = server.upload(client, options.pipeline, options.build)

@@ -55,7 +55,7 @@ def test_there_are_commands_of_each_kind():
 def test_its_schedule_is_one(tmp_path):
     (block,) = [block for kind, block in BLOCKS if kind == "yaml"]
     (tmp_path / "weekly.yaml").write_text(block)
-    assert schedule.read(tmp_path / "weekly.yaml").cron == "0 0 3 * * 1"
+    assert schedule.read(tmp_path / "weekly.yaml", tmp_path).cron == "0 0 3 * * 1"
 
 
 def test_it_names_the_secret_that_tasks_mount():

@@ -126,8 +126,9 @@ def validate_study(
     from pathlib import Path
 
     from components.shared.progress import emit, stage
-    from components.validate_parameters.stage import fingerprint, results, weights_given
+    from components.validate_parameters.stage import fingerprint, results
     from components.validate_parameters.study import StudyParameters, validate_study
+    from components.validate_parameters.weights import weights_given
 
     with stage("validate_parameters"):
         emit("validate_parameters", "parameters", **given)

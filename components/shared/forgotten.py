@@ -25,8 +25,8 @@ from components.shared.splits import Splits
 DONE = b"done"
 _FOLDER = "forgotten"
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
-# Every other folder is a run's.
-_KEPT = ("planes", "snapshots", "splits", "gan", "generators", "finished", _FOLDER)
+# Of the state itself; every other folder is a run's.
+FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", _FOLDER)
 
 
 def forgotten(state_uri: str) -> set[str]:
@@ -91,7 +91,7 @@ def _patients_of_cell(data: bytes) -> set[str]:
 
 def _runs(state_uri: str, patient: str) -> Iterator[str]:
     """Yield all objects of every run that knew the patient."""
-    yield from _trees(state_uri, patient, left_out=_KEPT)
+    yield from _trees(state_uri, patient, left_out=FOLDERS)
 
 
 def _trees(uri: str, patient: str, left_out: tuple[str, ...] = ()) -> Iterator[str]:

@@ -23,11 +23,15 @@ STALE_S = 600.0
 LEASE = "lease.json"
 
 
+class HeldError(InputError):
+    """Raised where another live run holds a lease."""
+
+
 @contextmanager
 def lease(run_uri: str, owner: str) -> Iterator[None]:
     """Hold the ledger at `run_uri` for `owner` (the pipeline run's id) while the body works.
 
-    Raises InputError when another live run holds it. A body that fails frees it: its run ends.
+    Raises HeldError when another live run holds it. A body that fails frees it: its run ends.
     """
     _take(run_uri, owner)
     done = threading.Event()
@@ -72,8 +76,8 @@ def require_free(uri: str) -> None:
         raise _held_by(uri, held)
 
 
-def _held_by(uri: str, held: dict[str, Any]) -> InputError:
-    return InputError(
+def _held_by(uri: str, held: dict[str, Any]) -> HeldError:
+    return HeldError(
         f"{uri}: held by run {held['owner']} on {held['host']}, renewed"
         f" {time.time() - held['renewed']:.0f} s ago; valid: wait for it to end, or {STALE_S:.0f} s after it"
         " died, or another run_name"

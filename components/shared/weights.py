@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.shared import storage
+from components.shared.images import BAKED
 
 
 def weights_digest(about: Path) -> str | None:
@@ -31,5 +32,10 @@ def contents_digest(uris: Sequence[str]) -> str:
     """
     if not any(uris):
         return ""
-    digests = [hashlib.sha256(storage.read_bytes(uri)).hexdigest() if uri else "" for uri in uris]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return hashlib.sha256(" ".join(map(_content, uris)).encode()).hexdigest()
+
+
+def _content(uri: str) -> str:
+    if not uri or uri.startswith(BAKED):  # an image's weights are known by the image
+        return uri
+    return hashlib.sha256(storage.read_bytes(uri)).hexdigest()

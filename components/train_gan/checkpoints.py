@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.lease import lease, release
+from components.shared.lease import HeldError, lease, release
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +59,7 @@ def _alone(uri: str) -> Iterator[None]:
             try:
                 stack.enter_context(lease(uri, owner))
                 break
-            except InputError as error:
-                if not storage.exists(storage.join(uri, "lease.json")):
-                    raise  # nobody holds it: the place cannot be used
+            except HeldError as error:
                 if not told:
                     log.warning("another run trains this GAN, waiting for it: %s", error)
                 told = True
@@ -88,18 +86,30 @@ class Mirror:
             storage.download(self.uri, self.folder)
         except FileNotFoundError:
             return
-        self.stored = self._names()
+        names = self._names()
+        cut = {name for name in names if name.endswith(".pt") and f"{name[:-3]}.json" not in names}
+        self.stored = names - cut  # a checkpoint cut off on its way is sent again when it is made again
 
     def push(self) -> None:
-        """Store what is new, and drop what is gone here."""
+        """Store what is new and drop what is gone here, or say that the next push will.
+
+        A store that does not answer for a while must not cost the days that are not stored yet.
+        """
+        try:
+            self._push()
+        except InputError as error:
+            log.warning("the checkpoint is not stored, the next one is tried: %s", error)
+
+    def _push(self) -> None:
         names = self._names()
         # A checkpoint's JSON vouches for its tensors, so it follows them.
         for name in sorted(names, key=lambda name: (name.endswith(".json"), name)):
             if name not in self.stored or name in _GROWING:
                 storage.upload(self.folder / name, storage.join(self.uri, name))
-        for name in self.stored - names:
+                self.stored.add(name)
+        for name in sorted(self.stored - names):
             storage.delete(storage.join(self.uri, name))
-        self.stored = names
+            self.stored.remove(name)
 
     def _names(self) -> set[str]:
         kept = (path for path in self.folder.rglob("*") if path.suffix not in (".part", ".lock"))

@@ -9,14 +9,13 @@ from components.extract_planes.cut import Cuts
 from components.shared import snapshots
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_looks, refuse_seen_patients
-from components.validate_parameters.stage import (
-    Parameters,
-    check_planes,
+from components.validate_parameters.requirements import require, require_types
+from components.validate_parameters.resources import (
     check_resources,
     default_gpu_nodes,
     default_gpu_tolerations,
-    require,
 )
+from components.validate_parameters.stage import Parameters, check_planes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +52,7 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
 
     Raises InputError for a parameter that cannot be used, or a patient that a model has seen.
     """
+    require_types(p)
     valid = "the folder `published` of a finished run, or one classifier's folder"
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)

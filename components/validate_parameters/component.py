@@ -74,7 +74,8 @@ def validate_parameters(
     from pathlib import Path
 
     from components.shared.progress import emit, stage
-    from components.validate_parameters.stage import Parameters, fingerprint, results, validate, weights_given
+    from components.validate_parameters.stage import Parameters, fingerprint, results, validate
+    from components.validate_parameters.weights import weights_given
 
     with stage("validate_parameters"):
         emit("validate_parameters", "parameters", **given)

@@ -7,32 +7,35 @@ fails in seconds and before any GPU. The defaults are the notebooks' values, for
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 from components.extract_planes.cut import Cuts
 from components.report.language import ENGLISH, LANGUAGES
-from components.shared import expert_labels, snapshots, storage
+from components.shared import snapshots, storage
 from components.shared.code import code_digest
-from components.shared.faults import InputError
+from components.shared.forgotten import FOLDERS
 from components.shared.pseudonyms import is_pseudonym, read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
-from components.shared.weights import contents_digest
-from components.train_gan.warm_start import kept_digests
+from components.validate_parameters.requirements import naming, require, require_one_of, require_types
+from components.validate_parameters.resources import (
+    check_resources,
+    default_gpu_nodes,
+    default_gpu_tolerations,
+)
+from components.validate_parameters.weights import (
+    check_detector,
+    check_experts,
+    check_starts,
+    weights_given,
+)
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 LABEL_UNITS = ("plane", "patient")
 AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
 AUDITS = ("stop", "warn", "off")
-DETECTORS = (".pt", ".pth", ".jit", ".pt2")  # TorchScript and exported programs: what stylegan2_ada reads
-
-# Quantities as Kubernetes writes them.
-_CORES = re.compile(r"(?=.*[1-9])(\d+(\.\d+)?|\d+m)")
-_BYTES = re.compile(r"(?=.*[1-9])\d+(\.\d+)?(Ki|Mi|Gi|Ti|k|M|G|T)?")
 
 # Where things are kept, what they run on and how the report is written changes no result.
 PLACES = (
@@ -54,16 +57,6 @@ PLACES = (
     "gpu_node_selector",
     "gpu_tolerations",
 )
-
-
-def default_gpu_nodes() -> dict[str, str]:
-    """Return the labels of the nodes that GPU tasks run on."""
-    return {"cloud.google.com/gke-accelerator": "nvidia-l4"}
-
-
-def default_gpu_tolerations() -> list[dict[str, str]]:
-    """Return what GPU tasks bear of their nodes."""
-    return [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,30 +133,10 @@ def fingerprint(parameters: Any) -> str:
     return hashlib.sha256((text + weights_given(parameters)).encode()).hexdigest()
 
 
-def weights_given(p: Any) -> str:
-    """Return a digest of the weights that a run is given by their addresses, "" without any."""
-    generator = storage.join(p.gan_resume_uri, "generator.json") if p.gan_resume_uri else ""
-    return contents_digest((p.pretrained_uri, p.inception_uri, generator))
-
-
 def _expert_labels(parameters: Any) -> str:
     """Return what the file of an expert's labels says: another content is another run."""
     uri = getattr(parameters, "expert_labels_uri", "")
     return storage.read_bytes(uri).decode() if uri else ""
-
-
-def check_experts(p: Any, kept: Callable[[str], Sequence[str]] = kept_digests) -> None:
-    """Check an expert's labels, line by line, and that they are of a generator that `state_uri` keeps."""
-    if p.expert_labels_uri:
-        with _naming(p, "expert_labels_uri"):
-            there = storage.exists(p.expert_labels_uri)
-        require(p, "expert_labels_uri", there, "empty, or a doubtful.csv that an expert filled in")
-        name = f"expert_labels_uri={p.expert_labels_uri}"
-        try:
-            text = storage.read_bytes(p.expert_labels_uri).decode()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}: no UTF-8 at byte {error.start}; valid: CSV saved as UTF-8") from error
-        expert_labels.require_kept(expert_labels.parse(text, name), kept(p.state_uri), name)
 
 
 def validate(parameters: Parameters) -> Sequence[str]:
@@ -171,7 +144,7 @@ def validate(parameters: Parameters) -> Sequence[str]:
 
     It reads at most the volumes' headers.
     """
-    for check in (check_places, *CHECKS, check_starts, check_detector, check_experts):
+    for check in (require_types, check_places, *CHECKS, check_starts, check_detector, check_experts):
         check(parameters)
     return check_volumes(parameters)
 
@@ -193,31 +166,17 @@ def check_places(p: Any) -> None:
     named = re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None
     require(p, "volumes_uri", bool(p.volumes_uri), "a folder, gs:// or s3://bucket/prefix with NRRD volumes")
     require(p, "state_uri", bool(p.state_uri), "a folder, gs:// or s3://bucket/prefix that outlives the run")
-    with _naming(p, "state_uri"):
+    with naming(p, "state_uri"):
         if storage.local_path(p.state_uri) is None:
             storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
+    own = p.run_name not in FOLDERS
+    require(p, "run_name", own, f"another name: the state itself has folders {', '.join(FOLDERS)}")
     if p.pseudonym_key_uri:
         read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
     named = not p.forget_patient or is_pseudonym(p.forget_patient)
     require(p, "forget_patient", named, "empty, or a pseudonym as reports print it, e.g. 3fa1-7c21e09b4d")
     check_resources(p)
-
-
-def check_resources(p: Any) -> None:
-    """Check what a cluster is asked for, which Kubernetes would refuse only once a pod is made."""
-    whole = p.gpu_count.isascii() and p.gpu_count.isdigit()
-    require(p, "gpu_count", whole, "a whole number as text; 0 for nodes without a GPU")
-    named = re.fullmatch(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", p.gpu_type) is not None
-    require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
-    flat = all(isinstance(text, str) for pair in p.gpu_node_selector.items() for text in pair)
-    require(p, "gpu_node_selector", flat, 'labels as text, e.g. {"pool": "gpus"}, or {}')
-    tolerated = all(isinstance(each, dict) for each in p.gpu_tolerations)
-    require(p, "gpu_tolerations", tolerated, 'objects, e.g. [{"key": "nvidia.com/gpu"}], or []')
-    for name in ("cpu", "gpu_cpu"):
-        require(p, name, bool(_CORES.fullmatch(getattr(p, name))), "cores above 0 as text, e.g. 2 or 500m")
-    for name in ("memory", "gpu_memory"):
-        require(p, name, bool(_BYTES.fullmatch(getattr(p, name))), "memory above 0 as text, e.g. 8Gi")
 
 
 def check_planes(p: Any) -> None:
@@ -277,63 +236,6 @@ def check_report(p: Any) -> None:
     require_one_of(p, "language", LANGUAGES)
 
 
-def check_starts(p: Any) -> None:
-    """Check that what training starts from is there and fits."""
-    with _naming(p, "pretrained_uri"):
-        body = not p.pretrained_uri or storage.exists(p.pretrained_uri)
-    require(p, "pretrained_uri", body, "empty, or a file or object with the classifier's state dict")
-    if p.gan_resume_uri:
-        _check_generator(p)
-
-
-def check_detector(p: Any) -> None:
-    """Check that the feature network is of a kind that can be read, and there."""
-    known = not p.inception_uri or PurePath(p.inception_uri).suffix in DETECTORS
-    require(p, "inception_uri", known, f"empty, or a file that ends in {', '.join(DETECTORS)}")
-    with _naming(p, "inception_uri"):
-        there = not p.inception_uri or storage.exists(p.inception_uri)
-    require(p, "inception_uri", there, "empty, or a file or object with a feature network")
-
-
-def _check_generator(p: Any) -> None:
-    """Check the generator to start from by its JSON, as train_gan will by its weights."""
-    about = _read_generator(p)
-    valid = "empty, or a folder with the generator.json of train_gan, which names patients_seen, or of"
-    known = "patients_seen" in about or "source" in about
-    require(p, "gan_resume_uri", known, f"{valid} `python -m stylegan2_ada import`")
-    wanted = {"resolution": p.gan_resolution}
-    if p.gan_channel_base:  # the formula gives way to the width that is there
-        wanted["channel_base"] = p.gan_channel_base
-    there = about.get("architecture", {})
-    different = [
-        f"{name} {there.get(name)}, not {value}" for name, value in wanted.items() if there.get(name) != value
-    ]
-    if different:
-        raise InputError(
-            f"gan_resume_uri={p.gan_resume_uri}: a generator of {' and '.join(different)};"
-            " valid: one of this run's gan_resolution, with gan_channel_base 0 or its own"
-        )
-
-
-def _read_generator(p: Any) -> dict[str, Any]:
-    uri = storage.join(p.gan_resume_uri, "generator.json")
-    with _naming(p, "gan_resume_uri"):
-        text = storage.read_bytes(uri) if storage.exists(uri) else b"{}"
-    try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError):  # no JSON, or none of an object: it names no patient either way
-        return {}
-
-
-@contextmanager
-def _naming(p: Any, name: str) -> Iterator[None]:
-    """Begin what the storage refuses with the parameter that asked for it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{name}={getattr(p, name)}: {error}") from error
-
-
 def check_rounds(p: Any) -> None:
     """Check the pseudo-label loop."""
     require(p, "confidence_threshold", 0 <= p.confidence_threshold < 1, "at least 0 and below 1, e.g. 0.75")
@@ -344,17 +246,6 @@ def check_rounds(p: Any) -> None:
     require(p, "min_gain", 0 <= p.min_gain <= 1, "0 to 1 nats")
     require_one_of(p, "relabel", (ALL, REMAINING))
     require(p, "seed", 0 <= p.seed < 2**31, "0 to 2147483647")
-
-
-def require_one_of(p: object, name: str, choices: Sequence[object]) -> None:
-    """Refuse a parameter that is none of the choices."""
-    require(p, name, getattr(p, name) in choices, " or ".join(map(str, choices)))
-
-
-def require(p: object, name: str, holds: bool, valid: str) -> None:
-    """Refuse a parameter for which a condition does not hold, naming what would be valid."""
-    if not holds:
-        raise InputError(f"{name}={getattr(p, name)}: not usable; valid: {valid}")
 
 
 # Those checks of the pipeline's parameters that ask no storage.

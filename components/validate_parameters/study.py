@@ -6,27 +6,26 @@ from typing import Any
 
 from components.shared.splits import FOLDS
 from components.shared.study import ARMS, generators_of_studies
+from components.validate_parameters.requirements import require, require_one_of, require_types
+from components.validate_parameters.resources import (
+    check_resources,
+    default_gpu_nodes,
+    default_gpu_tolerations,
+)
 from components.validate_parameters.stage import (
     LABEL_UNITS,
     Parameters,
     check_audit,
     check_classifier,
-    check_detector,
-    check_experts,
     check_gan,
     check_judgement,
     check_places,
     check_planes,
     check_report,
-    check_resources,
     check_rounds,
-    check_starts,
     check_volumes,
-    default_gpu_nodes,
-    default_gpu_tolerations,
-    require,
-    require_one_of,
 )
+from components.validate_parameters.weights import check_detector, check_experts, check_starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ class StudyParameters:
 
 def validate_study(p: StudyParameters) -> Sequence[str]:
     """Return a line for each file that will be left out; raise InputError for what cannot be used at all."""
-    for check in (check_places, *CHECKS, check_starts, check_detector):
+    for check in (require_types, check_places, *CHECKS, check_starts, check_detector):
         check(p)
     check_experts(p, generators_of_studies)
     return check_volumes(p)

@@ -49,6 +49,13 @@ def test_without_options_nothing_is_told(plain):
     assert not told & {"podMetadata", "activeDeadlineSeconds", "imagePullPolicy", "secretAsEnv"}
 
 
+def test_gpu_nodes_of_ones_own_are_the_forms_default(plain):
+    spec, _ = fitted(plain, gpu_nodes="nvidia.com/gpu.present=true", spot="pool/spot=true")
+    form = spec["root"]["inputDefinitions"]["parameters"]
+    expected = {"nvidia.com/gpu.present": "true", "pool/spot": "true"}
+    assert form["gpu_node_selector"]["defaultValue"] == expected
+
+
 def test_images_by_digest(plain):
     gpu = DIGEST.replace("/x@", "/y@")
     spec, _ = fitted(plain, image_cpu=DIGEST, image_gpu=gpu)

@@ -181,12 +181,17 @@ def test_in_a_namespace_of_several_users(build, file):
         ("  volumes_uri: gs://b/scans\n", "", ": volumes_uri=: not usable"),
         ("parameters:", "parameters: [", ":7: no YAML"),
         ("label_fraction: 0.1", "label_fraction:", ":8: label_fraction=: not usable; valid: a number"),
+        ("label_fraction: 0.1", "run_name: mine", ":8: run_name: mine: not usable; valid: none"),
+        ("label_fraction: 0.1", "forget_patient: a", ":8: forget_patient: a: not usable; valid: none"),
+        ("label_fraction: 0.1", "label_fraction: !tag 1", ":8: no plain value"),
+        ("label_fraction: 0.1", "label_fraction: &a [*a]", ":8: no plain value"),
+        ("label_fraction: 0.1", "[a]: 1", ":8: a list or mapping as key"),
     ],
 )
 def test_a_mistake_names_its_line(old, new, words, file):
     change(file, old, new)
     with pytest.raises(InputError) as refused:
-        read(file)
+        read(file, file.parent)
     said = str(refused.value)
     assert said.startswith(f"{file}{words}")
     assert "\n" not in said

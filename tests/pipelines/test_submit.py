@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import pytest
+import yaml
 
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
@@ -37,6 +38,23 @@ def test_a_run_starts_with_every_parameter_on_its_version(server, build, capsys)
     said = capsys.readouterr().out
     assert f"{server.url}/#/runs/details/{run['run_id']}" in said
     assert version["display_name"] in said
+
+
+def test_a_run_asks_for_the_nodes_that_compile_was_told(server, build, tmp_path):
+    spec, platform = yaml.safe_load_all((build / "augmentation.yaml").read_text())
+    form = spec["root"]["inputDefinitions"]["parameters"]
+    form["gpu_node_selector"]["defaultValue"] = {"pool": "gpus", "pool/spot": "true"}
+    form["gpu_tolerations"]["defaultValue"] += [{"key": "pool/spot", "operator": "Exists"}]
+    (tmp_path / "augmentation.yaml").write_text(yaml.safe_dump_all([spec, platform]))
+    assert ask("submit", server, tmp_path, *PLACES) == 0
+    assert ask("submit", server, tmp_path, *PLACES, "-p", "gpu_node_selector={}") == 0
+    asked = [run["runtime_config"]["parameters"] for run in server.runs.values()]
+    assert [run["gpu_node_selector"] for run in asked] == [{"pool": "gpus", "pool/spot": "true"}, {}]
+    assert all(run["gpu_tolerations"][-1]["key"] == "pool/spot" for run in asked)
+
+
+def test_weights_baked_into_an_image_are_no_place_of_this_machine(server, build):
+    assert ask("submit", server, build, *PLACES, "-p", "pretrained_uri=/opt/pretrained/a.safetensors") == 0
 
 
 def test_options_reach_the_run(server, build):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.storage.clients import aws
 from components.train_gan import checkpoints
 from components.train_gan.checkpoints import Mirror, run_folder
+from tests.shared.buckets import s3_bucket
 from tests.train_gan.test_stage import bucket, files
 
 __all__ = ["bucket"]  # a fixture
@@ -38,6 +41,42 @@ def test_a_mirror_drops_what_is_gone_and_stores_what_is_new(bucket: str, tmp_pat
         "stats.jsonl": b"2",
         "snapshots/a.png": b"1",
     }
+
+
+def write_checkpoint(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for suffix in (".pt", ".json"):
+        (folder / f"{name}{suffix}").write_text(text)
+
+
+def test_a_store_that_is_away_costs_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "here"
+    with s3_bucket(monkeypatch) as (place, _):
+        here = Mirror(f"{place}/gan", folder)
+        write_checkpoint(folder, "checkpoint-1", "1")
+        away = os.environ["AWS_ENDPOINT_URL"]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        aws.cache_clear()
+        here.push()
+        assert "the checkpoint is not stored" in caplog.text
+        monkeypatch.setenv("AWS_ENDPOINT_URL", away)
+        aws.cache_clear()
+        write_checkpoint(folder, "checkpoint-2", "2")
+        here.push()
+        Mirror(f"{place}/gan", tmp_path / "there").pull()
+    assert files(tmp_path / "there") == files(folder)
+
+
+def test_a_checkpoint_cut_off_on_its_way_is_sent_again(bucket: str, tmp_path: Path) -> None:
+    storage.create(f"{bucket}/checkpoint-1.pt", b"cut")
+    here, there = Mirror(bucket, tmp_path / "here"), Mirror(bucket, tmp_path / "there")
+    here.pull()
+    write_checkpoint(tmp_path / "here", "checkpoint-1", "whole")
+    here.push()
+    there.pull()
+    assert set(files(tmp_path / "there").values()) == {b"whole"}
 
 
 def plant(folder: Path, renewed: float) -> None:
@@ -75,6 +114,17 @@ def test_a_place_that_cannot_be_used_is_not_waited_for(tmp_path: Path) -> None:
         run_folder("ftp://a/b", "run", tmp_path / "scratch"),
     ):
         pass
+
+
+def test_a_bucket_that_may_be_read_alone_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_bucket(monkeypatch) as (place, server):
+        plant(tmp_path, renewed=0)
+        storage.create(f"{place}/leases/run/lease.json", (tmp_path / "lease.json").read_bytes())
+        server.faults.waiting.extend(["403"] * 20)  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="403"), run_folder(place, "run", tmp_path / "scratch"):
+            pass
 
 
 def test_a_bucket_gets_fewer_checkpoints(bucket: str, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import pytest
 from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.stage import Parameters, fingerprint, validate, weights_given
+from components.validate_parameters.stage import Parameters, fingerprint, validate
 from components.validate_parameters.study import StudyParameters, validate_study
+from components.validate_parameters.weights import weights_given
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
@@ -24,7 +25,6 @@ WRONG = {
     "language": ["fr"],
     "expert_labels_uri": ["/nowhere.csv", "ftp://a/b.csv"],
     "classifier": ["vgg"],
-    "epochs": [0],
     "image_size_px": [16, 1024],
     "gan_kimg": [0, float("inf")],
     "gan_resolution": [48],
@@ -35,11 +35,11 @@ WRONG = {
     "gan_checkpoint_kimg": [-1, float("inf")],
     "gan_resume_uri": ["/nowhere", "ftp://a/b"],
     "pretrained_uri": ["/nowhere.pt", "ftp://a/b.pt"],
-    "truncations": [[], [0], [0.5, 0.5], [0.501, 0.502], [3]],
+    "truncations": [["0.5"], [], [0], [0.5, 0.5], [0.501, 0.502], [3]],
     "images": [1],
     "max_copy_rate": [-0.1, 1.5, float("nan")],
     "inception_uri": ["/nowhere.pt", "weights.pkl", "ftp://a/b.pt"],
-    "plane_angles_deg": [[], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
+    "plane_angles_deg": [["0"], [], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
     "plane_spacing_mm": [0],
     "field_of_view_mm": [0],
     "field_of_view": ["cube"],
@@ -51,11 +51,15 @@ WRONG = {
     "extract_shards": [0],
     "audit": ["perhaps"],
     "pseudonym_key_uri": ["/nowhere", "ftp://a/b"],
-    "run_name": ["a/b", "../up"],
-    "cpu": ["", "0", "two", "-1"],
-    "memory": ["", "0Gi", "8 GB", "8gb"],
+    "run_name": ["a/b", "../up", "generators", "planes"],
+    "cpu": ["", "0", "two", "-1", "\u0663"],
+    "memory": ["", "0Gi", "8 GB", "8gb", "8", "1\u0663Gi"],
     "gpu_count": ["one", "-1"],
-    "gpu_type": ["", "gpu"],
+    "gpu_type": ["", "gpu", "../gpu"],
+    "gpu_node_selector": [[], None, {"a b": "c"}, {"a": "c d"}, {"a": 1}],
+    "gpu_tolerations": [{}, None, [{}], [{"key": 5}], [{"key": "k", "operator": "Foo"}], [{"efect": "x"}]],
+    "gan_mirror": ["true"],
+    "epochs": ["7", True, 0],
     "gpu_cpu": ["0m"],
     "gpu_memory": ["16GB"],
     "seed": [-1, 2**31],
@@ -113,6 +117,20 @@ def test_weights_overwritten_in_place_are_others(volumes, tmp_path, name):
         path.write_bytes(content)
         seen |= {weights_given(parameters), fingerprint(parameters)}
     assert len(seen) == 1 + 2 + 2
+
+
+def test_weights_in_the_image_are_left_to_the_task_that_runs_in_it(volumes):
+    parameters = given(volumes, pretrained_uri="/opt/pretrained/a.safetensors")
+    validate(parameters)
+    assert weights_given(parameters) != weights_given(given(volumes))
+
+
+def test_a_taint_may_be_borne_by_its_name_or_every_one(volumes):
+    for toleration in (
+        {"operator": "Exists"},
+        {"key": "gpu", "operator": "Equal", "value": "a", "effect": ""},
+    ):
+        validate(given(volumes, gpu_tolerations=[toleration | {"tolerationSeconds": 60}]))
 
 
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):

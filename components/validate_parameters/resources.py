@@ -1,0 +1,67 @@
+"""What a run asks of a cluster: cores, memory, GPUs, and the nodes that have them."""
+
+import re
+from typing import Any
+
+from components.validate_parameters.requirements import require
+
+# Quantities as Kubernetes writes them.
+_CORES = re.compile(r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[0-9]+m)")
+_BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|k|M|G|T)?")
+_SIZES = {unit: 1024 ** (power + 1) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"))}
+_SIZES |= {unit: 1000 ** (power + 1) for power, unit in enumerate("kMGT")}
+_LEAST = 256 * 2**20  # bytes, in which Python and its libraries fit
+
+_PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}")
+_VALUE = re.compile(rf"({_PART})?")
+# What a toleration may say; one that names no key bears every taint, and says so by Exists.
+_TOLERATION = {
+    "key": _KEY,
+    "operator": re.compile("Exists|Equal"),
+    "value": _VALUE,
+    "effect": re.compile("|NoSchedule|PreferNoSchedule|NoExecute"),
+}
+
+
+def default_gpu_nodes() -> dict[str, str]:
+    """Return the labels of the nodes that GPU tasks run on."""
+    return {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+
+
+def default_gpu_tolerations() -> list[dict[str, str]]:
+    """Return what GPU tasks bear of their nodes."""
+    return [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def check_resources(p: Any) -> None:
+    """Check what a cluster is asked for, which Kubernetes would refuse only once a pod is made."""
+    whole = p.gpu_count.isascii() and p.gpu_count.isdigit()
+    require(p, "gpu_count", whole, "a whole number as text; 0 for nodes without a GPU")
+    named = "/" in p.gpu_type and bool(_KEY.fullmatch(p.gpu_type))
+    require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
+    labels = all(_is(_KEY, name) and _is(_VALUE, value) for name, value in p.gpu_node_selector.items())
+    require(p, "gpu_node_selector", labels, 'labels as text, e.g. {"pool": "gpus"}, or {}')
+    valid = 'objects of key, operator, value, effect, as [{"key": "pool", "operator": "Exists"}], or []'
+    require(p, "gpu_tolerations", all(map(_is_toleration, p.gpu_tolerations)), valid)
+    for name in ("cpu", "gpu_cpu"):
+        require(p, name, _is(_CORES, getattr(p, name)), "cores above 0 as text, e.g. 2 or 500m")
+    for name in ("memory", "gpu_memory"):
+        require(p, name, _bytes(getattr(p, name)) >= _LEAST, "memory as text, from 256Mi on, e.g. 8Gi")
+
+
+def _is(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_toleration(value: object) -> bool:
+    if not isinstance(value, dict) or not value.keys() <= {*_TOLERATION, "tolerationSeconds"}:
+        return False
+    told = {name: text for name, text in value.items() if name in _TOLERATION}
+    fit = all(_is(_TOLERATION[name], text) for name, text in told.items())
+    return fit and ("key" in told or told.get("operator") == "Exists")
+
+
+def _bytes(text: str) -> float:
+    found = _BYTES.fullmatch(text)
+    return float(found[1]) * _SIZES.get(found[2], 1) if found else 0.0
