@@ -33,6 +33,7 @@ from pipelines.catalogue import PIPELINES
 from pipelines.terminal import EventFile, Terminal
 
 _MODELS = ("classifier.json", "generator.json")  # beside their weights, whose digest they name
+_PARTS = ("comp-run-arm", "comp-make-synthetic")  # of a study: what fails there says why and ends green
 _FRESH, _OLD = ".report-", ".report-old-"  # the report that comes and the one that goes
 _SAY_S, _WAIT_S = 2.0, 60.0  # for a killed run's stages, which notice within a second
 
@@ -199,10 +200,17 @@ def work(pipeline: str, root: Path) -> None:
 
 
 def _drop_retries(spec: Any) -> None:
-    """Take the cluster's retries out: here they would only make a person wait for the same error."""
+    """Take the cluster's retries out: here they would only make a person wait for the same error.
+
+    The parts of a study keep theirs, without a pause. Their errors are caught, so that one which fails was
+    killed, and its last attempt says so instead of trying.
+    """
     for dag in [spec.root.dag, *(component.dag for component in spec.components.values())]:
         for task in dag.tasks.values():
-            task.ClearField("retry_policy")
+            if task.component_ref.name.startswith(_PARTS):
+                task.retry_policy.backoff_duration.FromSeconds(0)
+            else:
+                task.ClearField("retry_policy")
 
 
 def _announce_cache_hits() -> None:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.history import reopen
 from components.shared.ledger import Ledger
 from components.shared.planes import GAN_CLASSES
 from components.shared.rounds import Round, best_round
+from components.shared.study import CELLS
 
 _COLUMNS = (
     "round", "labelled", "pseudo", "val. loss", "val. accuracy", "judged", *GAN_CLASSES, "below", "capped",
@@ -35,6 +37,11 @@ def _show(options: argparse.Namespace) -> None:
         rule = ledger.rule()
     except FileNotFoundError as error:
         raise InputError(f"--run {options.run}: no ledger at {ledger.uri}; valid: a run's name") from error
+    except KeyError as error:
+        place = storage.join(ledger.uri, CELLS)
+        raise InputError(
+            f"--run {options.run}: a study; valid: --state-uri {place} --run CELL, as its report names cells"
+        ) from error
     if options.round is not None:
         reopen(ledger, options.round, options.to)
         said = f"round {options.round} is in {options.to}"

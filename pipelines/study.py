@@ -58,6 +58,7 @@ def one_source(
     source: str,
     state_uri: str,
     run: str,
+    owner: str,
     gan_checkpoint_kimg: float,
     gpu_count: str,
     gpu_type: str,
@@ -107,6 +108,7 @@ def sources_at(parallelism: int) -> Any:
         sources: list[str],
         state_uri: str,
         run: str,
+        owner: str,
         gan_checkpoint_kimg: float,
         gpu_count: str,
         gpu_type: str,
@@ -286,13 +288,13 @@ def study_of(parallelism: int) -> Any:
         state = {"state_uri": state_uri, "run": run}
         inputs = {"planes": planes, "splits": splits, **state}
         told = {**inputs, **{name: getattr(p, name) for name in GPU}}
-        owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        told["owner"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         first, then = (uncached(list_cells(step=step, **state)).output for step in (BASELINE, PSEUDO))
-        baseline = all_cells(cells=first, owner=owner, **told)
+        baseline = all_cells(cells=first, **told)
         # After the baseline arms: the features of their classifiers tell how near images are to planes.
         listed = uncached(list_sources(**state)).output
         made = all_sources(sources=listed, gan_checkpoint_kimg=gan_checkpoint_kimg, **told).after(baseline)
-        pseudo = all_cells(cells=then, owner=owner, **told).after(made)
+        pseudo = all_cells(cells=then, **told).after(made)
         closed = uncached(
             close_study(
                 parameters=checked.outputs["parameters"],

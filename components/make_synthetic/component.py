@@ -12,6 +12,7 @@ def make_synthetic(
     source: str,
     state_uri: str,
     run: str,
+    owner: str,
     gan_checkpoint_kimg: float,
 ) -> str:
     """Train one GAN of an open study and sample it; a failure is kept as a reason, and other arms go on."""
@@ -32,5 +33,5 @@ def make_synthetic(
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
         uri = chosen.uri(study.uri)
         return surviving(
-            uri, f"synthetic {source}", lambda: make_synthetic(config, chosen, *opened, progress)
+            uri, f"synthetic {source}", owner, lambda: make_synthetic(config, chosen, *opened, progress)
         )

@@ -30,4 +30,4 @@ def run_arm(
         config = Config.of(study.uri, study.record()["parameters"], study.expert_labels())
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
         uri = chosen.uri(study.uri)
-        return surviving(uri, f"arm {cell}", lambda: run_arm(config, chosen, *opened, owner, progress))
+        return surviving(uri, f"arm {cell}", owner, lambda: run_arm(config, chosen, *opened, owner, progress))

@@ -5,6 +5,7 @@ ledger, {state_uri}/{run}/cells/{cell}/, is what a pod that is lost goes on from
 
     run.json, rounds/...    as in components/shared/ledger.py
     predictions.csv         probabilities of every test plane
+    history.csv             every image of its pool in every round
     result.json             written last, create-only: the cell is done
     failed.json             why the last attempt came to nothing (failures.py)
 """
@@ -32,6 +33,7 @@ from components.shared import classifier as classifiers
 from components.shared import expert_labels, storage
 from components.shared.expert_labels import ExpertRow
 from components.shared.faults import InputError
+from components.shared.history import HISTORY, changes, history_table
 from components.shared.labels import labelled_rows
 from components.shared.lease import release
 from components.shared.ledger import Ledger, round_name
@@ -173,7 +175,9 @@ def _pool(work: Work) -> PlaneSet | None:
         return None
     if work.arm.pool != REAL_POOL:
         source = work.config.grid.source_of(work.cell)
-        return fetch_synthetic(work.config.study_uri, source, work.scratch / "pool")
+        pool = fetch_synthetic(work.config.study_uri, source, work.scratch / "pool")
+        work.splits.require_only((TRAIN,), pool.patients, f"cell {work.cell.name}: images {source.name}")
+        return pool
     patients, training = work.splits.patients(TRAIN), work.training
     rows = work.planes.rows_of(patients)
     told = labelled_rows(rows, training.label_fraction, training.label_unit, training.label_seed)
@@ -211,7 +215,7 @@ def _turn(work: Work, number: int, pool: PlaneSet | None) -> None:
         progress=work.progress,
     )
     if pool is None:
-        ledger.seal({**summarise(0, about, [], []), "stop_reason": MAX_ROUNDS}, [])
+        ledger.seal({**summarise(0, about, [], []), **changes(None, []), "stop_reason": MAX_ROUNDS}, [])
         return
     settings = replace(
         work.config.relabelling,
@@ -224,22 +228,23 @@ def _turn(work: Work, number: int, pool: PlaneSet | None) -> None:
 
 
 def _conclude(work: Work) -> Mapping[str, Any]:
-    """Measure the best round on the test patients and write the result; the other rounds' weights go."""
+    """Measure the best round on the test patients and write the result."""
     ledger, folder = work.ledger, work.scratch / "best"
     rounds = ledger.rounds()
     best = best_round(rounds, ledger.rule())
     ledger.fetch_sealed(rounds[best], folder)
     rows = work.planes.rows_of(work.splits.patients(TEST))
     found_NC, measured = _tested(work, folder, rows)
-    table = storage.join(ledger.uri, PREDICTIONS)
-    storage.delete(table)  # of an attempt that died before its result
-    storage.create(table, _table(rows, found_NC))
+    tables = {
+        PREDICTIONS: _table(rows, found_NC),
+        HISTORY: history_table([ledger.labels(each["round"]) for each in rounds]),
+    }
+    for name, table in tables.items():
+        storage.delete(storage.join(ledger.uri, name))  # of an attempt that died before its result
+        storage.create(storage.join(ledger.uri, name), table)
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
     result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
-    for number in range(len(rounds)):
-        if number != best:  # their JSON stays: it says whom they saw
-            storage.delete(storage.join(ledger.round_uri(number), classifiers.WEIGHTS))
     return result
 
 

@@ -16,14 +16,14 @@ DONE_WORD, FAILED_WORD = "done", "failed"
 MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
-def surviving(uri: str, name: str, work: Callable[[], object]) -> str:
+def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> str:
     """Return `done`, or `failed` with the reason kept at {uri}/failed.json until an attempt succeeds.
 
-    A killed process (out of memory, a lost node) leaves no reason, so attempts are counted: after five the
-    part is given up, and a later run begins to count anew.
+    A killed process (out of memory, a lost node) leaves no reason, so the attempts of a run (`owner`) are
+    counted: after five the part is given up. One that was asked to stop does not count.
     """
     try:
-        _begin(uri)
+        _begin(uri, owner)
         work()
     except Exception as error:  # noqa: BLE001 - whatever it is, what does not depend on this part goes on
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
@@ -31,24 +31,28 @@ def surviving(uri: str, name: str, work: Callable[[], object]) -> str:
         _keep(storage.join(uri, FAILED), {"reason": reason})
         storage.delete(storage.join(uri, ATTEMPTS))
         return FAILED_WORD
+    except BaseException:  # it was asked to stop
+        storage.delete(storage.join(uri, ATTEMPTS))
+        raise
     storage.delete(storage.join(uri, FAILED))
     storage.delete(storage.join(uri, ATTEMPTS))
     return DONE_WORD
 
 
-def _begin(uri: str) -> None:
-    """Count this attempt, or raise where too many before it were killed."""
+def _begin(uri: str, owner: str) -> None:
+    """Count this attempt, or raise where too many of this run were killed before it."""
     place = storage.join(uri, ATTEMPTS)
     try:
-        killed = int(json.loads(storage.read_bytes(place))["begun"])
+        known = json.loads(storage.read_bytes(place))
     except FileNotFoundError:
-        killed = 0
+        known = {}
+    killed = known["begun"] if known.get("owner") == owner else 0
     if killed >= MOST_KILLED:
         raise InputError(
             f"killed {killed} times without a word, as for memory or with its node; valid: a larger"
             " gpu_memory, or nodes that last"
         )
-    _keep(place, {"begun": killed + 1})
+    _keep(place, {"owner": owner, "begun": killed + 1})
 
 
 def _keep(place: str, value: dict[str, object]) -> None:

@@ -66,3 +66,9 @@ def test_mistakes_are_one_line(state, words, said, capsys):
     assert main(["rounds", "--state-uri", state, *words]) == 1
     error = capsys.readouterr().err
     assert error.startswith(said) and error.count("\n") == 1
+
+
+def test_a_study_says_where_its_cells_are(state, capsys):
+    Ledger(state_uri=state, run="asked").begin({"parameters": {}})
+    assert main(["rounds", "--state-uri", state, "--run", "asked"]) == 1
+    assert "--run asked: a study; valid: --state-uri" in capsys.readouterr().err

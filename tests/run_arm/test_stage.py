@@ -13,6 +13,7 @@ from components.shared import classifier as classifiers
 from components.shared import storage
 from components.shared.expert_labels import DIGITS, ExpertRow
 from components.shared.faults import InputError
+from components.shared.history import reopen
 from components.shared.labels import labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.splits import TRAIN, Splits
@@ -29,15 +30,19 @@ def planes(tmp_path_factory):
     return write_planes(tmp_path_factory.mktemp("planes"), sorted(SPLITS.folds), per_class=6)
 
 
+def write_images(study, source, folder, patients):
+    """Put synthetic images that descend from some patients in a study's place for a source."""
+    images = write_synthetic(folder, patients, ["coronal", "sagittal"] * 6)
+    storage.upload(folder, f"{source.uri(study)}/planes")
+    storage.delete(f"{source.uri(study)}/made.json")
+    storage.create(f"{source.uri(study)}/made.json", json.dumps({"digest": images.digest}).encode())
+
+
 @pytest.fixture
 def config(tmp_path):
     study = tmp_path / "study"
     for source in GRID.sources():
-        folder = tmp_path / source.name
-        images = write_synthetic(folder, ["p2", "p3"], ["coronal", "sagittal"] * 6)
-        storage.upload(folder, f"{source.uri(str(study))}/planes")
-        made = json.dumps({"digest": images.digest}).encode()
-        storage.create(f"{source.uri(str(study))}/made.json", made)
+        write_images(str(study), source, tmp_path / source.name, ["p2", "p3"])
     training = TrainConfig(
         architecture="resnet18", epochs=1, size_px=32, batch=12, learning_rate=3e-3, label_unit="patient"
     )
@@ -128,16 +133,26 @@ def test_an_experts_labels_go_to_the_arms_with_those_images_shuffled_in_the_cont
     assert labels["G"][images[2]].status == "rejected"
 
 
-def test_of_a_finished_cell_the_published_weights_stay_and_every_rounds_json(config, planes, tmp_path):
+def test_any_round_of_a_finished_cell_can_be_reopened_and_every_image_has_its_history(
+    config, planes, tmp_path
+):
     run(config, planes, "C")
-    result = run(config, planes, "D")
-    rounds = ledger(config, "D").rounds()
-    kept = [
-        ledger(config, "D").fetch_classifier(f"rounds/{n:03}", tmp_path / str(n)) for n in range(len(rounds))
-    ]
-    assert kept == [n == result["best_round"] for n in range(len(rounds))]
-    for number in range(len(rounds)):
-        assert storage.exists(f"{ledger(config, 'D').round_uri(number)}/classifier.json")
+    run(config, planes, "D")
+    kept = ledger(config, "D")
+    for each in kept.rounds():
+        assert reopen(kept, each["round"], tmp_path / f"{each['round']}") == each
+    told = storage.read_bytes(f"{kept.uri}/history.csv").decode().splitlines()
+    assert len(told) == 1 + len(kept.labels(0))
+
+
+def test_a_pool_that_descends_from_who_is_tested_is_refused_though_nothing_is_accepted(
+    config, planes, tmp_path
+):
+    sure = replace(config, relabelling=replace(config.relabelling, confidence_threshold=0.9999))
+    run(sure, planes, "C")
+    write_images(config.study_uri, Source(fold=0, planes="all", gan=0), tmp_path / "crossing", ["p0", "p2"])
+    with pytest.raises(InputError, match=r"images fold0_all_gan0: made from patients p0 \(test\)"):
+        run(sure, planes, "E")
 
 
 def test_a_finished_cell_is_not_trained_again(config, planes, monkeypatch):

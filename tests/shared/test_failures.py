@@ -13,7 +13,7 @@ from components.shared.faults import InputError
 KILLED = """
 import os, signal, sys
 from components.shared.failures import surviving
-surviving(sys.argv[1], "part", lambda: os.kill(os.getpid(), signal.SIGKILL))
+surviving(sys.argv[1], "part", "run", lambda: os.kill(os.getpid(), signal.SIGKILL))
 """
 
 
@@ -27,9 +27,9 @@ def test_a_reason_is_kept_until_an_attempt_succeeds(tmp_path: Path) -> None:
     def refuse() -> None:
         raise InputError("images=0; valid: more")
 
-    assert surviving(uri, "part", refuse) == FAILED_WORD
+    assert surviving(uri, "part", "run", refuse) == FAILED_WORD
     assert reason_at(uri) == "images=0; valid: more"
-    assert surviving(uri, "part", lambda: None) == DONE_WORD
+    assert surviving(uri, "part", "run", lambda: None) == DONE_WORD
     assert reason_at(uri) == "it was never run to its end"
 
 
@@ -37,14 +37,25 @@ def test_a_part_that_is_killed_each_time_is_given_up_and_then_tried_anew(tmp_pat
     uri, worked = str(tmp_path / "part"), []
     for _ in range(MOST_KILLED):
         assert killed(uri) == -signal.SIGKILL
-    assert surviving(uri, "part", lambda: worked.append(1)) == FAILED_WORD
+    assert surviving(uri, "part", "run", lambda: worked.append(1)) == FAILED_WORD
     assert reason_at(uri).startswith(f"killed {MOST_KILLED} times without a word") and not worked
-    assert surviving(uri, "part", lambda: worked.append(1)) == DONE_WORD and worked
+    assert surviving(uri, "part", "run", lambda: worked.append(1)) == DONE_WORD and worked
 
 
-def test_stopping_by_hand_is_passed_on(tmp_path: Path) -> None:
+def test_another_run_counts_anew(tmp_path: Path) -> None:
+    uri = str(tmp_path / "part")
+    for _ in range(MOST_KILLED):
+        killed(uri)
+    assert surviving(uri, "part", "another run", lambda: None) == DONE_WORD
+
+
+def test_stopping_by_hand_is_passed_on_and_not_counted(tmp_path: Path) -> None:
+    uri = str(tmp_path / "part")
+
     def stop() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        surviving(str(tmp_path / "part"), "part", stop)
+    for _ in range(MOST_KILLED + 1):
+        with pytest.raises(KeyboardInterrupt):
+            surviving(uri, "part", "run", stop)
+    assert surviving(uri, "part", "run", lambda: None) == DONE_WORD
