@@ -24,7 +24,7 @@ from components.close_study.cells import (
     whole_seeds,
 )
 from components.shared.breakdowns import Part, error_by_angle, error_by_class, error_by_offset, error_by_site
-from components.shared.comparisons import Comparison, averaged, compare, patients_needed
+from components.shared.comparisons import Comparison, averaged, compare, patients_needed, training_noise
 from components.shared.intervals import mean_interval
 from components.shared.metrics import confusion, plane_interval, recall
 from components.shared.planes import PlaneSet
@@ -115,7 +115,8 @@ def _pair(  # noqa: PLR0917
         return None
     values = one.of(seeds), two.of(seeds)  # the same seeds: they are paired
     differences_P = averaged(values[0]) - averaged(values[1])
-    needed = patients_needed(differences_P, config.worthwhile_gain)
+    noise = training_noise(values[0] - values[1], one.folds)
+    needed = patients_needed(differences_P, config.worthwhile_gain, noise)
     return Compared(
         role=role,
         model=model,
@@ -172,7 +173,7 @@ def _measured(done: Sequence[Outcome], table: Table | None, gans: Sequence[int])
             ("value", "interval", "naive", "patients", "seeds", "spread", "recall", "calibration")
         )
     values_P = averaged(table.values)
-    interval, parts = mean_interval(values_P), spread(table.values, gans)
+    interval, parts = mean_interval(values_P), spread(table.values, table.folds, gans)
     _, found = pooled([outcome for outcome in done if outcome.cell.seed == table.seeds[0]])
     return {
         "value": float(values_P.mean()),

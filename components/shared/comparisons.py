@@ -5,22 +5,22 @@ within a patient before anything else: they are not more patients. How far they 
 the interval: the patients of a fold share two trainings, which no exchange of names by patient can see.
 """
 
-import math
-from collections.abc import Callable
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2, norm, permutation_test, t
+from scipy.stats import chi2, permutation_test, t
 
 from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import Integers, Noise, difference_interval
+from components.shared.intervals import Integers, Noise, difference_interval, welch
 
 FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
 FEWEST_REPEATS = 2
 SIGNIFICANCE = 0.05
 POWER = 0.8
+_MOST_PATIENTS = 1_000_000
 _FLIPS = 9999  # every one of the 2**P up to 13 patients, as many drawn above
 
 
@@ -116,18 +116,26 @@ def sign_flip_p(differences_P: Floats, seed: int, flips: int = _FLIPS) -> NDArra
 
 @dataclass(frozen=True, kw_only=True)
 class PatientsNeeded:
-    """How many patients would show a difference of `worth` with power 80 % at 5 %, two-sided."""
+    """How many patients would show a difference of `worth` with power 80 % at 5 %, two-sided.
+
+    None: no number of patients would, since the folds' trainings scatter too much; more seeds come first.
+    """
 
     worth: float
-    patients: int
-    interval: tuple[int, int]  # from the 95 % interval of the differences' spread
+    patients: int | None
+    interval: tuple[int | None, int | None]  # from the 95 % interval of the differences' spread
 
 
-def patients_needed(differences_P: Floats, worth: float) -> PatientsNeeded | None:
+def patients_needed(
+    differences_P: Floats,
+    worth: float,
+    noise: Noise = Noise(),  # noqa: B008 (it is frozen)
+) -> PatientsNeeded | None:
     """Return how many patients such differences need; None where so few or equal ones cannot tell.
 
     `worth` (above 0, on the scale of the differences) is chosen before the run. The difference that was seen
-    is no substitute: the smaller it happens to be, the more patients it would ask for.
+    is no substitute: the smaller it happens to be, the more patients it would ask for. What training anew
+    adds to the mean (`noise`) is as large with more patients in the same folds and seeds.
     """
     if not worth > 0:
         raise InputError(f"worth={worth}: no difference to look for; valid: above 0")
@@ -138,19 +146,19 @@ def patients_needed(differences_P: Floats, worth: float) -> PatientsNeeded | Non
     low, high = (variance * free / chi2.ppf(q, free) for q in (0.975, 0.025))
     return PatientsNeeded(
         worth=worth,
-        patients=_needed(variance, worth),
-        interval=(_needed(float(low), worth), _needed(float(high), worth)),
+        patients=_needed(variance, worth, noise),
+        interval=(_needed(float(low), worth, noise), _needed(float(high), worth, noise)),
     )
 
 
-def _needed(variance: float, worth: float) -> int:
-    """Return the least number of patients whose t test has that power, by t quantiles at its own freedom."""
-    ratio = variance / worth**2
-    patients = max(FEWEST_FOR_CLAIM, math.ceil(_power_term(norm.ppf) * ratio))
-    while patients < _power_term(t(patients - 1).ppf) * ratio:
-        patients += 1  # two or three steps: the normal quantiles are nearly there
-    return patients
+def _needed(variance: float, worth: float, noise: Noise) -> int | None:
+    """Return the least number of patients whose t test has that power; None where a million have not."""
 
+    def suffice(patients: int) -> bool:
+        total, freedom = welch(variance / patients, patients - 1, noise)
+        quantiles = t.ppf([1 - SIGNIFICANCE / 2, POWER], freedom)
+        return bool(quantiles.sum() ** 2 * total <= worth**2)
 
-def _power_term(quantile: Callable[[float], float]) -> float:
-    return float((quantile(1 - SIGNIFICANCE / 2) + quantile(POWER)) ** 2)
+    counts = range(FEWEST_FOR_CLAIM, _MOST_PATIENTS + 1)
+    place = bisect_left(counts, True, key=suffice)
+    return counts[place] if place < len(counts) else None

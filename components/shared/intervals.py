@@ -54,18 +54,26 @@ class Noise:
 def difference_interval(differences_P: Floats, noise: Noise = Noise()) -> Floats | None:
     """Return Student's interval of a mean paired difference (-1..1); None with fewer than three patients.
 
-    The degrees of freedom of both variances together are Welch's and Satterthwaite's.
+    Its degrees of freedom are Welch's and Satterthwaite's.
     """
     patients = differences_P.shape[-1]
     if patients < FEWEST_FOR_INTERVAL:
         return None
     of_patients = (differences_P.var(axis=-1, ddof=1) + _UNSEEN_DIFFERENCE / 4) / patients
-    variance = of_patients + noise.variance
-    freedom = variance**2 / (of_patients**2 / (patients - 1) + noise.variance**2 / noise.freedom)
+    variance, freedom = welch(of_patients, patients - 1, noise)
     half = t.ppf((1 + _LEVEL) / 2, freedom) * np.sqrt(variance)
     mean = differences_P.mean(axis=-1)
     interval: Floats = np.clip(np.stack([mean - half, mean + half], axis=-1), -1, 1)
     return interval
+
+
+def welch(variance: Any, freedom: float, noise: Noise) -> tuple[Any, Any]:
+    """Return the sum of two independent variances of a mean, and its degrees of freedom.
+
+    Satterthwaite (1946), equation 17; Welch (1947).
+    """
+    both = variance + noise.variance
+    return both, both**2 / (variance**2 / freedom + noise.variance**2 / noise.freedom)
 
 
 def naive_interval(right_C: Integers, planes_C: Integers) -> Floats:

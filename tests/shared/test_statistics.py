@@ -12,11 +12,14 @@ from components.shared.comparisons import (
     compare,
     patients_needed,
     sign_flip_p,
+    training_noise,
 )
 from components.shared.faults import InputError
 from components.shared.intervals import CHANCE, difference_interval, mean_interval, naive_interval
 from components.shared.spread import spread
 from components.shared.verdicts import NOTHING_TO_GAIN, WORSE, headroom_verdict, verdict
+
+ONE_FOLD = np.zeros(20, dtype=int)  # of up to so many patients
 
 accuracies = arrays.arrays(np.float64, st.integers(3, 12), elements=st.floats(0, 1))
 
@@ -179,7 +182,10 @@ def test_patients_needed_where_nobody_can_tell():
 def test_the_spread_finds_the_variances_it_was_drawn_with():
     rng = np.random.default_rng(0)
     drawn = [
-        spread(rng.normal(0, 0.05, (1, 12)) + rng.normal(0, 0.02, (4, 1)) + rng.normal(0, 0.01, (4, 12)))
+        spread(
+            rng.normal(0, 0.05, (1, 12)) + rng.normal(0, 0.02, (4, 1)) + rng.normal(0, 0.01, (4, 12)),
+            ONE_FOLD[:12],
+        )
         for _ in range(400)
     ]
     for name, deviation in {"patients": 0.05, "repeats": 0.02, "rest": 0.01}.items():
@@ -188,12 +194,13 @@ def test_the_spread_finds_the_variances_it_was_drawn_with():
 
 
 def test_a_table_without_noise_has_two_spreads_alone():
-    found = spread(np.array([0.0, 2.0, 4.0]) + np.array([[0.0], [1.0]]))
+    found = spread(np.array([0.0, 2.0, 4.0]) + np.array([[0.0], [1.0]]), ONE_FOLD[:3])
     assert (found.patients, found.rest) == pytest.approx((2.0, 0.0))
     assert found.repeats == pytest.approx(0.5**0.5)
-    assert spread(np.zeros((1, 5))) is None and spread(np.zeros((3, 1))) is None
+    assert spread(np.zeros((1, 5)), ONE_FOLD[:5]) is None
+    assert spread(np.zeros((3, 4)), np.arange(4)) is None  # one patient a fold
     with pytest.raises(InputError, match="1 axes"):
-        spread(np.zeros(4))
+        spread(np.zeros(4), ONE_FOLD[:4])
 
 
 def test_with_one_seed_nothing_is_called_shown():
@@ -205,26 +212,57 @@ def test_with_one_seed_nothing_is_called_shown():
     assert verdict("synthetic data", once).endswith("with one seed: training anew might change as much")
 
 
-def test_gans_are_told_from_the_trainings_on_their_images():
-    rng, gans = np.random.default_rng(0), [0, 1, 2, 0, 1, 2, 0]
-    drawn = [
-        spread(
-            rng.normal(0, 0.05, (1, 12))
-            + rng.normal(0, 0.03, (3, 1))[gans]
-            + rng.normal(0, 0.02, (7, 1))
-            + rng.normal(0, 0.01, (7, 12)),
-            gans,
-        )
-        for _ in range(2000)
-    ]
-    gan_variance = np.mean([found.gans**2 for found in drawn])
-    assert gan_variance == pytest.approx(0.03**2, rel=0.15)  # negative estimates are told as 0
-    assert np.mean([found.repeats**2 for found in drawn]) == pytest.approx(0.02**2, rel=0.1)
+@pytest.mark.parametrize("folds", [1, 3, 5])
+def test_every_folds_gans_are_told_from_the_trainings_on_their_images(folds):
+    rng, gans, each = np.random.default_rng(0), [0, 1, 2, 0, 1, 2, 0], 6
+    folds_P = np.repeat(np.arange(folds), each)
+
+    def drawn():
+        gan_KF, seed_KF = rng.normal(0, 0.04, (3, folds))[gans], rng.normal(0, 0.02, (7, folds))
+        trained_KP = (gan_KF + seed_KF)[:, folds_P]
+        patients_P = rng.normal(0, 0.05, len(folds_P))
+        return spread(patients_P + trained_KP + rng.normal(0, 0.01, trained_KP.shape), folds_P, gans)
+
+    found = [drawn() for _ in range(2000)]
+    truth = {"patients": 0.05, "repeats": 0.02, "rest": 0.01, "gans": 0.04}
+    for name, deviation in truth.items():  # negative estimates are told as 0, which lifts their mean
+        variance = np.mean([getattr(each, name) ** 2 for each in found])
+        assert variance == pytest.approx(deviation**2, rel=0.15), name
 
 
 def test_one_gan_or_one_seed_a_gan_tells_nothing_of_gans():
     table_KP = np.random.default_rng(0).normal(size=(3, 8))
     for gans in ([], [0, 0, 0], [0, 1, 2]):
-        assert spread(table_KP, gans) == spread(table_KP)
-    assert spread(table_KP).gans is None
-    assert spread(table_KP, [0, 1, 0]).gans is not None
+        assert spread(table_KP, ONE_FOLD[:8], gans) == spread(table_KP, ONE_FOLD[:8])
+    assert spread(table_KP, ONE_FOLD[:8]).gans is None
+    assert spread(table_KP, ONE_FOLD[:8], [0, 1, 0]).gans is not None
+
+
+def studied(rng, patients, folds=5, repeats=3, effect=0.02, training=0.01):
+    """Return differences K x P of a study whose folds' trainings scatter, and its folds."""
+    folds_P = np.arange(patients) % folds
+    trained_KP = rng.normal(0, training, (repeats, folds))[:, folds_P]
+    return effect + rng.normal(0, 0.04, patients) + trained_KP, folds_P
+
+
+def test_the_patients_needed_show_what_they_should_though_trainings_scatter():
+    rng = np.random.default_rng(0)
+    told = []
+    for _ in range(200):
+        differences_KP, folds_P = studied(rng, 30)
+        noise = training_noise(differences_KP, folds_P)
+        told.append(patients_needed(differences_KP.mean(axis=0), 0.02, noise).patients)
+    patients = int(np.median(told))
+
+    def shown():
+        differences_KP, folds_P = studied(rng, patients)
+        return compare(differences_KP, np.zeros_like(differences_KP), folds_P, 0).shown
+
+    assert np.mean([shown() for _ in range(200)]) == pytest.approx(0.8, abs=0.1)
+
+
+def test_where_trainings_scatter_too_much_no_number_of_patients_is_enough():
+    differences_KP, folds_P = studied(np.random.default_rng(0), 20, folds=2, repeats=2, training=0.1)
+    noise = training_noise(differences_KP, folds_P)
+    found = patients_needed(differences_KP.mean(axis=0), 0.02, noise)
+    assert found.patients is None and found.interval == (None, None)
