@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
@@ -106,9 +107,19 @@ def _run(options: argparse.Namespace) -> None:
     absent = {"volumes_uri": "", "classifiers_uri": "", "state_uri": str(root / "state")}
     defaults = {name: value for name, value in absent.items() if name in chosen.parameters.__annotations__}
     parameters = chosen.parameters(**with_absolute_paths({**defaults, **values, **given}))
+    _require_kept(parameters, root)
     chosen.validate(parameters)
     report = local.run(options.pipeline, asdict(parameters), root)
     print("\n" + "\n".join(f"{Path(name).stem:<12}{report / name}" for name in chosen.outputs.values()))
+
+
+def _require_kept(parameters: Any, root: Path) -> None:
+    """Refuse an expert's file where this run will put its own."""
+    given = getattr(parameters, "expert_labels_uri", "")
+    if given and Path(given).parent == root / "report":
+        raise InputError(
+            f"expert_labels_uri={given}: this run's report will take its place; valid: a copy of it elsewhere"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from components.close_study.cells import Outcome
 from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
 from components.shared.study import Grid
-from components.shared.verdicts import headroom_verdict, no_claim, verdict
+from components.shared.verdicts import headroom_figures, headroom_verdict, no_claim, verdict
 
 TESTED = (("E", "C", "synthetic data"), ("E", "D", "synthetic data more than the hidden real planes"))
 
@@ -18,14 +18,25 @@ def answer(
 ) -> list[str]:
     """Return the lines, from each arm's whole seeds and what was compared at the first label fraction.
 
-    Where there is no headroom nothing is tested; where something is missing a line says what.
+    Where there is no headroom nothing is tested; where something is missing a line says what. The headroom's
+    figures come last, for who wants to know how sure that is.
     """
     if not patients:
         return ["no tested patient has planes of both cuts: nothing is measured"]
     headroom = found.get(("A", "B"))
-    if headroom is not None and (line := headroom_verdict(headroom)):
-        return [line]
-    lines = [] if headroom else [f"headroom not measured: {_missing(grid, outcomes, 'A', 'B')}"]
+    if headroom is None:
+        missing = f"headroom not measured: {_missing(grid, outcomes, 'A', 'B')}"
+        return [missing, *_answers(grid, outcomes, found)]
+    nothing = headroom_verdict(headroom)
+    told = [nothing] if nothing else _answers(grid, outcomes, found)
+    return [*told, headroom_figures(headroom)]
+
+
+def _answers(
+    grid: Grid, outcomes: Mapping[str, Sequence[Outcome]], found: Mapping[tuple[str, str], Comparison]
+) -> list[str]:
+    """Return what the tests in their order say, up to the first that helps no further."""
+    lines: list[str] = []
     for model, other, subject in TESTED:
         tested = found.get((model, other))
         if tested is None:
@@ -35,9 +46,29 @@ def answer(
         lines.append(verdict(subject, tested))
         if _accepted_nothing(outcomes["E"]):
             lines.append("no cell of arm E was taught a synthetic image, so it is arm C")
-        if not (tested.shown and tested.difference > 0):
+        if not _helped(tested):
             break
     return lines
+
+
+def tests_made(found: Mapping[tuple[str, str], Comparison]) -> list[tuple[str, str]]:
+    """Return the comparisons that are tests: in their order, as far as each before it leads."""
+    headroom = found.get(("A", "B"))
+    if headroom is not None and headroom_verdict(headroom):
+        return []
+    made = []
+    for model, other, _ in TESTED:
+        tested = found.get((model, other))
+        if tested is None or tested.patients < FEWEST_FOR_CLAIM:
+            break
+        made.append((model, other))
+        if not _helped(tested):
+            break
+    return made
+
+
+def _helped(tested: Comparison) -> bool:
+    return tested.shown and tested.difference > 0
 
 
 def _missing(grid: Grid, outcomes: Mapping[str, Sequence[Outcome]], *letters: str) -> str:

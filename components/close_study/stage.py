@@ -6,13 +6,13 @@ first label fraction. All other comparisons describe.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from components.close_study.answer import TESTED as TESTED_PAIRS
-from components.close_study.answer import answer
+from components.close_study.answer import answer, tests_made
 from components.close_study.cells import (
     Failure,
     Outcome,
@@ -33,6 +33,7 @@ from components.shared.spread import spread
 from components.shared.study import ARMS, SYNTHETIC_POOL, Grid
 
 HEADROOM, TESTED, DESCRIBED = "headroom", "tested", "described"
+UNTESTED = "not tested"  # as what comes before it in the fixed order leads no further
 _ERRORS = {
     "class": error_by_class,
     "angle": error_by_angle,
@@ -64,7 +65,9 @@ def close_study(config: Config, planes: PlaneSet, splits: Splits) -> dict[str, A
         for fraction in config.grid.fractions_of(ARMS[letter])
     }
     tables = {key: table_of(found, patients) for key, found in arms.items()}
-    compared = [each for fraction in config.grid.fractions for each in _compared(config, tables, fraction)]
+    compared = _as_tested(
+        [each for fraction in config.grid.fractions for each in _compared(config, tables, fraction)]
+    )
     return {
         "verdict": _verdict(config.grid, arms, compared, len(patients)),
         "patients": len(patients),
@@ -99,6 +102,22 @@ def _compared(
     pairs += [(DESCRIBED, model, other) for model, other in _DESCRIBED]
     found = [_pair(config, tables, role, model, other, fraction) for role, model, other in pairs]
     return [each for each in found if each is not None]
+
+
+def _as_tested(compared: Sequence[Compared]) -> list[Compared]:
+    """Leave a p-value to those comparisons alone that are tests."""
+    planned = {(each.model, each.other): each.found for each in compared if each.role in {HEADROOM, TESTED}}
+    made = tests_made(planned)
+    return [
+        each
+        if each.role == TESTED and (each.model, each.other) in made
+        else replace(
+            each,
+            role=UNTESTED if each.role == TESTED else each.role,
+            found=replace(each.found, p_value=None),
+        )
+        for each in compared
+    ]
 
 
 def _pair(  # noqa: PLR0917

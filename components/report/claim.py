@@ -76,7 +76,7 @@ def _model(f: Facts) -> list[Item]:
         (23, "Software", f"{f.software}; torch and torchvision as in the locked images"),
         (24, "Initial weights", f.classifier.rpartition(", ")[2]),
         (25, "Training", f"{f.training}; {f.labels} labelled; {f.rounds}; parameters in the last section"),
-        (26, "How the final model was chosen", "by mean loss of real validation patients, never by the test"),
+        (26, "How the final model was chosen", f.chosen),
         (27, "Ensembles", "none; two views of each plane are averaged"),
     ]
 

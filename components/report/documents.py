@@ -49,7 +49,7 @@ def model_card(f: Facts) -> Document:
                         f"{f.classifier}; classes coronal, sagittal and, where there are enough, noise",
                     ),
                     ("How it was trained", f"{f.training}; {f.labels} with their label; {f.rounds}"),
-                    ("What else it descends from", f"{f.generator}; {f.synthetic}. {f.copies}"),
+                    ("What else it descends from", f"{f.synthetic}. {f.copies}"),
                     ("Version and identity", f"{f.software}; {f.identity}"),
                     ("Licence", "software Apache-2.0; the weights follow the terms of the volumes"),
                     ("Who made it, and whom to ask", UNKNOWN),
@@ -106,8 +106,11 @@ def datasheet(f: Facts) -> Document:
                     ),
                     ("Who made and paid for the volumes", UNKNOWN),
                     ("Instances", f"{f.volumes}; planes: {f.planes}"),
-                    ("Labels", "by geometry (coronal, sagittal) and by content (noise), not by an expert"),
-                    ("Synthetic images", f"{f.synthetic} by {f.generator}; they inherit its patients"),
+                    (
+                        "Labels of planes",
+                        "by geometry (coronal, sagittal) and by content (noise), not by an expert",
+                    ),
+                    ("Synthetic images", f.synthetic),
                     (
                         "Relations",
                         "planes of one patient are near-copies; sessions of one patient stay together",

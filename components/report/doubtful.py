@@ -29,10 +29,18 @@ class ContactSheet:
 
 
 def contact_sheet(
-    images: PlaneSet, labels: Sequence[LabelRow], wanted: int = SHOWN, after: int = 0
+    images: PlaneSet,
+    labels: Sequence[LabelRow],
+    experts: Sequence[ExpertRow] = (),
+    *,
+    wanted: int = SHOWN,
+    after: int = 0,
 ) -> ContactSheet:
-    """Return the images of one generator that a round was least sure of, numbered on from `after`."""
-    chosen = pictures.doubtful(labels, wanted)
+    """Return the images of one generator that a round was least sure of, numbered on from `after`.
+
+    What an expert said of its images before comes along, unnumbered: the file that goes out can come back.
+    """
+    chosen = pictures.doubtful(unlabelled(labels, experts), wanted)
     generators = {row.image: row.generator[:DIGITS] for row in images.rows}
     numbered = list(enumerate(chosen, after + 1))
     return ContactSheet(
@@ -49,5 +57,12 @@ def contact_sheet(
                 confidence=f"{row.confidence:.3f}",
             )
             for number, row in numbered
-        ],
+        ]
+        + list(experts),
     )
+
+
+def unlabelled(labels: Sequence[LabelRow], experts: Sequence[ExpertRow]) -> list[LabelRow]:
+    """Return what classifiers alone said."""
+    known = expert_labels.by_image(experts)
+    return [row for row in labels if row.image not in known]

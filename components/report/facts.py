@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.report.words import count, listed, percent, plural
+from components.shared.comparisons import FEWEST_FOR_CLAIM
 from components.shared.passports import ACCEPT, REFUSE, SUSPECT, Passport
 from components.shared.planes import CLASSES, UNCERTAIN
+from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 from components.shared.splits import SPLITS
 
 
@@ -27,8 +29,9 @@ class Facts:
     labels: str
     annotated: str
     generator: str
-    synthetic: str
+    synthetic: str  # the images, of which generator, and what they inherit
     copies: str
+    chosen: str  # how the published round was
     rounds: str
     result: str
     uncertainty: str
@@ -49,7 +52,8 @@ def facts_of_run(
         test=plural(values["test_patients"], "test patient"),
         labels=_labels(values["parameters"], values["parameters"]["label_fraction"]),
         generator=_generator(values["gan"]),
-        synthetic=f"{count(values['synthetic']['total'])} images",
+        synthetic=_inherited(f"{count(values['synthetic']['total'])} images", _generator(values["gan"])),
+        chosen=_CHOSEN if sides["validation"] >= MINIMUM_VALIDATION_PATIENTS else _LAST,
         copies=copies,
         rounds=f"{plural(len(values['rounds']), 'round')}, {values['best_round']} published",
         result=_result(model["balanced_accuracy"], model["balanced_accuracy_interval"]),
@@ -75,16 +79,57 @@ def facts_of_study(
         + ", ".join(f"{side}: {plural(len(fold[side]), 'patient')}" for side in SPLITS),
         test=plural(values["patients"], "tested patient"),
         labels=_labels(values["parameters"], first),
-        generator=_generator(made[0]) if made else "no GAN came to its end",
-        synthetic=f"{count(values['parameters']['images'])} images a GAN, {plural(len(made), 'GAN')}",
+        generator=_generator(made[0]) if made else _no_gan(values),
+        synthetic=_of_gans(values, made),
+        chosen=_chosen(values["folds"]),
         copies=copies,
         rounds=f"up to {plural(values['parameters']['max_rounds'], 'round')} after the first, in each cell",
         result=_result(arm["value"], arm["interval"]) if arm and measured else "arm E was not measured",
-        uncertainty=_UNCERTAINTY + " Arms are compared by paired sign-flip tests in a fixed order.",
+        uncertainty=f"{_UNCERTAINTY} {_comparing(values['patients'])}",
         errors="Errors by class, angle, distance and site are in the section Where it errs.",
         annotated=_annotated(expert_labels_used(values) > 0),
         **_shared(values, passports, simulated, values["planes"]),
     )
+
+
+_CHOSEN = "by mean loss of real validation patients, never by the test"
+_LAST = "the last round, as so few validation patients choose by chance; never by the test"
+
+
+def _chosen(folds: Sequence[Mapping[str, Any]]) -> str:
+    enough = sum(len(fold["validation"]) >= MINIMUM_VALIDATION_PATIENTS for fold in folds)
+    if enough in (0, len(folds)):
+        return _CHOSEN if enough else _LAST
+    return f"{_CHOSEN}; in {len(folds) - enough} of {len(folds)} folds, with too few of them, the last round"
+
+
+def _comparing(patients: int) -> str:
+    if patients < FEWEST_FOR_CLAIM:
+        return f"With fewer than {FEWEST_FOR_CLAIM} tested patients no test is made."
+    return (
+        "Differences: Student's interval, widened by what training anew adds; tested in a fixed order by"
+        " exchanging the two arms' names patient by patient."
+    )
+
+
+def _no_gan(values: Mapping[str, Any]) -> str:
+    return "no GAN came to its end" if values["synthetic"] else "no arm asks for a GAN"
+
+
+def _of_gans(values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> str:
+    if not made:
+        return f"none: {_no_gan(values)}"
+    kept = sum(images_kept(source["quality"]["copies"]) for source in made)
+    return _inherited(f"{count(kept)} images of {plural(len(made), 'GAN')}", _generator(made[0]))
+
+
+def images_kept(copies: Mapping[str, Any]) -> int:
+    """Return how many of a GAN's images were left once copies were dropped."""
+    return int(copies["images"] - (copies["count"] if copies["dropped"] else 0))
+
+
+def _inherited(images: str, generator: str) -> str:
+    return f"{images} by {generator}; they inherit its patients"
 
 
 def expert_labels_used(values: Mapping[str, Any]) -> int:

@@ -53,6 +53,7 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         evaluation=artifacts.evaluation / "evaluation.json",
         best_round=model_name(best_round(rounds, ledger.rule())),
         versions=versions(),
+        experts=ledger.expert_labels(),
         before=run_before(ledger.state_uri, ledger.run),
         notes=[
             *_notes(planes, len(synthetic.rows), rounds[0]["labelled"]),

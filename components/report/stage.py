@@ -7,7 +7,7 @@ from typing import Any
 
 from components.report import charts, pictures, summary, words
 from components.report.documents import documents
-from components.report.doubtful import ContactSheet, contact_sheet
+from components.report.doubtful import ContactSheet, contact_sheet, unlabelled
 from components.report.facts import Facts, facts_of_run
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
@@ -17,6 +17,7 @@ from components.report.previous import compare
 from components.report.shortcuts import shortcuts_section
 from components.report.synthetic import copied, quality_section
 from components.report.volumes import volumes_page
+from components.shared.expert_labels import ExpertRow
 from components.shared.files import write_whole
 from components.shared.judgement import read_judgement
 from components.shared.labels import MINIMUM
@@ -51,6 +52,7 @@ class Inputs:
     best_round: str  # name of the published model, round_00k
     versions: Mapping[str, str]
     before: Mapping[str, Any] | None = None  # what the run before this one measured
+    experts: Sequence[ExpertRow] = ()  # what an expert said of its images
     notes: Sequence[str] = ()  # what a reader must know of this run, e.g. that its volumes are simulated
 
 
@@ -192,7 +194,7 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],
         "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
         "label_source": source,
-        "examples": pictures.accepted_tiles(inputs.synthetic, labels),
+        "examples": pictures.accepted_tiles(inputs.synthetic, unlabelled(labels, inputs.experts)),
         "doubtful": doubtful_images(inputs).tiles,
         "history": history_chart(generator["history"]),
         "generator": generator,
@@ -214,7 +216,8 @@ def _main_rows(rows: Sequence[Row]) -> list[Row]:
 def doubtful_images(inputs: Inputs) -> ContactSheet:
     """Return the images that the round behind the published classifier was least sure of."""
     source = max(words.round_number(inputs.best_round) - 1, 0)
-    return contact_sheet(inputs.synthetic, read_labels(inputs.round_labels[source].read_bytes()))
+    labels = read_labels(inputs.round_labels[source].read_bytes())
+    return contact_sheet(inputs.synthetic, labels, inputs.experts)
 
 
 def _digests(

@@ -171,6 +171,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "flow": study_flow(values, len(inputs.passports)),
         "questions": study_words.QUESTIONS,
         "ended": study_words.ended,
+        "asked_for_gans": bool(values["synthetic"]),
         "copied_first": most_copied(values["copied_patients"]),
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],

@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from components.report.facts import images_kept
 from components.report.flow import Box, draw_flow
 from components.report.words import count, percent, plural
 
@@ -20,18 +21,25 @@ def study_flow(metrics: Mapping[str, Any], volumes: int) -> Markup:
 
 def _sources(metrics: Mapping[str, Any], volumes: int) -> dict[str, Box]:
     given, fold = metrics["parameters"], metrics["folds"][0]
+    arms = given["arms"]
     patients = sum(len(fold[side]) for side in ("test", "validation", "train"))
     planes = [f"{label} {count(number)}" for label, number in metrics["planes"].items()]
     share = f"{100 * given['label_fractions'][0]:g} % of {given['label_unit']}s"
     made = [source for source in metrics["synthetic"] if "failed" not in source]
     length = f"{count(given['gan_kimg'])} kimg, {given['gan_resolution']} px"
+    gans = [plural(len(made), "GAN"), length] if metrics["synthetic"] else ["no arm has any"]
     known = [plural(volumes, "volume"), plural(patients, "patient")]
     return {
         "volumes": Box(column=0, row=1, name="Volumes", lines=known),
         "planes": Box(column=1, row=1, name="Planes", lines=planes),
-        "labelled": Box(column=2, row=0, name="Labelled", lines=[share, "A: all"]),
-        "hidden": Box(column=2, row=1, name="Hidden real planes", lines=["D: labels guessed"]),
-        "gans": Box(column=2, row=2, name="GANs", lines=[plural(len(made), "GAN"), length]),
+        "labelled": Box(column=2, row=0, name="Labelled", lines=[share, *["A: all"] * ("A" in arms)]),
+        "hidden": Box(
+            column=2,
+            row=1,
+            name="Hidden real planes",
+            lines=["D: labels guessed" if "D" in arms else "shown to no arm"],
+        ),
+        "gans": Box(column=2, row=2, name="GANs", lines=gans),
     }
 
 
@@ -42,9 +50,16 @@ def _uses(metrics: Mapping[str, Any]) -> dict[str, Box]:
     shown = [arm for arm in metrics["arms"] if arm["fraction"] in (first, 1.0) and arm["letter"] in "ABCDE"]
     measured = [f"{arm['letter']}  {percent(arm['value'])}" for arm in shown]
     tested = [plural(metrics["patients"], "patient"), "", "balanced accuracy", *measured]
-    images = [f"{count(given['images'])} images a GAN", "E, F, G"]
+    images = _synthetic(metrics)
     return {
         "arms": Box(column=3, row=0, rows=2, name="Arms", lines=[*repeats, *cells]),
         "synthetic": Box(column=3, row=2, name="Synthetic", lines=images),
         "test": Box(column=4, row=0, rows=2, strong=True, name="Unseen patients", lines=tested),
     }
+
+
+def _synthetic(metrics: Mapping[str, Any]) -> list[str]:
+    """Say how many images there are once copies are dropped, and which arms may learn from them."""
+    made = [source["quality"]["copies"] for source in metrics["synthetic"] if "failed" not in source]
+    letters = [letter for letter in "EFG" if letter in metrics["parameters"]["arms"]]
+    return [plural(sum(map(images_kept, made)), "image"), ", ".join(letters)] if letters else ["none"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.report import pictures
-from components.report.doubtful import SHOWN, ContactSheet, contact_sheet
+from components.report.doubtful import SHOWN, ContactSheet, contact_sheet, unlabelled
 from components.shared import judgement, storage
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import CLASSES, PlaneSet
@@ -93,15 +93,19 @@ class Gallery:
         for cell in cells:
             labels = self._labels(cell)
             with self._images(self.grid.source_of(cell)) as images:
-                sheet += contact_sheet(images, labels, SHOWN // len(cells), len(sheet.rows))
-                examples = examples or pictures.accepted_tiles(images, labels)
+                experts = self._ledger(cell).expert_labels()
+                share = {"wanted": SHOWN // len(cells), "after": len(sheet.tiles)}
+                sheet += contact_sheet(images, labels, experts, **share)
+                examples = examples or pictures.accepted_tiles(images, unlabelled(labels, experts))
         return Judged(arm=cells[0].arm, examples=examples, sheet=sheet)
 
     def _labels(self, cell: Cell) -> list[LabelRow]:
         """Return the labels that the cell's published classifier was trained on, or was to be."""
         result = json.loads(storage.read_bytes(storage.join(cell.uri(self.study_uri), RESULT)))
-        ledger = Ledger(state_uri=storage.join(self.study_uri, CELLS), run=cell.name)
-        return ledger.labels(max(result["best_round"] - 1, 0))
+        return self._ledger(cell).labels(max(result["best_round"] - 1, 0))
+
+    def _ledger(self, cell: Cell) -> Ledger:
+        return Ledger(state_uri=storage.join(self.study_uri, CELLS), run=cell.name)
 
     @contextmanager
     def _images(self, source: Source) -> Iterator[PlaneSet]:

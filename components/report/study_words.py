@@ -70,12 +70,12 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
             " fold share that difference, so with one seed nothing is called shown; seeds=3 measures it, and"
             " widens the intervals of differences by it."
         )
-    if values["parameters"]["gans"] == 1:
+    if values["synthetic"] and values["parameters"]["gans"] == 1:
         found.append(
             "Every fold has one GAN: what another one would have changed is not known apart from the folds."
         )
     found.append(
-        "Only E − C, and E − D after it, at the first label fraction are tests; all other differences"
+        "Only E − C, and E − D after it, at the first label fraction can be tests; all other differences"
         " describe, and some of so many will look like something by chance."
     )
     found.append(

@@ -32,6 +32,16 @@ def headroom_verdict(headroom: Comparison) -> str | None:
     return NOTHING_TO_GAIN if headroom.interval[0] <= 0 else None
 
 
+def headroom_figures(headroom: Comparison) -> str:
+    """Say what all labels have on some, whatever it comes to."""
+    interval = headroom.interval
+    told = f" [{_points(interval[0])}, {_points(interval[1])}]" if interval else ""
+    return (
+        f"headroom, all labels − labelled only: {_signed(headroom.difference)} pt{told},"
+        f" {headroom.patients} patient{'s' if headroom.patients != 1 else ''}"
+    )
+
+
 def no_claim(patients: int) -> str:
     """Say that so few patients carry no claim."""
     return f"n = {patients} patient{'s' if patients != 1 else ''}: no claim possible"

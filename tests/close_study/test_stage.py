@@ -98,18 +98,26 @@ def test_differences_are_those_that_were_put_in(study):
 
 def test_the_second_test_waits_for_the_first(study):
     result = study({"A": 20, "B": 10, "C": 18, "D": 10, "E": 18})
-    assert len(result["verdict"]) == 1
     assert "changed nothing" in result["verdict"][0]
+    assert result["verdict"][1] == "headroom, all labels − labelled only: +25.0 pt [24.4, 25.6], 15 patients"
+    roles = {(c["model"], c["other"]): c["role"] for c in result["comparisons"]}
+    assert (roles["E", "C"], roles["E", "D"]) == ("tested", "not tested")
+    assert compared(result, "E", "D")["found"]["p_value"] is None
+    assert compared(result, "E", "C")["found"]["p_value"] is not None
 
 
 def test_without_headroom_there_is_nothing_to_gain(study):
     result = study({"A": 18, "B": 18, "C": 18, "D": 18, "E": 18})
-    assert result["verdict"] == ["nothing to gain: labelled only already equals all labels"]
+    assert result["verdict"][0] == "nothing to gain: labelled only already equals all labels"
+    assert result["verdict"][1].startswith("headroom, all labels − labelled only: 0.0 pt [")
+    assert not [
+        c for c in result["comparisons"] if c["role"] == "tested" or c["found"]["p_value"] is not None
+    ]
 
 
 def test_all_labels_that_do_worse_are_not_called_equal(study):
     result = study({"A": 12, "B": 18, "C": 10, "D": 10, "E": 18})
-    assert result["verdict"] == ["nothing to gain: all labels did worse than labelled only"]
+    assert result["verdict"][0] == "nothing to gain: all labels did worse than labelled only"
 
 
 def test_an_arm_e_that_was_taught_nothing_is_called_arm_c(study):
@@ -121,7 +129,8 @@ def test_an_arm_e_that_was_taught_nothing_is_called_arm_c(study):
 def test_three_patients_carry_no_claim(study):
     grid = Grid(folds=1, fractions=[0.2], seeds=1, gans=1, arms="ABCDE")
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid)
-    assert result["verdict"] == ["n = 3 patients: no claim possible"]
+    assert result["verdict"][0] == "n = 3 patients: no claim possible"
+    assert result["verdict"][1].endswith(", 3 patients")
     assert compared(result, "E", "C")["found"]["p_value"] is None
 
 
@@ -138,7 +147,7 @@ def test_an_arm_without_a_whole_seed_is_not_compared_and_the_others_are(study):
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=lost)
     assert not [c for c in result["comparisons"] if "E" in (c["model"], c["other"])]
     assert compared(result, "A", "B")["found"]["difference"] == pytest.approx(0.25)
-    assert result["verdict"] == ["E − C not measured: arm E came to no end in every fold"]
+    assert result["verdict"][0] == "E − C not measured: arm E came to no end in every fold"
     with pytest.raises(InputError, match=r"2 of 50 cells failed, fold2_E_0.2_seed0: out of memory"):
         settle(result, "state/run/report")
 
@@ -147,9 +156,9 @@ def test_arms_are_paired_by_the_seeds_that_both_have(study):
     """E lost seed 0 and C seed 1: they share none; the one seed that E and D share shows nothing."""
     lost = ["fold0_E_0.2_seed0", "fold1_C_0.2_seed1"]
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, leave_out=lost)
-    assert result["verdict"] == [
+    assert result["verdict"][0] == (
         "E − C not measured: arms E and C share no seed that came to its end in every fold"
-    ]
+    )
     assert compared(result, "E", "D")["found"]["repeats"] == 1
     arm = next(a for a in result["arms"] if a["letter"] == "E")
     assert (arm["failed"], len(arm["seeds"])) == (1, 1)
@@ -197,5 +206,5 @@ def test_predictions_of_other_planes_are_refused(study, tmp_path):
 def test_with_one_seed_the_second_test_is_not_made(study):
     grid = Grid(folds=5, fractions=[0.2], seeds=1, gans=1, arms="ABCDE")
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid)
-    assert len(result["verdict"]) == 1
+    assert len(result["verdict"]) == 2 and "headroom" in result["verdict"][1]
     assert "not shown, with one seed" in result["verdict"][0]

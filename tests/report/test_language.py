@@ -40,6 +40,8 @@ RUNS = (
 )
 STUDIES = (
     {"patients": 15, "gans": 2},
+    {"patients": 25, "arms": "ABC"},
+    {"patients": 8, "folds": 1, "arms": "CE", "seeds": 1},
     {"patients": 15, "seeds": 3, "gans": 2, "label_unit": "plane"},
     {
         "patients": 8,

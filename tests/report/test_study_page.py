@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_but_itself_and_nothing_is_cut(made: tuple[str, d
 
 def test_few_patients_and_failures_are_told(small: tuple[str, dict[str, Any]]) -> None:
     text, values = small
-    assert values["verdict"] == ["n = 2 patients: no claim possible"]
+    assert values["verdict"][0] == "n = 2 patients: no claim possible"
     assert values["failed"] == [{"cell": FAILED[0], "reason": "out of memory"}]
     assert ">out of memory</span>" in text and ">no images</span>" in text
 
@@ -122,5 +122,5 @@ def test_the_page_says_an_expert_labelled_only_where_a_label_was_used(tmp_path: 
 
 def test_a_study_whose_images_no_arm_judged_has_an_empty_table(tmp_path: Path) -> None:
     page, _ = render(write_study(tmp_path, patients=8, folds=1, seeds=1, arms="ABC"), tmp_path)
-    assert "No arm with synthetic images came to its end." in page
+    assert "No arm of this study has synthetic images." in page
     assert (tmp_path / "doubtful.csv").read_text() == "number,image,generator,predicted,confidence,label\n"
