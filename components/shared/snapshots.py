@@ -14,9 +14,11 @@ import io
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 from unicodedata import normalize
 
 from components.shared import storage, volumes
@@ -27,6 +29,9 @@ TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
 MAX_TABLE = 2**24  # bytes
 SUFFIXES = (".nrrd", ".nhdr")
+_AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,7 @@ def check(source: Source) -> tuple[set[str], Sequence[str]]:
     bytes alone, whatever their size.
     """
     beside, owners = _identify(source)
-    faults = {name: _fault(beside, name, source.missing_geometry) for name in owners}
+    faults = _of_each(owners, lambda name: _fault(beside, name, source.missing_geometry))
     usable = {who.patient for name, who in owners.items() if not faults[name]}
     told = [fault for fault in faults.values() if fault]
     if told and len(told) == len(owners):
@@ -74,7 +79,7 @@ def list_entries(source: Source, pseudonyms: Pseudonyms) -> list[VolumeEntry]:
     """
     beside, owners = _identify(source)
     entries = _one_entry_a_scan(
-        (_entry(beside, name, who) for name, who in owners.items()),
+        _of_each(owners, lambda name: _entry(beside, name, owners[name])).values(),
         lambda name: not _fault(beside, name, source.missing_geometry),
     )
     _require_patients(source, {entry.patient for entry in entries}, len(entries))
@@ -110,8 +115,10 @@ def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
     """Refuse volumes that are no longer what the snapshot says: its digest would then name other pixels."""
     folder, _ = storage.split_glob(volumes_uri)
     beside = {found.name: found for found in _listed(volumes_uri, folder)}
+    there = [entry.name for entry in entries if entry.name in beside]
+    contents = _of_each(there, lambda name: _content(beside, name)[1])
     for entry in entries:
-        if entry.name not in beside or _content(beside, entry.name)[1] != entry.digest:
+        if contents.get(entry.name) != entry.digest:
             raise InputError(
                 f"{entry.name}: changed since the snapshot was taken; valid: run the pipeline again"
             )
@@ -124,6 +131,12 @@ def require_one_owner(first: VolumeEntry, again: VolumeEntry) -> None:
             f"{again.name}: the same scan as {first.name}, yet of another patient; valid: one patient"
             f" for one scan, named in {TABLE} or by the file's name"
         )
+
+
+def _of_each(names: Iterable[str], ask: Callable[[str], _Answer]) -> dict[str, _Answer]:
+    """Ask about several files at once: of a bucket every answer takes a journey."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return dict(zip(names, pool.map(ask, names), strict=True))
 
 
 def _uri(state_uri: str, digest: str) -> str:
@@ -189,7 +202,7 @@ def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geomet
     try:
         head = storage.read_head(beside[name].uri, volumes.MAX_HEADER)
         volumes.read_head(Path(name), head, missing_geometry)
-        _parts(beside, name)
+        _parts(beside, name, head)
     except InputError as error:
         return str(error)
     return ""
@@ -303,10 +316,10 @@ def _entry(beside: Mapping[str, storage.StoredObject], name: str, who: _Owner) -
     )
 
 
-def _parts(beside: Mapping[str, storage.StoredObject], name: str) -> list[storage.StoredObject]:
-    """Return a volume's file and its detached ones, after a look at its first bytes."""
+def _parts(beside: Mapping[str, storage.StoredObject], name: str, head: bytes) -> list[storage.StoredObject]:
+    """Return a volume's file and its detached ones, which its first bytes name."""
     found = beside[name]
-    detached = volumes.data_files(Path(name), storage.read_head(found.uri, volumes.MAX_HEADER))
+    detached = volumes.data_files(Path(name), head)
     absent = [file for file in detached if file not in beside]
     if absent:
         raise InputError(f"{name}: data file: {absent[0]}; valid: a file that exists beside its header")
@@ -316,7 +329,7 @@ def _parts(beside: Mapping[str, storage.StoredObject], name: str) -> list[storag
 def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
     """Return the size and the digest of a volume, its detached files included where its header names them."""
     try:
-        parts = _parts(beside, name)
+        parts = _parts(beside, name, storage.read_head(beside[name].uri, volumes.MAX_HEADER))
     except InputError:  # it is no volume, and yet what it holds is known by its digest
         parts = [beside[name]]
     if len(parts) == 1:
