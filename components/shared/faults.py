@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The message is one line: the name of the parameter or file, its value, and what would be valid.
     """
+
+
+class AbsentError(FileNotFoundError):
+    """Raised for an object that is not there; its message is one line too."""

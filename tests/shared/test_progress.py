@@ -26,3 +26,17 @@ def test_in_a_pod_a_stage_says_how_long_its_inputs_were_copied(tmp_path):
 def test_without_a_launcher_it_says_nothing_of_copies(capsys):
     exec(STAGE, {})
     assert "copied" not in capsys.readouterr().out
+
+
+VANISHED = """
+from components.shared import storage
+from components.shared.progress import stage
+with stage("evaluate"):
+    storage.read_bytes("nowhere/planes.zip")
+"""
+
+
+def test_a_vanished_object_is_one_line(tmp_path):
+    told = subprocess.run([sys.executable, "-c", VANISHED], capture_output=True, text=True, cwd=tmp_path)
+    assert told.returncode == 1 and not told.stderr
+    assert json.loads(told.stdout.splitlines()[-1])["message"].endswith("nowhere/planes.zip: no such object")

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from components.shared.faults import InputError
-from components.shared.storage.objects import VALID, StoredObject, hash_file
+from components.shared.storage.objects import VALID, StoredObject, absent, hash_file
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -25,9 +25,11 @@ def path_of(uri: str) -> Path:
 
 @contextmanager
 def disk(place: str | Path) -> Iterator[None]:
-    """Turn a full disk and a missing permission into one line."""
+    """Turn a full disk, a missing permission and a file that is not there into one line."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise absent(str(place)) from error
     except OSError as error:
         if error.errno in _FULL:
             raise InputError(f"{place}: no space left on its disk; valid: one with room for it") from error

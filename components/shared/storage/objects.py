@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, TypeVar
 
-from components.shared.faults import InputError
+from components.shared.faults import AbsentError, InputError
 
 VALID = "a folder, gs://bucket/prefix or s3://bucket/prefix"
 _ATTEMPTS = 5
@@ -44,9 +44,9 @@ def split_bucket(uri: str) -> tuple[str, str]:
     return bucket, name.strip("/")
 
 
-def absent(uri: str) -> FileNotFoundError:
+def absent(uri: str) -> AbsentError:
     """Return what is raised for an object that is not there."""
-    return FileNotFoundError(f"{uri}: no such object")
+    return AbsentError(f"{uri}: no such object")
 
 
 def hash_file(path: Path) -> str:
