@@ -1,11 +1,18 @@
 """A small study through its graph: every cell is run once, a failure is told, a repeated study is free."""
 
 import json
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from components.shared.failures import MOST_KILLED
 from components.shared.phantom import simulate_patients
-from tests.pipelines.small_run import SMALL, events, run
+from tests.pipelines.small_run import SMALL, command, events, run
 
 STUDY = {name: value for name, value in SMALL.items() if name != "label_fraction"} | {
     "label_fractions": 0.4,
@@ -41,7 +48,7 @@ def test_every_cell_and_gan_is_run_once_in_its_order(finished):
 def test_the_answer_rests_on_the_patients_of_the_fold(finished):
     found = json.loads(finished[2])
     assert found["patients"] == len(found["folds"][0]["test"]) == 2
-    assert found["verdict"] == ["n = 2 patients: no claim possible"]
+    assert found["verdict"][0] == "n = 2 patients: no claim possible"
     assert [arm["letter"] for arm in found["arms"]] == list("ABCE")
     page = (finished[0] / "report/report.html").read_text()
     assert "n = 2 patients: no claim possible" in page
@@ -69,6 +76,41 @@ def test_an_experts_labels_of_a_study_are_taught_to_the_next_one(finished, volum
     kept = (root / "state").glob(f"{found['run']}/cells/fold0_E_0.4_seed0/rounds/000/labels-*.csv")
     assert f"{row[1]},{asked},1" in next(kept).read_text()
     assert len(list((root / "state").glob("*/report"))) == 2  # a study of its own: the first one is kept
+
+
+def begun(root, cell):
+    """Return how many attempts at a cell have begun, by what it counts itself."""
+    found = list(root.glob(f"state/*/cells/{cell}/attempts.json"))
+    return json.loads(found[0].read_text() or "{}").get("begun", 0) if found else 0
+
+
+def kill_stages(words):
+    """Kill, with SIGKILL, the processes of kfp's that work on what is named by some words."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            if b"executor_main" in command and words.encode() in command:
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_an_arm_that_is_killed_whenever_it_works_costs_no_other(volumes, tmp_path):
+    """As for memory: after five times it is given up, in its row of the report."""
+    root, cell, kills = tmp_path / "root", "fold0_B_0.4_seed0", 0
+    process = subprocess.Popen(
+        command("study", root, volumes_uri=volumes, arms="BC", **STUDY), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None:
+        if begun(root, cell) > kills:
+            kill_stages(cell)
+            kills += 1
+        time.sleep(0.05)
+    _, told = process.communicate()
+    assert (process.returncode, kills) == (1, MOST_KILLED)
+    assert f"1 of 2 cells failed, {cell}: killed 5 times without a word" in told
+    (report,) = (root / "state").glob("*/report")
+    arms = json.loads((report / "metrics.json").read_text())["arms"]
+    assert {arm["letter"]: arm["value"] is not None for arm in arms} == {"B": False, "C": True}
 
 
 @pytest.mark.slow
