@@ -7,7 +7,7 @@ from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
 from components.shared.study import Grid
 from components.shared.verdicts import headroom_figures, headroom_verdict, no_claim, verdict
 
-TESTED = (("E", "C", "synthetic data"), ("E", "D", "synthetic data more than the hidden real planes"))
+TESTED = (("E", "C", ""), ("E", "D", "the hidden real planes"))  # arm, another, and what that had instead
 
 
 def answer(
@@ -37,13 +37,13 @@ def _answers(
 ) -> list[str]:
     """Return what the tests in their order say, up to the first that helps no further."""
     lines: list[str] = []
-    for model, other, subject in TESTED:
+    for model, other, than in TESTED:
         tested = found.get((model, other))
         if tested is None:
             return [*lines, f"{model} − {other} not measured: {_missing(grid, outcomes, model, other)}"]
         if tested.patients < FEWEST_FOR_CLAIM:
             return [*lines, no_claim(tested.patients)]
-        lines.append(verdict(subject, tested))
+        lines.append(verdict("synthetic data", tested, than))
         if _accepted_nothing(outcomes["E"]):
             lines.append("no cell of arm E was taught a synthetic image, so it is arm C")
         if not _helped(tested):

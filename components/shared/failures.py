@@ -5,6 +5,8 @@
 """
 
 import json
+import re
+import tempfile
 from collections.abc import Callable
 
 from components.shared import storage
@@ -13,6 +15,7 @@ from components.shared.progress import emit
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
 DONE_WORD, FAILED_WORD = "done", "failed"
+_SCRATCH = re.compile(rf"{re.escape(tempfile.gettempdir())}/tmp\w+/")  # another attempt has others
 MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
@@ -27,6 +30,7 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
         work()
     except Exception as error:  # noqa: BLE001 - whatever it is, what does not depend on this part goes on
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        reason = _SCRATCH.sub("", reason)
         emit(name, "warning", message=f"failed: {reason}")
         _keep(storage.join(uri, FAILED), {"reason": reason})
         storage.delete(storage.join(uri, ATTEMPTS))

@@ -6,13 +6,16 @@ NOTHING_TO_GAIN = "nothing to gain: labelled only already equals all labels"
 WORSE = "nothing to gain: all labels did worse than labelled only"
 
 
-def verdict(subject: str, found: Comparison) -> str:
-    """Say what was seen, how sure it is and on how many patients; `subject` is what one model had more."""
+def verdict(subject: str, found: Comparison, than: str = "") -> str:
+    """Say what was seen, how sure it is and on how many patients.
+
+    `subject` is what one model had more, `than` what the other had in its place.
+    """
     if found.patients < FEWEST_FOR_CLAIM or found.interval is None:
         return no_claim(found.patients)
     low, high = found.interval
     return (
-        f"{subject} {_direction(found.difference)}: {_signed(found.difference)} pt [{_points(low)},"
+        f"{subject} {_direction(found.difference, than)}: {_signed(found.difference)} pt [{_points(low)},"
         f" {_points(high)}], {found.patients} patients: {_how_sure(found)}"
     )
 
@@ -47,9 +50,11 @@ def no_claim(patients: int) -> str:
     return f"n = {patients} patient{'s' if patients != 1 else ''}: no claim possible"
 
 
-def _direction(difference: float) -> str:
+def _direction(difference: float, than: str) -> str:
     if _points(difference) == "0.0":
-        return "changed nothing"
+        return f"helped as much as {than}" if than else "changed nothing"
+    if than:
+        return f"helped {'more' if difference > 0 else 'less'} than {than}"
     return "helped" if difference > 0 else "hurt"
 
 

@@ -228,6 +228,12 @@ def test_the_catalogue_says_what_the_verdicts_say() -> None:
             "synthetic data hurt: -1.2 pt [-2.4, -0.1], 8 patients: shown",
             "los datos sintéticos perjudicaron: -1.2 pp [-2.4; -0.1], 8 pacientes: demostrado",
         ),
+        (
+            "synthetic data helped less than the hidden real planes: -1.2 pt [-2.4, 0.1], 8 patients:"
+            " not shown",
+            "los datos sintéticos ayudaron menos que los planos reales ocultos: -1.2 pp [-2.4; 0.1],"
+            " 8 pacientes: no demostrado",
+        ),
         ("n = 1 patient: no claim possible", "n = 1 paciente: no cabe ninguna afirmación"),
     ):
         assert found.translate(english) == spanish

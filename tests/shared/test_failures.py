@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_a_reason_is_kept_until_an_attempt_succeeds(tmp_path: Path) -> None:
     assert reason_at(uri) == "images=0; valid: more"
     assert surviving(uri, "part", "run", lambda: None) == DONE_WORD
     assert reason_at(uri) == "it was never run to its end"
+
+
+def test_a_reason_names_no_scratch_folder(tmp_path: Path) -> None:
+    def fail() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "planes.zip").read_bytes()
+
+    surviving(str(tmp_path), "part", "run", fail)
+    assert reason_at(str(tmp_path)).endswith("No such file or directory: 'planes.zip'")
 
 
 def test_a_part_that_is_killed_each_time_is_given_up_and_then_tried_anew(tmp_path: Path) -> None:

@@ -152,6 +152,14 @@ def test_the_verdict_in_words(found, sentence):
     assert verdict("synthetic data", found) == sentence
 
 
+@pytest.mark.parametrize(
+    ("difference", "words"), [(0.02, "more than"), (-0.02, "less than"), (0.0, "as much as")]
+)
+def test_against_something_else_it_helped_more_or_less(difference, words):
+    said = verdict("synthetic data", comparison(difference, -0.05, 0.05, 0.5), "the hidden real planes")
+    assert said.startswith(f"synthetic data helped {words} the hidden real planes: ")
+
+
 def test_the_verdict_on_the_headroom():
     assert headroom_verdict(comparison(0.01, -0.01, 0.03, 0.3)) == NOTHING_TO_GAIN
     assert headroom_verdict(comparison(-0.02, -0.03, -0.01, 0.01)) == WORSE
