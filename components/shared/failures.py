@@ -15,7 +15,8 @@ from components.shared.progress import emit
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
 DONE_WORD, FAILED_WORD = "done", "failed"
-_SCRATCH = re.compile(rf"{re.escape(tempfile.gettempdir())}/{tempfile.gettempprefix()}\w+/")  # another try has others
+# Folders whose names differ from attempt to attempt.
+_SCRATCH = re.compile(rf"{re.escape(tempfile.gettempdir())}/{tempfile.gettempprefix()}\w+/")
 MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
