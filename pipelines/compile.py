@@ -52,13 +52,18 @@ class Options:
     def __post_init__(self) -> None:
         """Refuse what no cluster takes."""
         self._require("parallelism", 1 <= self.parallelism <= 1000, "1 to 1000")
-        self._require("timeout_hours", 0 <= self.timeout_hours <= 10_000, "0 (none) to 10000 hours")
+        self._require(
+            "timeout_hours",
+            self.timeout_hours == 0 or 0.1 <= self.timeout_hours <= 10_000,
+            "0 (none), or 0.1 to 10000 hours",
+        )
         self._require("pull_policy", self.pull_policy in ("", *PULL_POLICIES), " or ".join(PULL_POLICIES))
         for name, example in (("gpu_nodes", GPU_NODES), ("spot", SPOT_GKE)):
             value = getattr(self, name)
             self._require(name, not value or bool(_LABEL.fullmatch(value)), f"e.g. {example}")
-        for name in ("queue", "storage_secret"):
+        for name, most in (("queue", 63), ("storage_secret", 253)):  # the first is a label's value too
             value = getattr(self, name)
+            self._require(name, len(value) <= most, f"at most {most} characters")
             self._require(name, not value or bool(_NAME.fullmatch(value)), "the name of a Kubernetes object")
         placed = bool(self.registry or self.tag)
         for name in ("image_cpu", "image_gpu"):

@@ -32,5 +32,13 @@ def check_cron(cron: str) -> None:
         if not re.fullmatch(f"{form}(,{form})*", part, re.IGNORECASE):
             valid = f"*, or {least} to {most}, as in 1,3-5 or */2"
             raise InputError(f"cron: {cron}: {part}: no {name}; valid: {valid}")
+        for first, last in re.findall(r"(\w+)-(\w+)", part):
+            if _place(first, least, words) > _place(last, least, words):
+                raise InputError(f"cron: {cron}: {part}: ends before it begins; valid: {last}-{first}")
     if not parts[0].isdigit():
         raise InputError(f"cron: {cron}: several runs a minute; valid: one second, e.g. 0 0 3 * * 1")
+
+
+def _place(text: str, least: int, words: tuple[str, ...]) -> int:
+    """Return the number that a day or month stands for."""
+    return int(text) if text.isdigit() else words.index(text.upper()) + least

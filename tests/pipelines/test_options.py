@@ -91,6 +91,8 @@ def test_a_studys_loops_are_as_wide_as_asked(plain):
         ({"parallelism": 0}, "--parallelism 0"),
         ({"timeout_hours": -1.0}, "--timeout-hours -1.0"),
         ({"timeout_hours": float("nan")}, "--timeout-hours nan"),
+        ({"timeout_hours": 0.001}, "--timeout-hours 0.001"),
+        ({"queue": "q" * 64}, "--queue qqq"),
         ({"pull_policy": "never"}, "--pull-policy never"),
         ({"spot": "gke-spot"}, "--spot gke-spot"),
         ({"queue": "My Queue"}, "--queue My Queue"),

@@ -213,6 +213,8 @@ def test_crons_that_the_scheduler_reads(cron):
         ("0 0 3 0 * ?", "0: no day of the month; valid: \\*, or 1 to 31"),
         ("0 0 3 * * 7", "7: no day of the week"),
         ("0 0 3 * * MO", "MO: no day of the week"),
+        ("0 0 3 * * FRI-mon", "FRI-mon: ends before it begins; valid: mon-FRI"),
+        ("0 0 8,17-9 * * 1", "17-9: ends before it begins; valid: 9-17"),
         ("0 0 3 * * 1; rm", "7 fields"),
         ("* 0 3 * * 1", "several runs a minute"),
         ("*/5 0 3 * * 1", "several runs a minute"),
