@@ -278,7 +278,7 @@ def augmentation(
         gan_mirror: Whether the GAN also sees mirrored planes.
         gan_augment: Adaptive augmentation: none, bg or bgc.
         gan_resume_uri: Generator folder to start from.
-        gan_checkpoint_kimg: Thousands of images between checkpoints, up to a tick more; 0 goes by the clock.
+        gan_checkpoint_kimg: Thousands of images between checkpoints, at ticks; 0 goes by the clock.
         warm_start: Whether the GAN starts from the last generator of an earlier run on this state_uri.
         warm_start_kimg: Length of its training where one is found.
         images: Synthetic images in all.

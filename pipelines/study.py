@@ -243,7 +243,7 @@ def study_of(parallelism: int) -> Any:
             gan_mirror: Whether the GAN also sees mirrored planes.
             gan_augment: Adaptive augmentation: none, bg or bgc.
             gan_resume_uri: Generator folder to start from.
-            gan_checkpoint_kimg: Thousands of images between checkpoints, up to a tick more; 0 goes by the clock.
+            gan_checkpoint_kimg: Thousands of images between checkpoints, at ticks; 0 goes by the clock.
             images: Synthetic images in all.
             truncations: Truncation psi values that share the images.
             max_copy_rate: Share of images that copy a training plane, above which copies are dropped.
