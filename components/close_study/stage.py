@@ -65,15 +65,13 @@ def close_study(config: Config, planes: PlaneSet, splits: Splits) -> dict[str, A
         for fraction in config.grid.fractions_of(ARMS[letter])
     }
     tables = {key: table_of(found, patients) for key, found in arms.items()}
-    compared = _as_tested(
-        [each for fraction in config.grid.fractions for each in _compared(config, tables, fraction)]
-    )
+    compared = [each for fraction in config.grid.fractions for each in _compared(config, tables, fraction)]
     return {
         "verdict": _verdict(config.grid, arms, compared, len(patients)),
         "patients": len(patients),
         "patients_not_measured": unmeasured,
         "arms": [_arm(config.grid, key, found, tables[key], failed) for key, found in arms.items()],
-        "comparisons": [asdict(each) for each in compared],
+        "comparisons": [asdict(each) for each in _as_tested(compared, config.grid.fractions[0])],
         "failed": [{"cell": each.cell.name, "reason": each.reason} for each in failed],
         "errors": _errors(config, arms),
         "cells": [_cell(outcome) for outcome in done],
@@ -104,10 +102,9 @@ def _compared(
     return [each for each in found if each is not None]
 
 
-def _as_tested(compared: Sequence[Compared]) -> list[Compared]:
-    """Leave a p-value to those comparisons alone that are tests."""
-    planned = {(each.model, each.other): each.found for each in compared if each.role in {HEADROOM, TESTED}}
-    made = tests_made(planned)
+def _as_tested(compared: Sequence[Compared], first: float) -> list[Compared]:
+    """Leave a p-value to those comparisons alone that are tests, as the first label fraction decides."""
+    made = tests_made({(each.model, each.other): each.found for each in compared if each.fraction == first})
     return [
         each
         if each.role == TESTED and (each.model, each.other) in made

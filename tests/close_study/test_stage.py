@@ -71,7 +71,8 @@ def study(tmp_path, planes, splits):
             if cell.name in leave_out:
                 storage.create(f"{cell.uri(uri)}/failed.json", b'{"reason": "out of memory"}')
                 continue
-            right = {patient: found[cell.arm] + apart[patient] for patient in apart}
+            put_in = found.get((cell.arm, cell.fraction), found[cell.arm])
+            right = {patient: put_in + apart[patient] for patient in apart}
             write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), right, taught)
         config = Config(study_uri=uri, grid=grid, worthwhile_gain=0.02, seed=0)
         return close_study(config, planes, splits)
@@ -124,6 +125,22 @@ def test_an_arm_e_that_was_taught_nothing_is_called_arm_c(study):
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 12}, taught=0)
     assert "changed nothing" in result["verdict"][0]
     assert result["verdict"][1] == "no cell of arm E was taught a synthetic image, so it is arm C"
+
+
+@pytest.mark.parametrize("gain_at", [0.2, 0.5])
+def test_the_first_fractions_headroom_decides_whatever_the_others_is(study, gain_at):
+    grid = Grid(folds=5, fractions=[0.2, 0.5], seeds=2, gans=1, arms="ABCDE")
+    found = {"A": 20, "B": 20, "C": 12, "D": 14, "E": 18, ("B", gain_at): 10}
+    result = study(found, grid)
+    first = {(c["model"], c["other"]): c for c in result["comparisons"] if c["fraction"] == 0.2}
+    tested = [first["E", "C"], first["E", "D"]]
+    if gain_at == 0.2:
+        assert [line.rpartition(": ")[2] for line in result["verdict"][:2]] == ["shown", "shown"]
+        assert [(c["role"], c["found"]["p_value"] is None) for c in tested] == [("tested", False)] * 2
+    else:
+        assert result["verdict"][0] == "nothing to gain: labelled only already equals all labels"
+        assert [(c["role"], c["found"]["p_value"]) for c in tested] == [("not tested", None)] * 2
+    assert all(c["found"]["p_value"] is None for c in result["comparisons"] if c["fraction"] == 0.5)
 
 
 def test_three_patients_carry_no_claim(study):
