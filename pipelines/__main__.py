@@ -7,7 +7,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.images import BAKED
 from components.shared.phantom import simulate_patients
 from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
@@ -107,16 +109,26 @@ def _run(options: argparse.Namespace) -> None:
     absent = {"volumes_uri": "", "classifiers_uri": "", "state_uri": str(root / "state")}
     defaults = {name: value for name, value in absent.items() if name in chosen.parameters.__annotations__}
     parameters = chosen.parameters(**with_absolute_paths({**defaults, **values, **given}))
+    _require_here(parameters)
     _require_kept(parameters, root)
     chosen.validate(parameters)
     report = local.run(options.pipeline, asdict(parameters), root)
     print("\n" + "\n".join(f"{Path(name).stem:<12}{report / name}" for name in chosen.outputs.values()))
 
 
+def _require_here(parameters: Any) -> None:
+    """Refuse weights of a GPU image that are not on this machine: no other image looks for them first."""
+    for name in ("pretrained_uri", "inception_uri"):
+        uri = getattr(parameters, name, "")
+        if uri.startswith(BAKED) and not storage.exists(uri):
+            raise InputError(f"{name}={uri}: not on this machine; valid: a file that is, or the cluster")
+
+
 def _require_kept(parameters: Any, root: Path) -> None:
     """Refuse an expert's file where this run will put its own."""
     given = getattr(parameters, "expert_labels_uri", "")
-    if given and Path(given).parent == root / "report":
+    path = storage.local_path(given) if given else None
+    if path is not None and root / "report" in path.resolve().parents:
         raise InputError(
             f"expert_labels_uri={given}: this run's report will take its place; valid: a copy of it elsewhere"
         )

@@ -24,6 +24,10 @@ class ContactSheet:
         """doubtful.csv."""
         return expert_labels.write(self.rows)
 
+    def with_labels(self, experts: Sequence[ExpertRow]) -> "ContactSheet":
+        """Add, unnumbered, every label that an expert gave before: the file that goes out can come back."""
+        return ContactSheet(tiles=self.tiles, rows=[*self.rows, *experts])
+
     def __add__(self, other: "ContactSheet") -> "ContactSheet":
         return ContactSheet(tiles=[*self.tiles, *other.tiles], rows=[*self.rows, *other.rows])
 
@@ -38,7 +42,7 @@ def contact_sheet(
 ) -> ContactSheet:
     """Return the images of one generator that a round was least sure of, numbered on from `after`.
 
-    What an expert said of its images before comes along, unnumbered: the file that goes out can come back.
+    Images that an expert labelled are left out: of them there is no doubt.
     """
     chosen = pictures.doubtful(unlabelled(labels, experts), wanted)
     generators = {row.image: row.generator[:DIGITS] for row in images.rows}
@@ -57,8 +61,7 @@ def contact_sheet(
                 confidence=f"{row.confidence:.3f}",
             )
             for number, row in numbered
-        ]
-        + list(experts),
+        ],
     )
 
 

@@ -217,7 +217,7 @@ def doubtful_images(inputs: Inputs) -> ContactSheet:
     """Return the images that the round behind the published classifier was least sure of."""
     source = max(words.round_number(inputs.best_round) - 1, 0)
     labels = read_labels(inputs.round_labels[source].read_bytes())
-    return contact_sheet(inputs.synthetic, labels, inputs.experts)
+    return contact_sheet(inputs.synthetic, labels, inputs.experts).with_labels(inputs.experts)
 
 
 def _digests(

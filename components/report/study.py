@@ -23,6 +23,7 @@ from components.shared import judgement, passports, storage
 from components.shared.code import versions
 from components.shared.failures import reason_at
 from components.shared.files import write_whole
+from components.shared.ledger import Ledger
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneSet
 from components.shared.splits import SPLITS, Splits
@@ -80,6 +81,7 @@ class Inputs:
             planes=self.planes,
             patients=self.splits.folds,
             side=self.parameters["gan_resolution"],
+            experts=Ledger.at(self.study_uri).expert_labels(),
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from components.report import pictures
 from components.report.doubtful import SHOWN, ContactSheet, contact_sheet, unlabelled
 from components.shared import judgement, storage
+from components.shared.expert_labels import ExpertRow, of_images
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.study import ARMS, CELLS, MADE, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
@@ -37,6 +38,7 @@ class Gallery:
     planes: PlaneSet
     patients: Collection[str]
     side: int  # of the synthetic images, in pixels
+    experts: Sequence[ExpertRow]  # all that the study was given, whichever GAN's images they are of
 
     def samples(self) -> Captioned:
         """Return planes of each class that there is."""
@@ -78,7 +80,7 @@ class Gallery:
         for arm in (ARMS[letter] for letter in sorted(self.grid.arms)):
             if arm.pool == SYNTHETIC_POOL and not arm.shuffled and (cells := self._done(arm.letter)):
                 return self._judged_by(cells)
-        return Judged(arm="", examples=[], sheet=ContactSheet())
+        return Judged(arm="", examples=[], sheet=ContactSheet().with_labels(self.experts))
 
     def _done(self, letter: str) -> list[Cell]:
         cells = [
@@ -93,19 +95,17 @@ class Gallery:
         for cell in cells:
             labels = self._labels(cell)
             with self._images(self.grid.source_of(cell)) as images:
-                experts = self._ledger(cell).expert_labels()
+                experts = of_images(self.experts, images)
                 share = {"wanted": SHOWN // len(cells), "after": len(sheet.tiles)}
                 sheet += contact_sheet(images, labels, experts, **share)
                 examples = examples or pictures.accepted_tiles(images, unlabelled(labels, experts))
-        return Judged(arm=cells[0].arm, examples=examples, sheet=sheet)
+        return Judged(arm=cells[0].arm, examples=examples, sheet=sheet.with_labels(self.experts))
 
     def _labels(self, cell: Cell) -> list[LabelRow]:
         """Return the labels that the cell's published classifier was trained on, or was to be."""
         result = json.loads(storage.read_bytes(storage.join(cell.uri(self.study_uri), RESULT)))
-        return self._ledger(cell).labels(max(result["best_round"] - 1, 0))
-
-    def _ledger(self, cell: Cell) -> Ledger:
-        return Ledger(state_uri=storage.join(self.study_uri, CELLS), run=cell.name)
+        ledger = Ledger(state_uri=storage.join(self.study_uri, CELLS), run=cell.name)
+        return ledger.labels(max(result["best_round"] - 1, 0))
 
     @contextmanager
     def _images(self, source: Source) -> Iterator[PlaneSet]:

@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from components.shared import expert_labels, storage
 from components.shared.expert_labels import ExpertRow
@@ -49,6 +49,12 @@ class Ledger:
 
     state_uri: str
     run: str
+
+    @classmethod
+    def at(cls, uri: str) -> Self:
+        """Return the ledger whose objects are at a place."""
+        state_uri, _, run = uri.rpartition("/")
+        return cls(state_uri=state_uri, run=run)
 
     @property
     def uri(self) -> str:

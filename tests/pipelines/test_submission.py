@@ -81,3 +81,18 @@ def test_a_mistake_costs_one_line_and_no_traceback(arguments, words, tmp_path, c
     assert "valid: " in said
     assert said.count("\n") == 1
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("place", ["{root}/report/doubtful.csv", "file://{root}/report/filled/d.csv"])
+def test_an_experts_file_in_the_report_that_is_replaced_is_refused(place, tmp_path, capsys):
+    given = place.format(root=tmp_path.resolve())
+    arguments = ["-p", f"volumes_uri={tmp_path}", "-p", f"expert_labels_uri={given}"]
+    assert main(["run", "augmentation", "--root", str(tmp_path), *arguments]) == 1
+    assert f"expert_labels_uri={given}: this run's report will take its place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["pretrained_uri", "inception_uri"])
+def test_weights_of_an_image_are_refused_on_a_laptop(name, tmp_path, capsys):
+    arguments = ["-p", f"volumes_uri={tmp_path}", "-p", f"{name}=/opt/pretrained/nothing.pt"]
+    assert main(["run", "augmentation", "--root", str(tmp_path / "root"), *arguments]) == 1
+    assert f"{name}=/opt/pretrained/nothing.pt: not on this machine" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 from components.report.study import Inputs, report_study
 from components.report.words import count, decimal, percent, points
 from components.shared import expert_labels
+from components.shared.ledger import Ledger
 from components.shared.splits import TEST
 from tests.report.fabricated_study import write_study
 from tests.report.pages import Page, cut_texts, look_up
@@ -124,3 +125,16 @@ def test_a_study_whose_images_no_arm_judged_has_an_empty_table(tmp_path: Path) -
     page, _ = render(write_study(tmp_path, patients=8, folds=1, seeds=1, arms="ABC"), tmp_path)
     assert "No arm of this study has synthetic images." in page
     assert (tmp_path / "doubtful.csv").read_text() == "number,image,generator,predicted,confidence,label\n"
+
+
+def test_every_label_that_an_expert_gave_comes_back_whichever_cell_failed(tmp_path: Path) -> None:
+    study = write_study(tmp_path, patients=8, seeds=1, arms="CE", failed=("fold1_E_0.2_seed0",))
+    _, shown = render(study, tmp_path / "first")
+    before = (tmp_path / "first/doubtful.csv").read_text()
+    other = ",".join(["0", "other.png", "0" * 12, "", "", "none"])  # of another study's GAN
+    filled = before.replace(",\n", ",coronal\n", 1) + other + "\n"
+    Ledger.at(study.study_uri).keep_expert_labels(filled)
+    render(study, tmp_path / "second")
+    told = expert_labels.parse((tmp_path / "second/doubtful.csv").read_text(), "doubtful.csv")
+    assert {row.image for row in told} == {row.image for row in expert_labels.parse(filled, "filled")}
+    assert len(told) == 2 and shown["verdict"]
