@@ -1,6 +1,6 @@
 """The study's answer in lines, in fixed order: headroom, then E - C, then E - D where the first helped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from components.close_study.cells import Outcome
 from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
@@ -35,19 +35,17 @@ def answer(
 def _answers(
     grid: Grid, outcomes: Mapping[str, Sequence[Outcome]], found: Mapping[tuple[str, str], Comparison]
 ) -> list[str]:
-    """Return what the tests in their order say, up to the first that helps no further."""
-    lines: list[str] = []
-    for model, other, than in TESTED:
-        tested = found.get((model, other))
+    """Return what the tests in their order say."""
+    lines = []
+    for model, other, than, tested in _in_order(found):
         if tested is None:
-            return [*lines, f"{model} − {other} not measured: {_missing(grid, outcomes, model, other)}"]
-        if tested.patients < FEWEST_FOR_CLAIM:
-            return [*lines, no_claim(tested.patients)]
-        lines.append(verdict("synthetic data", tested, than))
-        if _accepted_nothing(outcomes["E"]):
-            lines.append("no cell of arm E was taught a synthetic image, so it is arm C")
-        if not _helped(tested):
-            break
+            lines.append(f"{model} − {other} not measured: {_missing(grid, outcomes, model, other)}")
+        elif tested.patients < FEWEST_FOR_CLAIM:
+            lines.append(no_claim(tested.patients))
+        else:
+            lines.append(verdict("synthetic data", tested, than))
+            if _accepted_nothing(outcomes["E"]):
+                lines.append("no cell of arm E was taught a synthetic image, so it is arm C")
     return lines
 
 
@@ -56,19 +54,22 @@ def tests_made(found: Mapping[tuple[str, str], Comparison]) -> list[tuple[str, s
     headroom = found.get(("A", "B"))
     if headroom is not None and headroom_verdict(headroom):
         return []
-    made = []
-    for model, other, _ in TESTED:
+    return [
+        (model, other)
+        for model, other, _, tested in _in_order(found)
+        if tested is not None and tested.patients >= FEWEST_FOR_CLAIM
+    ]
+
+
+def _in_order(
+    found: Mapping[tuple[str, str], Comparison],
+) -> Iterator[tuple[str, str, str, Comparison | None]]:
+    """Yield the tests up to the first that was not made, or did not show that synthetic images help."""
+    for model, other, than in TESTED:
         tested = found.get((model, other))
-        if tested is None or tested.patients < FEWEST_FOR_CLAIM:
-            break
-        made.append((model, other))
-        if not _helped(tested):
-            break
-    return made
-
-
-def _helped(tested: Comparison) -> bool:
-    return tested.shown and tested.difference > 0
+        yield model, other, than, tested
+        if tested is None or not (tested.shown and tested.difference > 0):
+            return
 
 
 def _missing(grid: Grid, outcomes: Mapping[str, Sequence[Outcome]], *letters: str) -> str:
