@@ -34,13 +34,10 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
         reason = _SCRATCH.sub("", reason)
         emit(name, "warning", message=f"failed: {reason}")
         _keep(storage.join(uri, FAILED), {"reason": reason})
-        storage.delete(storage.join(uri, ATTEMPTS))
         return FAILED_WORD
-    except BaseException:  # it was asked to stop
+    finally:  # whatever ends it but a kill, a request to stop among it
         storage.delete(storage.join(uri, ATTEMPTS))
-        raise
     storage.delete(storage.join(uri, FAILED))
-    storage.delete(storage.join(uri, ATTEMPTS))
     return DONE_WORD
 
 
