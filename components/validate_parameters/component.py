@@ -83,4 +83,5 @@ def validate_parameters(
         for left_out in validate(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
         Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
-        return (fingerprint(checked), weights_given(checked))
+        weights = weights_given(checked)
+        return (fingerprint(checked, weights), weights)

@@ -24,12 +24,7 @@ from components.validate_parameters.resources import (
     default_gpu_nodes,
     default_gpu_tolerations,
 )
-from components.validate_parameters.weights import (
-    check_detector,
-    check_experts,
-    check_starts,
-    weights_given,
-)
+from components.validate_parameters.weights import check_detector, check_experts, check_starts
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 LABEL_UNITS = ("plane", "patient")
@@ -127,10 +122,10 @@ def results(parameters: Any) -> dict[str, Any]:
     return dict(json.loads(json.dumps(kept)))
 
 
-def fingerprint(parameters: Any) -> str:
-    """Return the hash of those parameters and of the code that uses them."""
+def fingerprint(parameters: Any, weights: str) -> str:
+    """Return the hash of those parameters, of the weights they name (a digest), and of the code."""
     text = json.dumps(results(parameters), sort_keys=True) + code_digest() + _expert_labels(parameters)
-    return hashlib.sha256((text + weights_given(parameters)).encode()).hexdigest()
+    return hashlib.sha256((text + weights).encode()).hexdigest()
 
 
 def _expert_labels(parameters: Any) -> str:
