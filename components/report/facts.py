@@ -96,11 +96,16 @@ _CHOSEN = "by mean loss of real validation patients, never by the test"
 _LAST = "the last round, as so few validation patients choose by chance; never by the test"
 
 
+def few_to_choose(folds: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the folds with too few validation patients to choose a round by."""
+    return [fold["fold"] for fold in folds if len(fold["validation"]) < MINIMUM_VALIDATION_PATIENTS]
+
+
 def _chosen(folds: Sequence[Mapping[str, Any]]) -> str:
-    enough = sum(len(fold["validation"]) >= MINIMUM_VALIDATION_PATIENTS for fold in folds)
-    if enough in (0, len(folds)):
-        return _CHOSEN if enough else _LAST
-    return f"{_CHOSEN}; in {len(folds) - enough} of {len(folds)} folds, with too few of them, the last round"
+    few = len(few_to_choose(folds))
+    if few in (0, len(folds)):
+        return _LAST if few else _CHOSEN
+    return f"{_CHOSEN}; in {few} of {len(folds)} folds, with too few of them, the last round"
 
 
 def _comparing(patients: int) -> str:
@@ -125,7 +130,7 @@ def _of_gans(values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> st
 
 def images_kept(copies: Mapping[str, Any]) -> int:
     """Return how many of a GAN's images were left once copies were dropped."""
-    return int(copies["images"] - (copies["count"] if copies["dropped"] else 0))
+    return int(copies["images"] - copies["dropped"])
 
 
 def _inherited(images: str, generator: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from components.close_study.stage import Config, close_study
 from components.report import study_charts, study_words, summary
 from components.report.documents import documents
-from components.report.facts import facts_of_study
+from components.report.facts import facts_of_study, few_to_choose
 from components.report.gather import simulated
 from components.report.language import ENGLISH
 from components.report.page import render
@@ -89,10 +89,11 @@ def report_study(
     inputs: Inputs, html: Path, metrics: Path, doubtful: Path, language: str = ENGLISH
 ) -> Mapping[str, Any]:
     """Write report.html, metrics.json and doubtful.csv, also beside the study's state; return the numbers."""
-    values, judged = collect(inputs), inputs.gallery.judged()
+    values, gallery = collect(inputs), inputs.gallery
+    judged = gallery.judged()
     write_whole(metrics, summary.canonical(values))
     write_whole(doubtful, judged.sheet.table)
-    parts = _parts(inputs, values) | {"judged": judged}
+    parts = _parts(inputs, values, gallery) | {"judged": judged}
     write_whole(html, render("study.html.j2", values, language, **parts))
     for path, name in ((html, "report.html"), (metrics, "metrics.json"), (doubtful, "doubtful.csv")):
         storage.upload(path, storage.join(inputs.study_uri, "report", name))
@@ -153,13 +154,13 @@ def flat_metrics(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in flat.items() if value is not None}
 
 
-def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
+def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:
     fractions = inputs.parameters["label_fractions"]
     measured = [arm for arm in values["arms"] if arm["value"] is not None]
     return {
         "notes": simulated(inputs.planes),
         "caution": study_words.caution(values),
-        "few_to_choose": study_words.few_to_choose(values),
+        "few_to_choose": few_to_choose(values["folds"]),
         "limits": study_words.limits(values, simulated(inputs.planes)),
         "charts": [
             (
@@ -178,10 +179,10 @@ def _parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
         "errors": study_words.error_tables(values["errors"]),
-        "grids": inputs.gallery.grids(),
+        "grids": gallery.grids(),
         "copied": _copies_told(values["synthetic"]),
-        "worst": inputs.gallery.worst(),
-        "samples": inputs.gallery.samples(),
+        "worst": gallery.worst(),
+        "samples": gallery.samples(),
         "shortcuts": shortcuts_section(inputs.findings),
         "volumes": volumes_page(inputs.passports),
         "documents": documents(

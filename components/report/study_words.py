@@ -3,17 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.report.facts import expert_labels_used
-from components.report.words import ABSENT, REALISTIC_KIMG, count, plural
+from components.report.facts import expert_labels_used, few_to_choose
+from components.report.words import ABSENT, REALISTIC_KIMG, STOPPED, count, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
-from components.shared.rounds import (
-    MAX_ROUNDS,
-    MINIMUM_VALIDATION_PATIENTS,
-    NO_GAIN,
-    NOTHING_ACCEPTED,
-    POOL_EMPTY,
-    STABLE,
-)
+from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 from components.shared.study import ARMS
 
 QUESTIONS = {
@@ -32,18 +25,11 @@ _KINDS = {
     "offset": "Distance from the centre (mm)",
     "site": "Site",
 }
-_STOPPED = {
-    POOL_EMPTY: "pool used up",
-    NO_GAIN: "no gain",
-    STABLE: "same images",
-    NOTHING_ACCEPTED: "none accepted",
-    MAX_ROUNDS: "rounds used up",
-}
 
 
 def ended(cell: Mapping[str, Any]) -> str:
     """Return what ended a cell's rounds, in two words; arms without a pool have none."""
-    return _STOPPED[cell["rounds"][-1]["stop_reason"]] if ARMS[cell["arm"]].pool else ABSENT
+    return STOPPED[cell["rounds"][-1]["stop_reason"]] if ARMS[cell["arm"]].pool else ABSENT
 
 
 def caution(values: Mapping[str, Any]) -> str:
@@ -84,13 +70,8 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     return found + _of_experts(values)
 
 
-def few_to_choose(values: Mapping[str, Any]) -> list[int]:
-    """Return the folds with too few validation patients to choose a round by."""
-    return [each["fold"] for each in values["folds"] if len(each["validation"]) < MINIMUM_VALIDATION_PATIENTS]
-
-
 def _of_validation(values: Mapping[str, Any]) -> list[str]:
-    folds = few_to_choose(values)
+    folds = few_to_choose(values["folds"])
     if not folds:
         return []
     return [

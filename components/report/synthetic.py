@@ -62,25 +62,23 @@ def most_copied(theirs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def copied_patients(gans: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return, for each patient that a study's GANs saw, what all of these made of their planes."""
-    theirs: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    theirs: dict[str, list[Mapping[str, Any]]] = {}
     for quality in (gan["quality"] for gan in gans if "quality" in gan):
         for name in quality["copies"]["by_patient"]:
-            theirs.setdefault(name, []).append((name, quality))
-    return {name: _over_gans(found) for name, found in theirs.items()}
+            theirs.setdefault(name, []).append(quality)
+    return {name: _over_gans(name, found) for name, found in theirs.items()}
 
 
-def _over_gans(found: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    images = sum(quality["copies"]["images"] for _, quality in found)
-    nearest, copies = (
-        sum(quality["copies"]["by_patient"][name][kind] for name, quality in found)
-        for kind in ("nearest", "copies")
-    )
+def _over_gans(name: str, found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    own = [quality["copies"]["by_patient"][name] for quality in found]
+    images = sum(quality["copies"]["images"] for quality in found)
+    copies = sum(each["copies"] for each in own)
     return {
         "gans": len(found),
-        "nearest": nearest,
+        "nearest": sum(each["nearest"] for each in own),
         "copies": copies,
         "rate": copies / images if images else None,
-        "memorised": sum(name in quality["memorised"]["patients"] for name, quality in found),
+        "memorised": sum(name in quality["memorised"]["patients"] for quality in found),
     }
 
 

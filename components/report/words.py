@@ -24,6 +24,13 @@ STOP_REASONS = {
     NOTHING_ACCEPTED: "no image was accepted, and the labelled planes alone would have been trained on again",
     MAX_ROUNDS: "the set number of rounds was reached",
 }
+STOPPED = {  # the same, where there is room for two words
+    POOL_EMPTY: "pool used up",
+    NO_GAIN: "no gain",
+    STABLE: "same images",
+    NOTHING_ACCEPTED: "none accepted",
+    MAX_ROUNDS: "rounds used up",
+}
 
 
 def percent(value: float | None) -> str:
