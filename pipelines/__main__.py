@@ -14,7 +14,7 @@ from components.shared.phantom import simulate_patients
 from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import GPU_NODES, PULL_POLICIES, SPOT_GKE, Options, compile_all
-from pipelines.submission import parse, with_absolute_paths
+from pipelines.submission import IN_IMAGES, parse, with_absolute_paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,7 +118,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _require_here(parameters: Any) -> None:
     """Refuse weights of a GPU image that are not on this machine: no other image looks for them first."""
-    for name in ("pretrained_uri", "inception_uri"):
+    for name in IN_IMAGES:
         uri = getattr(parameters, name, "")
         if uri.startswith(BAKED) and not storage.exists(uri):
             raise InputError(f"{name}={uri}: not on this machine; valid: a file that is, or the cluster")

@@ -122,9 +122,9 @@ def synthesise(
     start = uncached(found.after(opened)).outputs
     names = ("gamma", "batch", "mirror", "augment", "checkpoint_kimg")
     settings = {name: getattr(p, f"gan_{name}") for name in names}
-    begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "state_uri": p.state_uri}
-    begun["weights"] = weights
-    gan = train_gan(planes=planes, splits=splits, seed=p.seed, **begun, **size, **settings)
+    begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "weights": weights}
+    inputs = {"planes": planes, "splits": splits, "state_uri": p.state_uri, "seed": p.seed}
+    gan = train_gan(**inputs, **begun, **size, **settings)
     generator = on_gpu(gan, p).outputs["generator"]
     keeping = uncached(keep_generator(generator=generator, **kept))
     sampled = generate_images(
@@ -323,11 +323,11 @@ def augmentation(
     )
     state = {"state_uri": state_uri, "run": uncached(opened).output}
     # After the ledger, which refuses a labelled fraction that is too small: before any GPU is asked for.
-    begun = {"planes": planes, "splits": splits, "weights": checked.outputs["weights"]}
-    supervised = train_classifier(**begun, **classifier_settings(p)).after(opened)
+    shared = {"planes": planes, "splits": splits, "weights": checked.outputs["weights"]}
+    supervised = train_classifier(**shared, **classifier_settings(p)).after(opened)
     trained = on_gpu(supervised, p).outputs["classifier"]
-    generator, made, keeping = synthesise(p, opened=opened, snapshot=snapshot.output, **begun)
-    synthetic = judge(p, synthetic=made, classifier=trained, **begun)
+    generator, made, keeping = synthesise(p, opened=opened, snapshot=snapshot.output, **shared)
+    synthetic = judge(p, synthetic=made, classifier=trained, **shared)
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(

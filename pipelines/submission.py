@@ -21,6 +21,9 @@ URIS = (
 )
 
 
+IN_IMAGES = ("pretrained_uri", "inception_uri")  # weights that a GPU image may hold
+
+
 def parse(assignments: Sequence[str], declared: type) -> dict[str, Any]:
     """Return the values of `name=value` strings in the types that the dataclass declares."""
     types = {field.name: get_type_hints(declared)[field.name] for field in fields(declared)}

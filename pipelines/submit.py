@@ -14,11 +14,10 @@ from components.validate_parameters.requirements import require_types
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compiled_nodes
-from pipelines.submission import URIS, parse
+from pipelines.submission import IN_IMAGES, URIS, parse
 
 SERVICE_ACCOUNT = "fontanelle-stage"  # manifests/base makes it
 EXPERIMENT = "fontanelle"
-_IN_IMAGES = ("pretrained_uri", "inception_uri")  # that a GPU image may hold
 
 
 def add_commands(commands: Any) -> None:
@@ -67,7 +66,7 @@ def _require_remote(name: str, uri: str, needed: bool) -> None:
     valid = "gs://bucket/prefix or s3://bucket/prefix, which the pods can read"
     if not uri and needed:
         raise InputError(f"{name}=: not usable; valid: {valid}")
-    if name in _IN_IMAGES and uri.startswith(BAKED):
+    if name in IN_IMAGES and uri.startswith(BAKED):
         return
     if uri and ("://" not in uri or uri.startswith("file://")):
         raise InputError(f"{name}={uri}: a place on this machine; valid: {valid}")

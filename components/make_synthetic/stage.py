@@ -26,7 +26,7 @@ from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.splits import Splits
-from components.shared.study import CELLS, LABELLED_PLANES, MADE, Cell, Source
+from components.shared.study import LABELLED_PLANES, MADE, Cell, Source
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
 
@@ -111,7 +111,7 @@ def _judge(config: Config, fold: int, folder: Path) -> Path | None:
         Cell(fold=fold, arm="C", fraction=config.label_fraction, seed=0),
     )
     for cell in cells:
-        ledger = Ledger(state_uri=storage.join(config.study_uri, CELLS), run=cell.name)
+        ledger = Ledger.at(cell.uri(config.study_uri))
         if ledger.rounds() and ledger.fetch_classifier(round_name(0), folder):
             return folder
     return None

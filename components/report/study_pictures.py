@@ -13,7 +13,7 @@ from components.shared import judgement, storage
 from components.shared.expert_labels import ExpertRow, of_images
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import CLASSES, PlaneSet
-from components.shared.study import ARMS, CELLS, MADE, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
+from components.shared.study import ARMS, MADE, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
 
 Captioned = list[tuple[str, list[pictures.Tile]]]
 
@@ -103,8 +103,8 @@ class Gallery:
 
     def _labels(self, cell: Cell) -> list[LabelRow]:
         """Return the labels that the cell's published classifier was trained on, or was to be."""
-        result = json.loads(storage.read_bytes(storage.join(cell.uri(self.study_uri), RESULT)))
-        ledger = Ledger(state_uri=storage.join(self.study_uri, CELLS), run=cell.name)
+        ledger = Ledger.at(cell.uri(self.study_uri))
+        result = json.loads(storage.read_bytes(storage.join(ledger.uri, RESULT)))
         return ledger.labels(max(result["best_round"] - 1, 0))
 
     @contextmanager

@@ -42,7 +42,7 @@ from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
 from components.shared.rounds import MAX_ROUNDS, RoundRule, best_round, stop_reason
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
-from components.shared.study import ARMS, CELLS, PREDICTIONS, REAL_POOL, RESULT, Arm, Cell, Grid
+from components.shared.study import ARMS, PREDICTIONS, REAL_POOL, RESULT, Arm, Cell, Grid
 from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config as TrainConfig
 
@@ -116,7 +116,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     done = storage.join(cell.uri(config.study_uri), RESULT)
     if storage.exists(done):
         return dict(json.loads(storage.read_bytes(done)))
-    ledger = Ledger(state_uri=storage.join(config.study_uri, CELLS), run=cell.name)
+    ledger = Ledger.at(cell.uri(config.study_uri))
     turned = splits.turned(cell.fold)
     ledger.begin(_record(config, cell, turned))
     with tempfile.TemporaryDirectory() as scratch:
@@ -190,7 +190,7 @@ def _begin_with(cell: Cell, work: Work) -> None:
     """Make arm C's classifier round 0 of this cell: it is trained once."""
     if work.ledger.rounds():
         return
-    start = Ledger(state_uri=work.ledger.state_uri, run=cell.name)
+    start = Ledger.at(cell.uri(work.config.study_uri))
     if not (sealed := start.rounds()):
         raise InputError(f"cell {work.cell.name}: {cell.name} has no classifier; valid: that cell done first")
     start.fetch_sealed(sealed[0], work.scratch / "start")
