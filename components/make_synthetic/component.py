@@ -28,10 +28,11 @@ def make_synthetic(
 
     study, chosen = Ledger(state_uri=state_uri, run=run), Source.named(source)
     with stage(f"synthetic {source}") as progress:
-        parameters = study.record()["parameters"] | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
-        config = Config.of(state_uri, study.uri, parameters)
-        opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-        uri = chosen.uri(study.uri)
-        return surviving(
-            uri, f"synthetic {source}", owner, lambda: make_synthetic(config, chosen, *opened, progress)
-        )
+
+        def work() -> None:
+            parameters = study.record()["parameters"] | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
+            config = Config.of(state_uri, study.uri, parameters)
+            opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+            make_synthetic(config, chosen, *opened, progress)
+
+        return surviving(chosen.uri(study.uri), f"synthetic {source}", owner, work)

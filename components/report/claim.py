@@ -10,8 +10,8 @@ Item = tuple[int, str, str | None]
 def claim(f: Facts) -> list[tuple[str, Sequence[Item]]]:
     """Return the items by part of a paper; None is for its authors to write."""
     return [
-        ("Title and abstract", _front()),
-        ("Introduction", _introduction()),
+        ("Title and abstract", _front(f)),
+        ("Introduction", _introduction(f)),
         ("Methods: study and data", _data(f)),
         ("Methods: reference standard and partitions", _reference(f)),
         ("Methods: model and training", _model(f)),
@@ -21,25 +21,17 @@ def claim(f: Facts) -> list[tuple[str, Sequence[Item]]]:
     ]
 
 
-def _front() -> list[Item]:
+def _front(f: Facts) -> list[Item]:
     return [
-        (
-            1,
-            "Named as a study of an AI method, with its kind",
-            "image classifier with GAN-made training images",
-        ),
+        (1, "Named as a study of an AI method, with its kind", f.kind),
         (2, "Structured summary", None),
     ]
 
 
-def _introduction() -> list[Item]:
+def _introduction(f: Facts) -> list[Item]:
     return [
         (3, "Clinical background and intended role", None),
-        (
-            4,
-            "Aims and hypotheses",
-            "do pseudo-labelled synthetic images improve a plane classifier when few are labelled?",
-        ),
+        (4, "Aims and hypotheses", f.aim),
     ]
 
 
@@ -89,7 +81,7 @@ def _evaluation(f: Facts) -> list[Item]:
             "balanced accuracy of coronal against sagittal; recall, loss, calibration error beside",
         ),
         (29, "Uncertainty and significance", f.uncertainty),
-        (30, "Robustness", "the shortcut audit; in a study arms F and G, seeds, folds"),
+        (30, "Robustness", f.robustness),
         (31, "Explanations of single decisions", None),
         (32, "Evaluation on internal data", f"on {f.test}, by models that have not seen them"),
         (

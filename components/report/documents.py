@@ -58,10 +58,7 @@ def model_card(f: Facts) -> Document:
             (
                 "Use",
                 [
-                    (
-                        "Meant for",
-                        "research: to ask whether synthetic images help when few planes are labelled",
-                    ),
+                    ("Meant for", "research on how to train a plane classifier when few planes are labelled"),
                     ("Not meant for", "diagnosis or any decision about a patient"),
                     ("Intended users and setting", UNKNOWN),
                     ("Regulatory state", UNKNOWN),

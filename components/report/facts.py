@@ -1,4 +1,7 @@
-"""What the documents at a report's end are filled from: facts that the run knows, and nothing else."""
+"""What the documents at a report's end are filled from: facts that the run knows, and nothing else.
+
+A study's own are in study_facts.py.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.report.words import count, listed, percent, plural
-from components.shared.comparisons import FEWEST_FOR_CLAIM
 from components.shared.passports import ACCEPT, REFUSE, SUSPECT, Passport
 from components.shared.planes import CLASSES, UNCERTAIN
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
@@ -17,6 +19,8 @@ from components.shared.splits import SPLITS
 class Facts:
     """Sentences and figures that several documents say."""
 
+    kind: str  # of study
+    aim: str
     subject: str  # what the documents are about
     simulated: bool
     volumes: str
@@ -36,6 +40,7 @@ class Facts:
     result: str
     uncertainty: str
     errors: str
+    robustness: str  # what was done to find out
     software: str
     identity: str
 
@@ -47,115 +52,51 @@ def facts_of_run(
     sides = {split: len(values["patients"][split]) for split in SPLITS}
     model = values["models"][values["best_round"]]
     return Facts(
+        kind=f"{KIND} {WITH_GAN}",
+        aim=AIM,
         subject=f"the published classifier of run {values['run']} ({values['best_round']})",
         partitions=", ".join(f"{side}: {plural(number, 'patient')}" for side, number in sides.items()),
         test=plural(values["test_patients"], "test patient"),
-        labels=_labels(values["parameters"], values["parameters"]["label_fraction"]),
-        generator=_generator(values["gan"]),
-        synthetic=_inherited(f"{count(values['synthetic']['total'])} images", _generator(values["gan"])),
-        chosen=_CHOSEN if sides["validation"] >= MINIMUM_VALIDATION_PATIENTS else _LAST,
+        labels=labels(values["parameters"], values["parameters"]["label_fraction"]),
+        generator=generator(values["gan"]),
+        synthetic=inherited(f"{count(values['synthetic']['total'])} images", generator(values["gan"])),
+        chosen=CHOSEN if sides["validation"] >= MINIMUM_VALIDATION_PATIENTS else LAST,
         copies=copies,
         rounds=f"{plural(len(values['rounds']), 'round')}, {values['best_round']} published",
-        result=_result(model["balanced_accuracy"], model["balanced_accuracy_interval"]),
-        uncertainty=_UNCERTAINTY,
+        result=result(model["balanced_accuracy"], model["balanced_accuracy_interval"]),
+        uncertainty=UNCERTAINTY,
         errors="Errors by class, patient by patient, and noise apart are in the sections above.",
-        annotated=_annotated(bool(values["parameters"].get("expert_labels_uri"))),
-        **_shared(values, passports, simulated, _by_class(values["planes"])),
+        robustness="the shortcut audit",
+        annotated=annotated(bool(values["parameters"].get("expert_labels_uri"))),
+        **shared(values, passports, simulated, _by_class(values["planes"])),
     )
 
 
-def facts_of_study(
-    values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, copies: str
-) -> Facts:
-    """Return the facts of a study, whose subject is its arm E at the first label fraction."""
-    first = values["parameters"]["label_fractions"][0]
-    arm = next((a for a in values["arms"] if (a["letter"], a["fraction"]) == ("E", first)), None)
-    measured = arm is not None and arm["value"] is not None
-    made = [source for source in values["synthetic"] if "failed" not in source]
-    fold = values["folds"][0]
-    return Facts(
-        subject=f"the classifiers of study {values['run']}, above all arm E",
-        partitions=f"{plural(len(values['folds']), 'fold')} of patients, each tested once; in fold 0 "
-        + ", ".join(f"{side}: {plural(len(fold[side]), 'patient')}" for side in SPLITS),
-        test=plural(values["patients"], "tested patient"),
-        labels=_labels(values["parameters"], first),
-        generator=_generator(made[0]) if made else _no_gan(values),
-        synthetic=_of_gans(values, made),
-        chosen=_chosen(values["folds"]),
-        copies=copies,
-        rounds=f"up to {plural(values['parameters']['max_rounds'], 'round')} after the first, in each cell",
-        result=_result(arm["value"], arm["interval"]) if arm and measured else "arm E was not measured",
-        uncertainty=f"{_UNCERTAINTY} {_comparing(values['patients'])}",
-        errors="Errors by class, angle, distance and site are in the section Where it errs.",
-        annotated=_annotated(expert_labels_used(values) > 0),
-        **_shared(values, passports, simulated, values["planes"]),
-    )
-
-
-_CHOSEN = "by mean loss of real validation patients, never by the test"
-_LAST = "the last round, as so few validation patients choose by chance; never by the test"
-
-
-def few_to_choose(folds: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return the folds with too few validation patients to choose a round by."""
-    return [fold["fold"] for fold in folds if len(fold["validation"]) < MINIMUM_VALIDATION_PATIENTS]
-
-
-def _chosen(folds: Sequence[Mapping[str, Any]]) -> str:
-    few = len(few_to_choose(folds))
-    if few in (0, len(folds)):
-        return _LAST if few else _CHOSEN
-    return f"{_CHOSEN}; in {few} of {len(folds)} folds, with too few of them, the last round"
-
-
-def _comparing(patients: int) -> str:
-    if patients < FEWEST_FOR_CLAIM:
-        return f"With fewer than {FEWEST_FOR_CLAIM} tested patients no test is made."
-    return (
-        "Differences: Student's interval, widened by what training anew adds; tested in a fixed order by"
-        " exchanging the two arms' names patient by patient."
-    )
-
-
-def _no_gan(values: Mapping[str, Any]) -> str:
-    return "no GAN came to its end" if values["synthetic"] else "no arm asks for a GAN"
-
-
-def _of_gans(values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> str:
-    if not made:
-        return f"none: {_no_gan(values)}"
-    kept = sum(images_kept(source["quality"]["copies"]) for source in made)
-    return _inherited(f"{count(kept)} images of {plural(len(made), 'GAN')}", _generator(made[0]))
-
-
-def images_kept(copies: Mapping[str, Any]) -> int:
-    """Return how many of a GAN's images were left once copies were dropped."""
-    return int(copies["images"] - copies["dropped"])
-
-
-def _inherited(images: str, generator: str) -> str:
-    return f"{images} by {generator}; they inherit its patients"
-
-
-def expert_labels_used(values: Mapping[str, Any]) -> int:
-    """Return the most of an expert's labels that a cell of a study was taught: those of its fold's images."""
-    return max((cell["expert_labels"] for cell in values["cells"]), default=0)
-
-
-_UNCERTAINTY = (
+KIND, WITH_GAN = "image classifier", "with GAN-made training images"
+AIM = "do pseudo-labelled synthetic images improve a plane classifier when few are labelled?"
+CHOSEN = "by mean loss of real validation patients, never by the test"
+LAST = "the last round, as so few validation patients choose by chance; never by the test"
+UNCERTAINTY = (
     "95 % intervals over patients (Wilson's score interval with the variance between patients; what it covers"
     " was measured, docs/statistics.md)."
 )
 
 
-def _annotated(by_expert: bool) -> str:
+def inherited(images: str, generator: str) -> str:
+    """Return what a generator made, and whose images it descends from."""
+    return f"{images} by {generator}; they inherit its patients"
+
+
+def annotated(by_expert: bool) -> str:
+    """Return who labelled what."""
     who = "an expert labelled doubtful synthetic images; the other" if by_expert else "nobody:"
     return f"{who} labels follow from geometry and content"
 
 
-def _shared(
+def shared(
     values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, planes: Mapping[str, int]
 ) -> dict[str, Any]:
+    """Return the facts that a run and a study know alike; `planes` are counts by class."""
     given = values["parameters"]
     verdicts = Counter(passport.verdict for passport in passports)
     patients = len({passport.patient for passport in passports})
@@ -189,18 +130,21 @@ def _cut(given: Mapping[str, Any]) -> str:
     )
 
 
-def _labels(given: Mapping[str, Any], fraction: float) -> str:
+def labels(given: Mapping[str, Any], *fractions: float) -> str:
+    """Return which shares of the training set have their labels."""
     unit = "patients" if given["label_unit"] == "patient" else "planes"
-    return f"{percent(fraction)} of the training {unit}"
+    return f"{listed([percent(fraction) for fraction in fractions])} of the training {unit}"
 
 
-def _generator(gan: Mapping[str, Any]) -> str:
+def generator(gan: Mapping[str, Any]) -> str:
+    """Return which GAN it is, by size, length and digest."""
     return (
         f"StyleGAN2-ADA at {gan['resolution']} px, {count(gan['kimg'])} kimg, digest {gan['snapshot'][:12]}"
     )
 
 
-def _result(value: float | None, interval: Sequence[float] | None) -> str:
+def result(value: float | None, interval: Sequence[float] | None) -> str:
+    """Return a balanced accuracy (a share) with its 95 % interval."""
     if value is None:
         return "not measured: a class has no test plane"
     told = f"balanced accuracy of coronal against sagittal {percent(value)}"

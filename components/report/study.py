@@ -9,11 +9,11 @@ from typing import Any, Self
 from components.close_study.stage import Config, close_study
 from components.report import study_charts, study_words, summary
 from components.report.documents import documents
-from components.report.facts import facts_of_study, few_to_choose
 from components.report.gather import simulated
 from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.shortcuts import shortcuts_section
+from components.report.study_facts import facts_of_study
 from components.report.study_flow import study_flow
 from components.report.study_pictures import Gallery
 from components.report.synthetic import copied, copied_patients, memorised, most_copied
@@ -160,7 +160,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
     return {
         "notes": simulated(inputs.planes),
         "caution": study_words.caution(values),
-        "few_to_choose": few_to_choose(values["folds"]),
+        "division": study_words.division(values),
         "limits": study_words.limits(values, simulated(inputs.planes)),
         "charts": [
             (
@@ -174,10 +174,11 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
         "flow": study_flow(values, len(inputs.passports)),
         "questions": study_words.QUESTIONS,
         "ended": study_words.ended,
-        "asked_for_gans": bool(values["synthetic"]),
+        "of_repeats": study_words.of_repeats(values),
         "copied_first": most_copied(values["copied_patients"]),
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
+        "whose_errors": study_words.whose_errors(values["errors"], fractions[0]),
         "errors": study_words.error_tables(values["errors"]),
         "grids": gallery.grids(),
         "copied": _copies_told(values["synthetic"]),
@@ -215,6 +216,8 @@ def _told_of(quality: Mapping[str, Any]) -> str:
 def _copied(values: Mapping[str, Any]) -> str:
     """Return how many of all synthetic images are copies, in a sentence."""
     found = [each["quality"]["copies"] for each in values["synthetic"] if "quality" in each]
+    if not found:
+        return "There is no synthetic image."
     copies, images = (sum(each[name] for each in found) for name in ("count", "images"))
     return f"{copies:,} of {plural(images, 'synthetic image')} copy a training plane."
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.report.facts import images_kept
 from components.report.flow import Box, draw_flow
+from components.report.study_facts import images_kept
 from components.report.words import count, percent, plural
 
 _ELBOWS = (("volumes", "planes"), ("planes", "labelled"), ("planes", "hidden"), ("planes", "gans"))

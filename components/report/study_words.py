@@ -3,8 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.report.facts import expert_labels_used, few_to_choose
-from components.report.words import ABSENT, REALISTIC_KIMG, STOPPED, count, plural
+from components.report.study_facts import (
+    arms_named,
+    expert_labels_used,
+    few_to_choose,
+    with_images,
+    with_pool,
+)
+from components.report.words import ABSENT, REALISTIC_KIMG, STOPPED, count, percent, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 from components.shared.study import ARMS
@@ -41,10 +47,56 @@ def caution(values: Mapping[str, Any]) -> str:
     )
     if values["patients"] < FEWEST_FOR_CLAIM:
         return f"{base} With fewer than {FEWEST_FOR_CLAIM} of them no test is made."
+    return " ".join([base, "Seeds are averaged within a patient.", *_of_folds(values)])
+
+
+def _of_folds(values: Mapping[str, Any]) -> list[str]:
+    if len(values["folds"]) == 1:
+        return []
+    return [
+        "The models of different folds share training patients, so the patients' values are not quite"
+        " independent, and no interval here knows of it."
+    ]
+
+
+def division(values: Mapping[str, Any]) -> str:
+    """Return who sees which patients, and what the validation patients decide."""
+    few, rounds = len(few_to_choose(values)), with_pool(values["parameters"]["arms"])
+    chosen = "the round and the temperature" if rounds and not few else "the temperature"
+    if 0 < few < len(values["folds"]):
+        chosen += f", and the round in folds with {MINIMUM_VALIDATION_PATIENTS} of them or more"
     return (
-        f"{base} Seeds are averaged within a patient. The models of different folds share training patients,"
-        " so the patients' values are not quite independent, and no interval here knows of it."
+        "Patients are divided once, and a known patient never changes fold. What is trained in a fold sees"
+        f" its training patients alone; validation patients choose {chosen}; all sessions of a patient are on"
+        " one side."
     )
+
+
+def of_repeats(values: Mapping[str, Any]) -> str:
+    """Return what more seeds and more GANs tell, and what they do not."""
+    given = values["parameters"]
+    told = ["More seeds make a patient's value surer; they are not more patients."]
+    if given["seeds"] == 1:
+        return f"{told[0]} With one seed the spread between seeds is not known."
+    told.append(
+        "How far the seeds of a fold lie apart widens the intervals of differences, not those of an arm."
+    )
+    return " ".join([*told, *_of_repeated_gans(given)])
+
+
+def _of_repeated_gans(given: Mapping[str, Any]) -> list[str]:
+    images = with_images(given["arms"])
+    if given["gans"] == 1 or not images:
+        return []
+    if given["seeds"] > given["gans"]:
+        return [
+            f"Seeds take a fold's {given['gans']} GANs in turn, so that trainings on the images of one GAN"
+            " tell seeds from GANs."
+        ]
+    return [
+        f"Every seed has a GAN of its own, so that between seeds of {arms_named(images)} there is also what"
+        " differs between GANs; more seeds than GANs would tell the two apart."
+    ]
 
 
 def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
@@ -60,18 +112,27 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
         found.append(
             "Every fold has one GAN: what another one would have changed is not known apart from the folds."
         )
-    found.append(
-        "Only E − C, and E − D after it, at the first label fraction can be tests; all other differences"
-        " describe, and some of so many will look like something by chance."
-    )
+    found.append(_of_tests(values))
     found.append(
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
     return found + _of_experts(values)
 
 
+def _of_tests(values: Mapping[str, Any]) -> str:
+    if "E" in values["parameters"]["arms"]:
+        return (
+            "Only E − C, and E − D after it, at the first label fraction can be tests; all other differences"
+            " describe, and some of so many will look like something by chance."
+        )
+    return (
+        "No difference is tested, as tests are of arm E; all describe, and some of so many will look like"
+        " something by chance."
+    )
+
+
 def _of_validation(values: Mapping[str, Any]) -> list[str]:
-    folds = few_to_choose(values["folds"])
+    folds = few_to_choose(values)
     if not folds:
         return []
     return [
@@ -87,11 +148,16 @@ def _of_experts(values: Mapping[str, Any]) -> list[str]:
         return []
     if not told:
         return ["No label of the expert's is of an image of this study's GANs: none was used."]
-    return [
-        f"An expert labelled synthetic images, at most {told} of a fold. Arms with synthetic images"
-        " are taught these labels, arm G exchanged with the others; no real plane got one, so E − D compares"
-        " more than images."
+    arms = values["parameters"]["arms"]
+    said = [
+        f"An expert labelled synthetic images, at most {told} of a fold. Arms with synthetic images are"
+        " taught these labels."
     ]
+    if "G" in arms:
+        said.append("Arm G is taught them exchanged with the others.")
+    if {"D", "E"} <= set(arms):
+        said.append("No real plane got one, so E − D compares more than images.")
+    return [" ".join(said)]
 
 
 def _of_gans(values: Mapping[str, Any]) -> list[str]:
@@ -112,19 +178,41 @@ def _of_failures(values: Mapping[str, Any]) -> list[str]:
     return [f"{plural(failed, 'cell')} failed; an arm's seed that failed in one fold is left out in all."]
 
 
+Errors = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]  # by arm, by kind of group
+
+
+def whose_errors(errors: Errors, fraction: float) -> str:
+    """Return whose errors the tables tell."""
+    of = {("C", "E"): "C without, E with synthetic images", ("C",): "arm C", ("E",): "arm E"}
+    if not errors:
+        return "Neither arm C nor arm E was measured."
+    return (
+        f"Share of wrong planes, mean over patients, at {percent(fraction)} of the labels:"
+        f" {of[tuple(sorted(errors))]}."
+    )
+
+
 def error_tables(
-    errors: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]],
-) -> list[tuple[str, list[tuple[str, Mapping[str, Any], Mapping[str, Any] | None]]]]:
-    """Return, for each kind of group, its rows: the group, arm C's part and arm E's."""
-    first = errors.get("C") or errors.get("E") or {}
-    second = {kind: {p["group"]: p for p in parts} for kind, parts in errors.get("E", {}).items()}
+    errors: Errors,
+) -> list[tuple[str, list[tuple[str, Mapping[str, Any], list[Mapping[str, Any] | None]]]]]:
+    """Return, for each kind of group, its rows: the group, the first arm's part, and the part of each arm."""
+    first = next(iter(errors.values()), {})
+    parts = {
+        (letter, kind, part["group"]): part
+        for letter, kinds in errors.items()
+        for kind, found in kinds.items()
+        for part in found
+    }
     return [
         (
             title,
-            [(_named(part["group"]), part, second.get(kind, {}).get(part["group"])) for part in first[kind]],
+            [
+                (_named(part["group"]), part, [parts.get((letter, kind, part["group"])) for letter in errors])
+                for part in first[kind]
+            ],
         )
         for kind, title in _KINDS.items()
-        if kind in first and len(first[kind]) > 1
+        if len(first.get(kind, [])) > 1
     ]
 
 

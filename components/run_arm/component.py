@@ -27,7 +27,10 @@ def run_arm(
 
     study, chosen = Ledger(state_uri=state_uri, run=run), Cell.named(cell)
     with stage(f"arm {cell}") as progress:
-        config = Config.of(study.uri, study.record()["parameters"], study.expert_labels())
-        opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-        uri = chosen.uri(study.uri)
-        return surviving(uri, f"arm {cell}", owner, lambda: run_arm(config, chosen, *opened, owner, progress))
+
+        def work() -> None:
+            config = Config.of(study.uri, study.record()["parameters"], study.expert_labels())
+            opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+            run_arm(config, chosen, *opened, owner, progress)
+
+        return surviving(chosen.uri(study.uri), f"arm {cell}", owner, work)

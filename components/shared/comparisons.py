@@ -5,7 +5,6 @@ within a patient before anything else: they are not more patients. How far they 
 the interval: the patients of a fold share two trainings, which no exchange of names by patient can see.
 """
 
-from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,21 +143,33 @@ def patients_needed(
     if free + 1 < FEWEST_FOR_CLAIM or variance == 0:
         return None
     low, high = (variance * free / chi2.ppf(q, free) for q in (0.975, 0.025))
+    found = [_needed(float(each), worth, noise) for each in (low, variance, high)]
+    known = [each for each in found if each is not None]
     return PatientsNeeded(
         worth=worth,
-        patients=_needed(variance, worth, noise),
-        interval=(_needed(float(low), worth, noise), _needed(float(high), worth, noise)),
+        patients=found[1],
+        interval=(min(known, default=None), None if None in found else max(known)),
     )
 
 
 def _needed(variance: float, worth: float, noise: Noise) -> int | None:
-    """Return the least number of patients whose t test has that power; None where a million have not."""
+    """Return the least number of patients whose t test has that power; None where a million have not.
 
-    def suffice(patients: int) -> bool:
-        total, freedom = welch(variance / patients, patients - 1, noise)
-        quantiles = t.ppf([1 - SIGNIFICANCE / 2, POWER], freedom)
-        return bool(quantiles.sum() ** 2 * total <= worth**2)
+    More patients do not always help: what is left is then the trainings' noise alone, of few degrees of
+    freedom. So the number is looked for from below, and not by bisection.
+    """
+    row_N = np.geomspace(FEWEST_FOR_CLAIM, _MOST_PATIENTS, 2000).round().astype(int)
+    enough_N = _suffice(row_N, variance, worth, noise)
+    if not enough_N.any():
+        return None
+    place = int(enough_N.argmax())
+    tried_N = np.arange(row_N[max(place - 1, 0)], row_N[place] + 1)  # those between two of the row as well
+    return int(tried_N[_suffice(tried_N, variance, worth, noise).argmax()])
 
-    counts = range(FEWEST_FOR_CLAIM, _MOST_PATIENTS + 1)
-    place = bisect_left(counts, True, key=suffice)
-    return counts[place] if place < len(counts) else None
+
+def _suffice(patients_N: Integers, variance: float, worth: float, noise: Noise) -> NDArray[np.bool_]:
+    """Tell of each number of patients whether they would show the difference."""
+    total_N, freedom_N = welch(variance / patients_N, patients_N - 1, noise)
+    quantiles_N = t.ppf(1 - SIGNIFICANCE / 2, freedom_N) + t.ppf(POWER, freedom_N)
+    enough_N: NDArray[np.bool_] = quantiles_N**2 * total_N <= worth**2
+    return enough_N

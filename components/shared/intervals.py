@@ -67,7 +67,7 @@ def difference_interval(differences_P: Floats, noise: Noise = Noise()) -> Floats
     return interval
 
 
-def welch(variance: Any, freedom: float, noise: Noise) -> tuple[Any, Any]:
+def welch(variance: Any, freedom: Any, noise: Noise) -> tuple[Any, Any]:
     """Return the sum of two independent variances of a mean, and its degrees of freedom.
 
     Satterthwaite (1946), equation 17; Welch (1947).

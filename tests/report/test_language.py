@@ -41,6 +41,8 @@ RUNS = (
 STUDIES = (
     {"patients": 15, "gans": 2},
     {"patients": 25, "arms": "ABC"},
+    {"patients": 8, "arms": "A", "folds": 1, "seeds": 1, "label_fractions": (1.0,)},
+    {"patients": 12, "arms": "BCE", "expert_labels_uri": "e.csv", "experts": 3},
     {"patients": 8, "folds": 1, "arms": "CE", "seeds": 1},
     {"patients": 15, "seeds": 3, "gans": 2, "label_unit": "plane"},
     {

@@ -138,3 +138,31 @@ def test_every_label_that_an_expert_gave_comes_back_whichever_cell_failed(tmp_pa
     told = expert_labels.parse((tmp_path / "second/doubtful.csv").read_text(), "doubtful.csv")
     assert {row.image for row in told} == {row.image for row in expert_labels.parse(filled, "filled")}
     assert len(told) == 2 and shown["verdict"]
+
+
+def test_a_study_without_synthetic_images_says_nothing_of_any(tmp_path: Path) -> None:
+    page, values = render(write_study(tmp_path, patients=40, arms="ABC"), tmp_path)
+    for said in ("What do few labels teach?", "above all arm C", "one round in each cell", "Error of C"):
+        assert said in page, said
+    assert "widened by what training anew adds; none is tested." in page
+    for not_so in ("GAN-made", "Error of E", "0 of 0", "after the first", "arm F", "In bold", "can be tests"):
+        assert not_so not in page, not_so
+    assert "the round" not in page.partition("validation patients choose")[2].partition(";")[0]
+    assert values["verdict"][0].startswith(("E − C not measured: arm E", "nothing to gain"))
+
+
+@pytest.mark.parametrize(("seeds", "widened"), [(1, False), (2, True)])
+def test_trainings_widen_the_intervals_only_where_there_are_several(
+    tmp_path: Path, seeds: int, widened: bool
+) -> None:
+    page, _ = render(write_study(tmp_path, patients=15, seeds=seeds, arms="ABCE"), tmp_path)
+    assert ("widened by what training anew adds" in page) == widened
+    assert ("How far the seeds of a fold lie apart" in page) == widened
+    assert ("With one seed the spread between seeds is not known." in page) == (not widened)
+
+
+def test_only_the_comparisons_that_were_tested_are_called_so(tmp_path: Path) -> None:
+    """Without A nothing stops the tests at the headroom: E - C is one, E - D only where E - C helped."""
+    page, values = render(write_study(tmp_path, patients=25, arms="BCDE"), tmp_path)
+    tested = [f"{e['model']} − {e['other']}" for e in values["comparisons"] if e["role"] == "tested"]
+    assert tested and f"patient by patient: {', then '.join(tested)}." in page

@@ -15,7 +15,14 @@ from components.shared.comparisons import (
     training_noise,
 )
 from components.shared.faults import InputError
-from components.shared.intervals import CHANCE, difference_interval, mean_interval, naive_interval
+from components.shared.intervals import (
+    CHANCE,
+    Noise,
+    difference_interval,
+    mean_interval,
+    naive_interval,
+    welch,
+)
 from components.shared.spread import spread
 from components.shared.verdicts import NOTHING_TO_GAIN, WORSE, headroom_verdict, verdict
 
@@ -274,3 +281,19 @@ def test_where_trainings_scatter_too_much_no_number_of_patients_is_enough():
     noise = training_noise(differences_KP, folds_P)
     found = patients_needed(differences_KP.mean(axis=0), 0.02, noise)
     assert found.patients is None and found.interval == (None, None)
+
+
+@pytest.mark.parametrize("variance", [1e-6, 1e-5, 2e-5, 4e-5])
+def test_the_patients_needed_are_the_fewest_though_more_do_not_always_help(variance):
+    """With two degrees of freedom a million patients show less than a hundred: only noise is left."""
+    differences_P = np.random.default_rng(0).normal(0, 0.02, 12)
+    noise = Noise(variance=variance, freedom=2)
+
+    def enough(patients):
+        total, freedom = welch(differences_P.var(ddof=1) / patients, patients - 1, noise)
+        return (t.ppf(0.975, freedom) + t.ppf(0.8, freedom)) ** 2 * total <= 0.02**2
+
+    fewest = next((each for each in range(FEWEST_FOR_CLAIM, 5000) if enough(each)), None)
+    assert patients_needed(differences_P, 0.02, noise).patients == fewest
+    assert enough(1_000_000) == (variance < 2e-5)
+    assert (fewest is None) == (variance > 2e-5)
