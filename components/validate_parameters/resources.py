@@ -15,13 +15,14 @@ _LEAST = 256 * 2**20  # bytes, in which Python and its libraries fit
 _PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}")
 _VALUE = re.compile(rf"({_PART})?")
-# What a toleration may say; one that names no key bears every taint, and says so by Exists.
+# What a toleration may say; each of them may be left out or empty.
 _TOLERATION = {
-    "key": _KEY,
-    "operator": re.compile("Exists|Equal"),
+    "key": re.compile(f"|{_KEY.pattern}"),
+    "operator": re.compile("|Exists|Equal"),
     "value": _VALUE,
     "effect": re.compile("|NoSchedule|PreferNoSchedule|NoExecute"),
 }
+_SECONDS = "tolerationSeconds"
 
 
 def default_gpu_nodes() -> dict[str, str]:
@@ -42,7 +43,7 @@ def check_resources(p: Any) -> None:
     require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
     labels = all(_is(_KEY, name) and _is(_VALUE, value) for name, value in p.gpu_node_selector.items())
     require(p, "gpu_node_selector", labels, 'labels as text, e.g. {"pool": "gpus"}, or {}')
-    valid = 'objects of key, operator, value, effect, as [{"key": "pool", "operator": "Exists"}], or []'
+    valid = 'tolerations as Kubernetes takes them, e.g. [{"key": "pool", "operator": "Exists"}], or []'
     require(p, "gpu_tolerations", all(map(_is_toleration, p.gpu_tolerations)), valid)
     for name in ("cpu", "gpu_cpu"):
         require(p, name, _is(_CORES, getattr(p, name)), "cores above 0 as text, e.g. 2 or 500m")
@@ -55,11 +56,18 @@ def _is(pattern: re.Pattern[str], value: object) -> bool:
 
 
 def _is_toleration(value: object) -> bool:
-    if not isinstance(value, dict) or not value.keys() <= {*_TOLERATION, "tolerationSeconds"}:
+    """Tell whether Kubernetes takes it: its keys, its words, and what they ask of one another."""
+    if not isinstance(value, dict) or not value.keys() <= {*_TOLERATION, _SECONDS}:
         return False
-    told = {name: text for name, text in value.items() if name in _TOLERATION}
-    fit = all(_is(_TOLERATION[name], text) for name, text in told.items())
-    return fit and ("key" in told or told.get("operator") == "Exists")
+    told = {name: value.get(name, "") for name in _TOLERATION}
+    if not all(_is(_TOLERATION[name], text) for name, text in told.items()):
+        return False
+    any_value = told["operator"] == "Exists"
+    if (any_value and told["value"]) or not (any_value or told["key"]):  # one without a key bears every taint
+        return False
+    seconds = value.get(_SECONDS, 0)  # a whole number, which the form may send as 60.0
+    whole = isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds % 1 == 0
+    return _SECONDS not in value or (whole and told["effect"] == "NoExecute")
 
 
 def _bytes(text: str) -> float:

@@ -57,7 +57,20 @@ WRONG = {
     "gpu_count": ["one", "-1"],
     "gpu_type": ["", "gpu", "../gpu"],
     "gpu_node_selector": [[], None, {"a b": "c"}, {"a": "c d"}, {"a": 1}],
-    "gpu_tolerations": [{}, None, [{}], [{"key": 5}], [{"key": "k", "operator": "Foo"}], [{"efect": "x"}]],
+    "gpu_tolerations": [
+        {},
+        None,
+        [{}],
+        [{"key": 5}],
+        [{"key": "k", "operator": "Foo"}],
+        [{"efect": "x"}],
+        [{"key": "", "operator": "Equal", "value": "a"}],
+        [{"key": "k", "operator": "Exists", "value": "a"}],
+        [{"key": "k", "tolerationSeconds": 60}],
+        [{"key": "k", "effect": "NoExecute", "tolerationSeconds": "60"}],
+        [{"key": "k", "effect": "NoExecute", "tolerationSeconds": 0.5}],
+        [{"key": "k", "effect": "NoExecute", "tolerationSeconds": float("inf")}],
+    ],
     "gan_mirror": ["true"],
     "epochs": ["7", True, 0],
     "gpu_cpu": ["0m"],
@@ -125,12 +138,19 @@ def test_weights_in_the_image_are_left_to_the_task_that_runs_in_it(volumes):
     assert weights_given(parameters) != weights_given(given(volumes))
 
 
-def test_a_taint_may_be_borne_by_its_name_or_every_one(volumes):
-    for toleration in (
+@pytest.mark.parametrize(
+    "toleration",
+    [
         {"operator": "Exists"},
+        {"key": "", "operator": "Exists", "value": ""},
         {"key": "gpu", "operator": "Equal", "value": "a", "effect": ""},
-    ):
-        assert not validate(given(volumes, gpu_tolerations=[toleration | {"tolerationSeconds": 60}]))
+        {"key": "gpu", "operator": ""},
+        {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60},
+        {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60.0},
+    ],
+)
+def test_a_taint_may_be_borne_by_its_name_or_every_one_and_for_a_time(volumes, toleration):
+    assert not validate(given(volumes, gpu_tolerations=[toleration]))
 
 
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):
