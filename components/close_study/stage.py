@@ -190,7 +190,7 @@ def _measured(done: Sequence[Outcome], table: Table | None, gans: Sequence[int])
         )
     values_P = averaged(table.values)
     interval, parts = mean_interval(values_P), spread(table.values, table.folds, gans)
-    _, found = pooled([outcome for outcome in done if outcome.cell.seed == table.seeds[0]])
+    (_, all_found), (_, found) = pooled(done), pooled([o for o in done if o.cell.seed == table.seeds[0]])
     return {
         "value": float(values_P.mean()),
         "interval": None if interval is None else [float(end) for end in interval],
@@ -198,7 +198,7 @@ def _measured(done: Sequence[Outcome], table: Table | None, gans: Sequence[int])
         "patients": {name: float(v) for name, v in zip(table.patients, values_P, strict=True)},
         "seeds": [float(value) for value in table.values.mean(axis=1)],
         "spread": None if parts is None else asdict(parts),
-        "recall": recall(confusion(found.truth, found.predicted)),
+        "recall": recall(confusion(all_found.truth, all_found.predicted)),
         "calibration": _calibration(done),
     }
 

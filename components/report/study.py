@@ -178,6 +178,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
         "copied_first": most_copied(values["copied_patients"]),
         "patient_rows": _patient_rows(values, fractions[0]),
         "shown_arms": [arm["letter"] for arm in _at(measured, fractions[0])],
+        "classes": CLASSES,
         "whose_errors": study_words.whose_errors(values["errors"], fractions[0]),
         "errors": study_words.error_tables(values["errors"]),
         "grids": gallery.grids(),
