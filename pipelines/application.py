@@ -35,6 +35,7 @@ def apply(
     anatomy_min_content: float = 0.10,
     noise_index_planes: int = 20,
     extract_shards: int = 1,
+    language: str = "en",
     cpu: str = "2",
     memory: str = "8Gi",
     gpu_count: str = "1",
@@ -62,6 +63,7 @@ def apply(
         anatomy_min_content: And from which it is anatomy; between them it is kept aside.
         noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
         extract_shards: Pods that share the volumes.
+        language: Language of the page; en or es.
         cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
         memory: Memory that it asks for and may use, e.g. 8Gi.
         gpu_count: GPUs of a GPU task, as text.
@@ -75,6 +77,6 @@ def apply(
     p = SimpleNamespace(**locals())
     checked = uncached(knowing_names(validate_application(**vars(p))))
     _, planes = cut_planes(p, checked, minimum_patients=1)
-    applied = apply_classifiers(planes=planes, classifiers_uri=classifiers_uri)
+    applied = apply_classifiers(planes=planes, classifiers_uri=classifiers_uri, language=language)
     found = on_gpu(applied, p).set_caching_options(enable_caching=False).outputs  # no key sees the models
     return Findings(page=found["page"], result=found["result"], predictions=found["predictions"])

@@ -22,6 +22,7 @@ def validate_application(
     anatomy_min_content: float,
     noise_index_planes: int,
     extract_shards: int,
+    language: str,
     cpu: str,
     memory: str,
     gpu_count: str,
@@ -46,6 +47,7 @@ def validate_application(
 def apply_classifiers(
     planes: dsl.Input[dsl.Dataset],
     classifiers_uri: str,
+    language: str,
     predictions: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     result: dsl.Output[dsl.Artifact],
@@ -66,5 +68,5 @@ def apply_classifiers(
         models = find_classifiers(classifiers_uri, Path(folder))
         opened, out = PlaneSet.open(Path(planes.path)), Path(predictions.path)
         apply_classifiers(Config(), opened, models, out, progress)
-        apply_page(out, Path(page.path), opened, simulated(opened))
+        apply_page(out, Path(page.path), opened, simulated(opened), language)
         shutil.copyfile(out / "metrics.json", result.path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.report import charts, pictures
+from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.summary import read_json
 from components.report.words import ENOUGH_TEST_PATIENTS, plural
@@ -26,7 +27,13 @@ class Tally:
     confidence: float  # mean of the predicted class
 
 
-def apply_page(folder: Path, html: Path, planes: PlaneSet | None = None, notes: Sequence[str] = ()) -> None:
+def apply_page(
+    folder: Path,
+    html: Path,
+    planes: PlaneSet | None = None,
+    notes: Sequence[str] = (),
+    language: str = ENGLISH,
+) -> None:
     """Write one page from what apply_classifiers left in its folder; without planes it shows no pictures."""
     values = read_json(folder / "metrics.json")
     by_classifier: dict[str, list[Mapping[str, str]]] = {}
@@ -41,10 +48,12 @@ def apply_page(folder: Path, html: Path, planes: PlaneSet | None = None, notes: 
         "headline": _headline(values, max(len(lines) for lines in by_classifier.values())),
         "few": len(values["patients"]) < ENOUGH_TEST_PATIENTS,
         "notes": notes,
-        "confusions": [charts.confusion(name, **measured["confusion"]) for name, measured in known.items()],
+        "confusions": [
+            (name, charts.confusion(name, **measured["confusion"])) for name, measured in known.items()
+        ],
         "examples": _examples(planes, *next(iter(by_classifier.items()))) if planes else [],
     }
-    write_whole(html, render("application.html.j2", values, **parts))
+    write_whole(html, render("application.html.j2", values, language, **parts))
 
 
 def _headline(values: Mapping[str, Any], planes: int) -> str:

@@ -167,10 +167,9 @@ def _look(series: Series) -> str:
 def confusion(name: str, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     """Draw the classes that occur, truth by rows; shades and percentages are shares of a row."""
     occurring = [k for k in range(len(classes)) if sum(matrix[k]) or sum(line[k] for line in matrix)]
-    left, top = 64.0, 44.0
+    left, top = 64.0, 24.0
     side = _CELL * len(occurring)
     drawing = Drawing(width=left + side + 4, height=top + side + 24, title=f"Confusion matrix: {name}")
-    drawing.text(0, 13, name, "strong")
     drawing.text(left + side / 2, top + side + 18, "predicted", "label", "middle")
     for place, k in enumerate(occurring):
         middle = _CELL * (place + 0.5)

@@ -190,7 +190,9 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         "round_chart": round_chart(values["rounds"]),
         "unsteady": [warning for record in inputs.rounds if (warning := unsteady(record))],
         "stop_reason": words.STOP_REASONS.get(values["rounds"][-1]["stop_reason"], ""),
-        "confusions": [charts.confusion(row.name, **values["models"][row.key]["confusion"]) for row in rows],
+        "confusions": [
+            (row.name, charts.confusion(row.name, **values["models"][row.key]["confusion"])) for row in rows
+        ],
         "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],
         "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
         "label_source": source,

@@ -15,7 +15,7 @@ from components.validate_parameters.resources import (
     default_gpu_nodes,
     default_gpu_tolerations,
 )
-from components.validate_parameters.stage import Parameters, check_planes
+from components.validate_parameters.stage import Parameters, check_planes, check_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class ApplyParameters:
     anatomy_min_content: float = Parameters.anatomy_min_content
     noise_index_planes: int = Parameters.noise_index_planes
     extract_shards: int = Parameters.extract_shards
+    language: str = Parameters.language
     cpu: str = Parameters.cpu
     memory: str = Parameters.memory
     gpu_count: str = Parameters.gpu_count
@@ -56,6 +57,7 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
     valid = "the folder `published` of a finished run, or one classifier's folder"
     require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
     check_planes(p)
+    check_report(p)
     check_resources(p)
     source = snapshots.Source(
         volumes_uri=p.volumes_uri,

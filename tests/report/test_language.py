@@ -11,6 +11,7 @@ import pytest
 
 from components.close_study.answer import answer
 from components.close_study.cells import Outcome
+from components.report.application import apply_page
 from components.report.language import (
     SPANISH,
     Catalogue,
@@ -23,6 +24,7 @@ from components.report.stage import Inputs, report
 from components.report.study import report_study
 from components.shared.comparisons import Comparison
 from components.shared.metrics import predictions_of
+from components.shared.planes import PlaneSet
 from components.shared.study import Cell, Grid
 from components.shared.verdicts import NOTHING_TO_GAIN, WORSE
 from tests.report.conftest import write_findings, write_judgement
@@ -76,7 +78,11 @@ ENGLISH = {
 
 
 @pytest.fixture(scope="module")
-def english(run_of: Callable[..., Inputs], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def english(
+    run_of: Callable[..., Inputs],
+    applied_of: Callable[..., tuple[Path, PlaneSet]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[str]:
     """Return pages of several runs and studies, few and many patients, failures among them."""
     root, pages = tmp_path_factory.mktemp("english"), []
     for change in RUNS:
@@ -88,6 +94,10 @@ def english(run_of: Callable[..., Inputs], tmp_path_factory: pytest.TempPathFact
         study = replace(write_study(root / f"{place}", **change), run="51d0c0ffee12")
         report_study(study, root / "report.html", root / "metrics.json", root / "doubtful.csv")
         pages.append((root / "report.html").read_text())
+    for known in (True, False):
+        folder, planes = applied_of(known)
+        apply_page(folder, root / "page.html", planes, run_of().notes if known else ())
+        pages.append((root / "page.html").read_text())
     told = "".join(f"<p>{sentence}</p>" for sentence in (*VERDICTS, *rarely_said()))
     return [*pages, f'<!doctype html>\n<html lang="en">\n<body>{told}</body></html>']
 
