@@ -11,9 +11,12 @@ import json
 import os
 import shutil
 import subprocess
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import docker
@@ -28,9 +31,43 @@ BASE = (  # debootstrap's arguments, and what of its folder is no part of the im
 DISK = 40e9  # bytes: the larger image lies twice in podman's store and once in Docker's
 
 
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """A client of a Docker that holds fontanelle-cpu and fontanelle-gpu, and what built them."""
+
+    client: docker.DockerClient
+    folder: Path
+    environment: Mapping[str, str]  # in which podman finds its store
+
+    def build_again(self, kind: str) -> str:
+        """Build an image anew from nothing but its base; return its name in this Docker."""
+        name = f"fontanelle-{kind}:again"
+        recipe = ["--file", ROOT / f"images/{kind}.Containerfile", "--tag", name]
+        call("podman", "build", "--no-cache", "--pull=never", *recipe, ROOT, env=self.environment)
+        load(self.folder, self.environment, self.client, name)
+        return name
+
+    def files(self, name: str) -> dict[str, tuple[object, ...]]:
+        """Return, by path, all that an image's files are but their times."""
+        container = self.client.containers.create(name)
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            file.writelines(container.export())
+            file.seek(0)
+            with tarfile.open(fileobj=file) as tar:
+                found = {each.name: _without_times(tar, each) for each in tar}
+        container.remove()
+        return found
+
+
+def _without_times(tar: tarfile.TarFile, file: tarfile.TarInfo) -> tuple[object, ...]:
+    content = tar.extractfile(file) if file.isreg() else None
+    digest = hashlib.sha256(content.read()).hexdigest() if content else ""
+    return file.type, file.mode, file.uid, file.gid, file.linkname, digest
+
+
 @contextmanager
-def engine(folder: Path) -> Iterator[docker.DockerClient]:
-    """Yield a client of a Docker that holds fontanelle-cpu and fontanelle-gpu."""
+def engine(folder: Path) -> Iterator[Engine]:
+    """Build both images and yield a Docker that holds them."""
     if os.geteuid() != 0:
         pytest.skip("images are built by root")
     if absent := [tool for tool in TOOLS if shutil.which(tool) is None]:
@@ -41,7 +78,7 @@ def engine(folder: Path) -> Iterator[docker.DockerClient]:
     with daemon(folder) as client:
         for kind in ("cpu", "gpu"):
             load(folder, environment, client, f"fontanelle-{kind}:0.1.0")
-        yield client
+        yield Engine(client=client, folder=folder, environment=environment)
 
 
 def build(folder: Path) -> dict[str, str]:
@@ -99,7 +136,7 @@ def debian(root: Path) -> Path:
     return root
 
 
-def load(folder: Path, environment: dict[str, str], client: docker.DockerClient, name: str) -> None:
+def load(folder: Path, environment: Mapping[str, str], client: docker.DockerClient, name: str) -> None:
     """Move an image from podman to Docker, and out of podman's store."""
     archive = folder / "image.tar"
     call("podman", "save", "-o", archive, f"localhost/{name}", env=environment)

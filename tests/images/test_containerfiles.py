@@ -56,6 +56,14 @@ def test_packages_come_by_hash_and_our_own_without_others(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_byte_code_has_no_time_in_it_whatever_was_there_before(kind):
+    """A build of a source runs setuptools, and so writes byte code by time, which compileall would leave."""
+    code = next(value for word, value in instructions(kind) if value.startswith("BYTECODE="))
+    assert code.endswith('compileall -q -f --invalidation-mode unchecked-hash"')
+    assert instructions("cpu")[1:4] == instructions("gpu")[1:4]  # base, pip, byte code
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_package_is_pinned_by_hash_at_the_version_that_is_tested(kind):
     constraints = dict(
         line.lower().replace("_", "-").split("==")

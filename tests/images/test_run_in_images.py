@@ -24,20 +24,20 @@ pytestmark = [pytest.mark.images, pytest.mark.timeout(3000)]  # the first test w
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """Both images, in a Docker of their own."""
-    with engine(tmp_path_factory.mktemp("engine")) as client:
-        yield client
+    with engine(tmp_path_factory.mktemp("engine")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def network(built):
     """A network that leads to this machine and no further."""
-    made = built.networks.create(f"storage-{secrets.token_hex(4)}", driver="bridge", internal=True)
+    made = built.client.networks.create(f"storage-{secrets.token_hex(4)}", driver="bridge", internal=True)
     yield made
     made.remove()
 
 
 def test_the_small_image_is_small_and_has_no_torch(built):
-    image = built.images.get("fontanelle-cpu:0.1.0")
+    image = built.client.images.get("fontanelle-cpu:0.1.0")
     assert image.attrs["Size"] < 700e6
     told = inside(
         built, "cpu", "import importlib.util as u; print(u.find_spec('torch'), u.find_spec('kfp').name)"
@@ -47,7 +47,7 @@ def test_the_small_image_is_small_and_has_no_torch(built):
 
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
 def test_an_image_runs_as_nobody_without_entry_point_or_compiler(built, kind):
-    config = built.images.get(f"fontanelle-{kind}:0.1.0").attrs["Config"]
+    config = built.client.images.get(f"fontanelle-{kind}:0.1.0").attrs["Config"]
     assert config["User"] == "65532:65532"
     assert not config["Entrypoint"]
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
@@ -55,9 +55,15 @@ def test_an_image_runs_as_nobody_without_entry_point_or_compiler(built, kind):
     assert inside(built, kind, code) == "65532 None None"
 
 
-def inside(client, kind, code):
+def test_a_second_build_has_the_same_files_but_for_their_times(built):
+    first, second = built.files("fontanelle-cpu:0.1.0"), built.files(built.build_again("cpu"))
+    assert len(first) > 10_000
+    assert {path for path in first.keys() | second.keys() if first.get(path) != second.get(path)} == set()
+
+
+def inside(built, kind, code):
     """Return what Python code prints in an image, without a network or a file system to write to."""
-    shown = client.containers.run(
+    shown = built.client.containers.run(
         f"fontanelle-{kind}:0.1.0",
         ["python", "-c", code],
         remove=True,
