@@ -72,7 +72,7 @@ def test_a_gan_that_saw_a_test_patient_is_no_start_for_another(planes, generator
 
 
 def test_its_checkpoints_are_not_gone_on_from(planes, tmp_path):
-    kept = replace(GAN, checkpoint_uri=(tmp_path / "kept").as_uri())
+    kept = replace(GAN, state_uri=(tmp_path / "kept").as_uri())
     train_gan(kept, planes, CROSSING, tmp_path / "crossing")
     about = train_gan(kept, planes, SPLITS, tmp_path / "apart")
     assert about["patients_seen"] == ["a", "b", "c"]

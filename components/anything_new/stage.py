@@ -1,8 +1,9 @@
-"""Whether a run has anything to do that a finished one has not done.
+"""Whether a run has anything to do that the last one of its kind has not done.
 
-    {state_uri}/finished/{digest}.json    written once, when a whole run has ended green
+    {state_uri}/finished/{digest}.json    on which volumes the last whole run ended green, and when
 
-The digest is of all that a result depends on: volumes, parameters, code, and the pipeline.
+The digest is of all that a result depends on besides the volumes: parameters, code, and the pipeline. Volumes
+that a run before the last one saw are new again: the report and the generator that are kept are of others.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from components.shared import storage
 from components.shared.progress import emit
 
 GO, DONE = "go", "nothing is new"
+_VOLUMES = ("state_uri", "snapshot_digest")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +34,29 @@ class Config:
 
     @property
     def mark(self) -> str:
-        """Where a run of this leaves its mark."""
-        about = {name: value for name, value in asdict(self).items() if name != "state_uri"}
+        """Where runs of this kind leave their mark."""
+        about = {name: value for name, value in asdict(self).items() if name not in _VOLUMES}
         content = json.dumps(about, sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:24]
         return storage.join(self.state_uri, "finished", f"{digest}.json")
 
 
 def anything_new(config: Config) -> str:
-    """Return GO, or say when a run of the same volumes, parameters and code ended green and return DONE."""
-    if not storage.exists(config.mark):
+    """Return GO, or DONE where the last run of the same parameters and code was of the same volumes."""
+    last = json.loads(storage.read_bytes(config.mark)) if storage.exists(config.mark) else {}
+    if last.get("snapshot_digest") != config.snapshot_digest:
         return GO
-    ended = json.loads(storage.read_bytes(config.mark))["ended"]
-    same = f"a run of the same volumes, parameters and code ended on {ended}"
+    same = f"a run of the same volumes, parameters and code ended on {last['ended']}"
     emit("anything_new", "warning", message=f"{DONE}: {same}; its results are kept")
     return DONE
 
 
 def keep_finished(config: Config) -> None:
-    """Leave the mark of a run that has ended green; the first one stays."""
+    """Leave the mark of a run that has ended green, in the place of one on other volumes."""
     mark: Mapping[str, Any] = asdict(config) | {"ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
-    storage.create(config.mark, json.dumps(mark, indent=2, sort_keys=True).encode())
+    text = json.dumps(mark, indent=2, sort_keys=True).encode()
+    while not storage.create(config.mark, text):
+        known, generation = storage.read_versioned(config.mark)
+        same = json.loads(known)["snapshot_digest"] == config.snapshot_digest
+        if same or storage.replace(config.mark, text, generation):
+            return

@@ -17,6 +17,7 @@ from components.extract_planes.cells import cell_uri, new_cell, open_cell
 from components.extract_planes.cut import Cuts, cut_planes, requested, volume_hash
 from components.shared import passports, storage
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.geometry import Anatomy
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
@@ -105,6 +106,7 @@ def _require_one_left(config: Config, found: Sequence[Passport]) -> None:
 
 def _cut_missing(config: Config, entries: Sequence[VolumeEntry], progress: Progress) -> None:
     """Cut the volumes whose planes are not kept yet; the next one is read while one is cut."""
+    require_remembered(config.state_uri, [entry.patient for entry in entries])
     missing = [entry for entry in entries if not storage.exists(config.cell_of(entry))]
     require_unchanged(config.volumes_uri, missing)
     done = 0
@@ -158,6 +160,7 @@ def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: P
     with new_cell(config.cell_of(opened.entry)) as cell:
         rows = cell.add_planes(_counted(config, opened, pool, progress))
         cell.add_passport(_passport(opened, rows))
+    require_remembered(config.state_uri, [opened.entry.patient])
     return len(rows)
 
 

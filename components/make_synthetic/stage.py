@@ -22,6 +22,8 @@ from components.judge_synthetic.stage import judge_synthetic
 from components.shared import storage
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
+from components.shared.lease import turn
 from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
@@ -56,7 +58,7 @@ class Config:
             gan=GanConfig(
                 **{name: parameters[f"gan_{name}"] for name in names},
                 seed=seed,
-                checkpoint_uri=storage.join(state_uri, "gan"),
+                state_uri=state_uri,
                 label_unit=parameters["label_unit"],
                 label_seed=seed,
             ),
@@ -77,8 +79,17 @@ def make_synthetic(
 ) -> Mapping[str, Any]:
     """Train a GAN on the fold's training patients and sample it; return what was made, once."""
     uri = source.uri(config.study_uri)
-    if storage.exists(storage.join(uri, MADE)):
-        return dict(json.loads(storage.read_bytes(storage.join(uri, MADE))))
+    with turn(uri, "these images"):
+        if storage.exists(storage.join(uri, MADE)):
+            return dict(json.loads(storage.read_bytes(storage.join(uri, MADE))))
+        require_remembered(config.gan.state_uri, splits.folds)  # who is known now stays so while this lasts
+        return _make(config, source, planes, splits, progress)
+
+
+def _make(
+    config: Config, source: Source, planes: PlaneSet, splits: Splits, progress: Progress
+) -> Mapping[str, Any]:
+    uri = source.uri(config.study_uri)
     fraction = config.label_fraction if source.planes == LABELLED_PLANES else 1.0
     gan = replace(config.gan, seed=config.gan.seed + source.gan, label_fraction=fraction)
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,6 +7,7 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.labels import known_classes, labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.planes import GAN_CLASSES, PlaneSet
@@ -56,6 +57,7 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     if ledger.finished:
         emit("open_ledger", "warning", message=f"nothing is new: run {run} is finished, its results are kept")
     ledger.begin(record)
+    require_remembered(config.state_uri, splits.sides)
     if uri := parameters["expert_labels_uri"]:
         ledger.keep_expert_labels(storage.read_bytes(uri).decode())
     return run

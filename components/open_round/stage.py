@@ -1,6 +1,7 @@
 """The gate of a round: a cheap look into the ledger that says whether there is anything to do."""
 
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.lease import lease
 from components.shared.ledger import Ledger
 from components.shared.rounds import stop_reason
@@ -29,4 +30,5 @@ def open_round(ledger: Ledger, number: int, owner: str) -> str:
             " valid: submit the run again, it goes on where it stopped"
         )
     with lease(ledger.uri, owner):
-        return GO
+        require_remembered(ledger.state_uri, ledger.splits().folds)  # from here on nobody is forgotten
+    return GO

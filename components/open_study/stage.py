@@ -6,6 +6,7 @@ from typing import Any
 from components.open_ledger.stage import Config, check_labels
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.splits import SPLITS, Splits
@@ -29,6 +30,7 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     }
     study = Ledger(state_uri=config.state_uri, run=run)
     study.begin(record)
+    require_remembered(config.state_uri, splits.sides)
     if uri := parameters["expert_labels_uri"]:
         study.keep_expert_labels(storage.read_bytes(uri).decode())
     return run

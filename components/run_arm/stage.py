@@ -33,9 +33,10 @@ from components.shared import classifier as classifiers
 from components.shared import expert_labels, storage
 from components.shared.expert_labels import ExpertRow
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.history import HISTORY, changes, history_table
 from components.shared.labels import labelled_rows
-from components.shared.lease import release
+from components.shared.lease import lease, release
 from components.shared.ledger import Ledger, round_name
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.pool import pool_of
@@ -51,6 +52,7 @@ from components.train_classifier.stage import Config as TrainConfig
 class Config:
     """What all cells of a study share."""
 
+    state_uri: str
     study_uri: str  # {state_uri}/{run}
     grid: Grid
     training: TrainConfig  # label fraction, seed and augmentation are the cell's
@@ -61,11 +63,14 @@ class Config:
     experts: Sequence[ExpertRow] = ()  # labels of some synthetic images
 
     @classmethod
-    def of(cls, study_uri: str, parameters: Mapping[str, Any], experts: Sequence[ExpertRow] = ()) -> Self:
+    def of(
+        cls, state_uri: str, study_uri: str, parameters: Mapping[str, Any], experts: Sequence[ExpertRow] = ()
+    ) -> Self:
         """Return what the parameters of a study say."""
         seed = parameters["seed"]
         judged = ("confidence_threshold", "threshold_rule", "max_class_ratio", "relabel")
         return cls(
+            state_uri=state_uri,
             study_uri=study_uri,
             grid=Grid.of(parameters),
             experts=experts,
@@ -118,8 +123,9 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         return dict(json.loads(storage.read_bytes(done)))
     ledger = Ledger.at(cell.uri(config.study_uri))
     turned = splits.turned(cell.fold)
-    ledger.begin(_record(config, cell, turned))
-    with tempfile.TemporaryDirectory() as scratch:
+    with lease(ledger.uri, owner), tempfile.TemporaryDirectory() as scratch:
+        require_remembered(config.state_uri, splits.folds)  # who is known now stays so while this lasts
+        ledger.begin(_record(config, cell, turned))
         work = Work(
             config=config,
             cell=cell,

@@ -12,7 +12,7 @@ none of these and makes them anew.
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from components.shared import storage
@@ -44,19 +44,49 @@ def forget(state_uri: str, patient: str) -> list[str]:
         raise InputError(
             f"forget_patient={patient}: no pseudonym; valid: one as reports print it, e.g. 3fa1-7c21e09b4d"
         )
+    note = storage.join(state_uri, _FOLDER, patient)
+    new = storage.create(note, b"")  # before anybody is asked: a run that begins now sees it
+    try:
+        _require_idle(state_uri)
+    except InputError:
+        if new:
+            storage.delete(note)
+        raise
+    told, generation = storage.read_versioned(note)
+    doomed = _remove(state_uri, patient, [] if told == DONE else _nameless(state_uri))
+    storage.replace(note, DONE, generation)
+    return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
+
+
+def require_remembered(state_uri: str, patients: Iterable[str]) -> None:
+    """Refuse patients who were forgotten meanwhile, and remove again what this run wrote of them.
+
+    A stage that writes of patients where no lease is held asks this afterwards: either it sees the note that
+    is left before anything is removed, or what it wrote was there to be removed.
+    """
+    gone = sorted(forgotten(state_uri) & set(patients))
+    for patient in gone:
+        _remove(state_uri, patient)
+    if gone:
+        raise InputError(
+            f"patients {', '.join(gone)}: forgotten while this run was under way, or before; valid: submit"
+            " it again, which leaves them out, with no artifact that descends from them"
+        )
+
+
+def _require_idle(state_uri: str) -> None:
     for found in storage.list_tree(state_uri):
         if found.name.endswith(f"/{LEASE}"):
             require_free(found.uri)
-    note = storage.join(state_uri, _FOLDER, patient)
-    storage.create(note, b"")
-    told, generation = storage.read_versioned(note)
+
+
+def _remove(state_uri: str, patient: str, besides: Iterable[str] = ()) -> list[str]:
+    """Remove what names the patient, and other objects; return their addresses."""
     _leave_splits(state_uri, patient)
-    doomed = [*_single(state_uri, patient), *_runs(state_uri, patient)]
-    doomed += [] if told == DONE else _nameless(state_uri)
+    doomed = [*_single(state_uri, patient), *_runs(state_uri, patient), *besides]
     for uri in doomed:
         storage.delete(uri)
-    storage.replace(note, DONE, generation)
-    return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
+    return doomed
 
 
 def _single(state_uri: str, patient: str) -> Iterator[str]:

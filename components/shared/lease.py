@@ -6,21 +6,26 @@ it is free at once when a stage fails or the run's last round is closed.
 """
 
 import json
+import logging
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.processes import is_alive, started_at
+from components.shared.progress import emit
+
+log = logging.getLogger(__name__)
 
 RENEW_S = 60.0
 STALE_S = 600.0
 LEASE = "lease.json"
+_WAIT_S = 15.0  # between two looks at a lease that another run holds
 
 
 class HeldError(InputError):
@@ -46,6 +51,25 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
         renewal.join()
         if failed:
             release(run_uri, owner)
+
+
+@contextmanager
+def turn(uri: str, what: str) -> Iterator[None]:
+    """Hold a lease once the process that holds it is done, which makes the same (`what`, for the log)."""
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    told = False
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lease(uri, owner))
+                break
+            except HeldError as error:
+                if not told:
+                    log.warning("another run makes %s, waiting for it: %s", what, error)
+                told = True
+                time.sleep(_WAIT_S)
+        yield
+    release(uri, owner)
 
 
 def release(run_uri: str, owner: str) -> None:
@@ -94,7 +118,9 @@ def _renew(run_uri: str, owner: str, done: threading.Event) -> None:
         except (InputError, OSError):  # the storage does not answer: ask again, while that is in time
             ours = time.time() + RENEW_S - renewed < STALE_S
         if not ours:
-            os._exit(75)  # stale or taken over: another run may write now, this one must not
+            # Another run may write now, this one must not.
+            emit("lease", "error", message=f"{run_uri}: taken over by another run, or not renewed in time")
+            os._exit(75)
 
 
 def _renew_once(uri: str, owner: str, now: float) -> bool:

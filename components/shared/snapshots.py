@@ -72,18 +72,21 @@ def check(source: Source) -> tuple[set[str], Sequence[str]]:
     return usable, told
 
 
-def list_entries(source: Source, pseudonyms: Pseudonyms) -> list[VolumeEntry]:
+def list_entries(
+    source: Source, pseudonyms: Pseudonyms, forgotten: Collection[str] = ()
+) -> list[VolumeEntry]:
     """List the volumes and their table with the digests of their contents, sorted by name.
 
-    A scan that lies there twice under one patient is listed once.
+    A scan that lies there twice under one patient is listed once, one of a forgotten patient not at all.
     """
     beside, owners = _identify(source)
     entries = _one_entry_a_scan(
         _of_each(owners, lambda name: _entry(beside, name, owners[name])).values(),
         lambda name: not _fault(beside, name, source.missing_geometry),
     )
-    _require_patients(source, {entry.patient for entry in entries}, len(entries))
     entries = [_pseudonymous(entry, pseudonyms) for entry in entries]
+    entries = [entry for entry in entries if entry.patient not in forgotten]
+    _require_patients(source, {entry.patient for entry in entries}, len(entries))
     if TABLE in beside:
         about = beside[TABLE]
         entries.append(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.shared import storage
+from components.shared.faults import InputError
 from components.shared.images import BAKED
 
 
@@ -39,3 +40,21 @@ def _content(uri: str) -> str:
     if not uri or uri.startswith(BAKED):  # an image's weights are known by the image
         return uri
     return hashlib.sha256(storage.read_bytes(uri)).hexdigest()
+
+
+def patients_behind(uri: str) -> Sequence[str]:
+    """Return whom a classifier's weights have seen, which the JSON beside one of ours says."""
+    head, slash, _ = uri.rpartition("/")
+    about = storage.join(head or slash or ".", "classifier.json")
+    try:
+        patients: Sequence[str] = json.loads(storage.read_bytes(about))["patients_seen"]
+    except FileNotFoundError:
+        return []  # published weights come alone
+    except InputError as error:
+        raise InputError(f"pretrained_uri: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"pretrained_uri: {about} does not say which patients {uri} has seen; valid: the one that"
+            " train_classifier wrote, or none for weights of no patient"
+        ) from error
+    return patients

@@ -35,7 +35,5 @@ def snapshot(config: Config) -> str:
         patient_pattern=config.patient_pattern,
         minimum_patients=config.minimum_patients,
     )
-    left_out = forgotten(config.state_uri)
     pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
-    entries = [each for each in list_entries(source, pseudonyms) if each.patient not in left_out]
-    return write_snapshot(config.state_uri, entries)
+    return write_snapshot(config.state_uri, list_entries(source, pseudonyms, forgotten(config.state_uri)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.splits import FOLDS, SIDES, SPLITS, Splits
 
@@ -26,6 +27,7 @@ def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     """Write splits.csv, to the path `out`, for everyone who has a plane of a class."""
     patients = holdings(planes)
     known = _remembered(config.state_uri, patients)
+    require_remembered(config.state_uri, patients)
     folds = {patient: known[patient] for patient in sorted(patients)}
     splits = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()})
     splits.require_apart(planes)

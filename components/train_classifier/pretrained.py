@@ -1,9 +1,8 @@
 """Starting weights that the user names: a state dict of the architecture, as a file or an object."""
 
 import hashlib
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from components.shared import storage
-from components.shared.classifier import ABOUT, HEADS
+from components.shared.classifier import HEADS
 from components.shared.faults import InputError
 
 
@@ -30,24 +29,6 @@ def start_from(uri: str, network: nn.Module, architecture: str) -> dict[str, Any
     _require_fit(uri, architecture, body, own if kept else {n: v for n, v in own.items() if n not in head})
     network.load_state_dict(body, strict=False)
     return {"name": Path(uri).name, "digest": digest, "head": "kept" if kept else "replaced"}
-
-
-def patients_behind(uri: str) -> Sequence[str]:
-    """Return whom the weights at uri have seen, which the JSON beside a classifier of ours says."""
-    head, slash, _ = uri.rpartition("/")
-    about = storage.join(head or slash or ".", ABOUT)
-    try:
-        patients: Sequence[str] = json.loads(storage.read_bytes(about))["patients_seen"]
-    except FileNotFoundError:
-        return []  # published weights come alone
-    except InputError as error:
-        raise InputError(f"pretrained_uri: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"pretrained_uri: {about} does not say which patients {uri} has seen; valid: the one that"
-            " train_classifier wrote, or none for weights of no patient"
-        ) from error
-    return patients
 
 
 def _fetch(uri: str, path: Path) -> None:

@@ -26,8 +26,9 @@ from components.shared.planes import CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
 from components.shared.trained import looks_of
+from components.shared.weights import patients_behind
 from components.train_classifier.fit import Examples, Plan, fit
-from components.train_classifier.pretrained import patients_behind, start_from
+from components.train_classifier.pretrained import start_from
 
 
 @dataclass(frozen=True, kw_only=True)

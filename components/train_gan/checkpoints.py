@@ -1,24 +1,20 @@
 """The folder a GAN run works in, kept where a stopped run finds it again."""
 
 import logging
-import os
-import socket
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.lease import HeldError, lease, release
+from components.shared.lease import turn
 
 log = logging.getLogger(__name__)
 
 _GROWING = ("stats.jsonl", "samples.png")  # files that a run writes again
 _LOCAL_S = 60.0  # between two checkpoints
 _BUCKET_S = 600.0  # a checkpoint is about 660 MB at 256 pixels, and all of it is sent
-_WAIT_S = 15.0  # between two looks at a lease that another run holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ def run_folder(uri: str, run: str, scratch: Path) -> Iterator[RunFolder]:
     if not uri:
         yield RunFolder(path=scratch, save=_nothing, checkpoint_seconds=_LOCAL_S)
         return
-    with _alone(storage.join(uri, "leases", run)):  # beside the folder: a mirror must not copy it
+    with turn(storage.join(uri, "leases", run), "this GAN"):  # beside the folder: a mirror must not copy it
         folder = storage.local_path(storage.join(uri, run))
         if folder is not None:
             yield RunFolder(path=folder, save=_nothing, checkpoint_seconds=_LOCAL_S)
@@ -47,25 +43,6 @@ def run_folder(uri: str, run: str, scratch: Path) -> Iterator[RunFolder]:
         mirror = Mirror(storage.join(uri, run), scratch)
         mirror.pull()
         yield RunFolder(path=scratch, save=mirror.push, checkpoint_seconds=_BUCKET_S)
-
-
-@contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """Hold a lease, after waiting for the process that holds it: runs may differ in what no GAN sees."""
-    owner = f"{socket.gethostname()}-{os.getpid()}"
-    told = False
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lease(uri, owner))
-                break
-            except HeldError as error:
-                if not told:
-                    log.warning("another run trains this GAN, waiting for it: %s", error)
-                told = True
-                time.sleep(_WAIT_S)
-        yield
-    release(uri, owner)
 
 
 def _nothing() -> None:
@@ -88,7 +65,10 @@ class Mirror:
             return
         names = self._names()
         cut = {name for name in names if name.endswith(".pt") and f"{name[:-3]}.json" not in names}
-        self.stored = names - cut  # a checkpoint cut off on its way is sent again when it is made again
+        for name in cut:  # on its way in or out: it is none, and is sent again when it is made again
+            (self.folder / name).unlink()
+            storage.delete(storage.join(self.uri, name))
+        self.stored = names - cut
 
     def push(self) -> None:
         """Store what is new and drop what is gone here, or say that the next push will.

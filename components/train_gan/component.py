@@ -28,7 +28,6 @@ def train_gan(
     """Train StyleGAN2-ADA on the coronal and sagittal planes of the training patients."""
     from pathlib import Path
 
-    from components.shared import storage
     from components.shared.planes import PlaneSet
     from components.shared.progress import stage
     from components.shared.splits import Splits
@@ -45,7 +44,7 @@ def train_gan(
             augment=augment,
             resume_uri=resume_uri,
             seed=seed,
-            checkpoint_uri=storage.join(state_uri, "gan"),
+            state_uri=state_uri,
             checkpoint_kimg=checkpoint_kimg,
         )
         opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))

@@ -18,6 +18,7 @@ from components.shared import storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.files import write_whole
+from components.shared.forgotten import require_remembered
 from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
@@ -25,7 +26,7 @@ from components.shared.splits import TRAIN, Splits
 from components.train_gan.checkpoints import run_folder
 
 INDEX = "generator.json"
-_KEEPING = ("checkpoint_uri", "checkpoint_kimg")  # change no result
+_KEEPING = ("state_uri", "checkpoint_kimg")  # change no result
 # Dials of stylegan2_ada that a pipeline calls gan_..., where a message gives one a value.
 _DIALS = re.compile(r"\b(kimg|resolution|gamma|batch|channel_base|mirror|augment)(?==| \w+ there)")
 
@@ -43,7 +44,7 @@ class Config:
     augment: str = "bg"
     resume_uri: str = ""  # a Generator folder to start from
     seed: int = 0
-    checkpoint_uri: str = ""  # where a stopped run goes on from; "": nowhere
+    state_uri: str = ""  # at whose `gan` a stopped run is found again; "": nowhere
     checkpoint_kimg: float = 0.0  # between two checkpoints, of which three are kept; 0: by the clock
     snapshot_kimg: float = 200.0
     label_fraction: float = 1.0  # of the training planes (or patients): the share that a classifier is told
@@ -61,7 +62,9 @@ def train_gan(
     with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
         run = _run_name(config, planes, splits, start)
-        with run_folder(config.checkpoint_uri, run, Path(scratch) / "run") as folder:
+        with run_folder(_place(config), run, Path(scratch) / "run") as folder:
+            if config.state_uri:  # its lease is held: from here on nobody is forgotten
+                require_remembered(config.state_uri, {row.patient for row in rows} | set(patients))
             stylegan2_ada.train(
                 _settings(config),
                 planes.archive,
@@ -82,6 +85,10 @@ def train_gan(
             checkpoint.remove_all(folder.path)  # the finished networks say all that a rerun asks for
             folder.save()
             return info
+
+
+def _place(config: Config) -> str:
+    return config.state_uri and storage.join(config.state_uri, "gan")
 
 
 def training_rows(planes: PlaneSet, splits: Splits) -> Sequence[PlaneRow]:

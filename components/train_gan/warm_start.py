@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import numbered, storage
-from components.shared.forgotten import forgotten
+from components.shared.forgotten import forgotten, require_remembered
 from components.shared.weights import weights_digest
 
 _MEMBERS = ("generator.safetensors", "discriminator.safetensors", "generator.json")  # the JSON vouches
@@ -34,6 +34,7 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
         "patients": about["patients_seen"],
     }
     numbered.append(_place(state_uri), entry, lambda other: other["digest"] == about["digest"])
+    require_remembered(state_uri, about["patients_seen"])
     return place
 
 

@@ -1,14 +1,15 @@
 """What training starts from and images are judged by: weights, a generator, an expert's labels."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from components.shared import expert_labels, storage
 from components.shared.faults import InputError
+from components.shared.forgotten import forgotten
 from components.shared.images import BAKED
-from components.shared.weights import contents_digest
+from components.shared.weights import contents_digest, patients_behind
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
@@ -26,8 +27,17 @@ def check_starts(p: Any) -> None:
     with naming(p, "pretrained_uri"):
         body = _is_there(p.pretrained_uri)
     require(p, "pretrained_uri", body, "empty, or a file or object with the classifier's state dict")
+    if p.pretrained_uri and not p.pretrained_uri.startswith(BAKED):
+        _refuse_forgotten(p, "pretrained_uri", patients_behind(p.pretrained_uri))
     if p.gan_resume_uri:
         _check_generator(p)
+
+
+def _refuse_forgotten(p: Any, name: str, patients: Iterable[str]) -> None:
+    """Refuse what descends from a forgotten patient: nobody has a side for them, who could cross it."""
+    seen = sorted(forgotten(p.state_uri) & set(patients))
+    valid = f"one that has not seen patients {', '.join(seen)}, who were forgotten"
+    require(p, name, not seen, valid)
 
 
 def check_detector(p: Any) -> None:
@@ -50,6 +60,7 @@ def _check_generator(p: Any) -> None:
     valid = "empty, or a folder with the generator.json of train_gan, which names patients_seen, or of"
     known = "patients_seen" in about or "source" in about
     require(p, "gan_resume_uri", known, f"{valid} `python -m stylegan2_ada import`")
+    _refuse_forgotten(p, "gan_resume_uri", about.get("patients_seen", ()))
     wanted = {"resolution": p.gan_resolution}
     if p.gan_channel_base:  # the formula gives way to the width that is there
         wanted["channel_base"] = p.gan_channel_base

@@ -27,6 +27,14 @@ def test_any_difference_is_new(run, name):
     assert anything_new(replace(run, **{name: "another"})) == GO
 
 
+def test_volumes_of_before_the_last_run_are_new_again(run):
+    other = replace(run, snapshot_digest="t")
+    for each in (run, other):
+        keep_finished(each)
+        assert anything_new(each) == DONE
+    assert anything_new(run) == GO
+
+
 def test_the_first_mark_stays(run):
     keep_finished(run)
     first = Path(run.mark).read_text()

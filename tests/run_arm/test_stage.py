@@ -48,6 +48,7 @@ def config(tmp_path):
     )
     relabelling = RelabelConfig(round=0, confidence_threshold=0.0, relabel="all")
     return Config(
+        state_uri=str(tmp_path / "state"),
         study_uri=str(study),
         grid=GRID,
         training=training,

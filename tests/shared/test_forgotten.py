@@ -9,7 +9,7 @@ import pytest
 from components.extract_planes.cells import new_cell
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.forgotten import forget, forgotten
+from components.shared.forgotten import forget, forgotten, require_remembered
 from components.shared.lease import lease
 from components.shared.planes import PlaneRow
 from components.shared.png import encode_png
@@ -123,3 +123,22 @@ def test_cut_off_anywhere_the_next_removes_the_rest(state, after, monkeypatch):
     forget(state, GONE)
     left = {found.name for found in storage.list_tree(state)}
     assert not {name for name in left if name.startswith(("run_a", "generators/a", "gan/"))}
+
+
+def test_where_forgetting_is_refused_nobody_is_noted(state):
+    with lease(f"{state}/run_b", "another"), pytest.raises(InputError):
+        forget(state, GONE)
+    assert forgotten(state) == set()
+
+
+def test_what_a_run_under_way_wrote_of_the_patient_goes_again(state):
+    """It cut their planes before they were forgotten, and gives them a side afterwards."""
+    forget(state, GONE)
+    both = Splits({STAYS: 0, GONE: 1}, {STAYS: "test", GONE: "train"})
+    put(f"{state}/splits/0003.csv", both.text())
+    put(f"{state}/late/run.json", {"sides": {GONE: "train"}})
+    require_remembered(state, [STAYS])
+    with pytest.raises(InputError, match=f"patients {GONE}: forgotten while this run was under way"):
+        require_remembered(state, [STAYS, GONE])
+    left = {found.name: storage.read_bytes(found.uri) for found in storage.list_tree(state)}
+    assert not [name for name, data in left.items() if GONE.encode() in data or name.startswith("late")]

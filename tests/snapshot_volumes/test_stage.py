@@ -224,3 +224,12 @@ def test_names_that_are_not_one_line_of_text_or_not_one_patients_are_refused(fol
     with pytest.raises(InputError, match=words) as refused:
         snapshot(config(folder, tmp_path, pattern))
     assert str(refused.value).isprintable()
+
+
+def test_forgotten_patients_are_left_out_and_do_not_count(folder, tmp_path):
+    who, (gone, *_) = config(folder, tmp_path, minimum=2), patients("c")
+    storage.create(f"{who.state_uri}/forgotten/{gone}", b"")
+    entries = read_snapshot(who.state_uri, snapshot(who))
+    assert [entry.patient for entry in entries] == patients("a", "a", "b")
+    with pytest.raises(InputError, match="2 patients in 3 usable volumes; valid: volumes of at least 3"):
+        snapshot(config(folder, tmp_path))

@@ -5,7 +5,8 @@ from torch import nn
 
 from components.shared.classifier import build
 from components.shared.faults import InputError
-from components.train_classifier.pretrained import patients_behind, start_from
+from components.shared.weights import patients_behind
+from components.train_classifier.pretrained import start_from
 
 
 @pytest.fixture(scope="module")

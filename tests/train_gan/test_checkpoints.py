@@ -3,14 +3,15 @@ import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from components.shared import lease as leases
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.storage.clients import aws
-from components.train_gan import checkpoints
 from components.train_gan.checkpoints import Mirror, run_folder
 from tests.shared.buckets import s3_bucket
 from tests.train_gan.test_stage import bucket, files
@@ -79,6 +80,36 @@ def test_a_checkpoint_cut_off_on_its_way_is_sent_again(bucket: str, tmp_path: Pa
     assert set(files(tmp_path / "there").values()) == {b"whole"}
 
 
+@pytest.mark.parametrize("of", ["upload", "delete"])
+@pytest.mark.parametrize("after", range(4))
+def test_cut_off_anywhere_in_a_push_no_half_checkpoint_is_taken_or_left(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str, after: int
+) -> None:
+    here, done = Mirror(bucket, tmp_path / "here"), list[str]()
+    write_checkpoint(here.folder, "checkpoint-1", "1")
+    here.push()
+    write_checkpoint(here.folder, "checkpoint-2", "2")
+    for old in here.folder.glob("checkpoint-1.*"):
+        old.unlink()
+    real = getattr(storage, of)
+
+    def cut(*given: object) -> None:
+        if len(done) == after:
+            raise KeyboardInterrupt
+        done.append(str(given[-1]))
+        real(*given)
+
+    monkeypatch.setattr(storage, of, cut)
+    with suppress(KeyboardInterrupt):
+        here.push()
+    monkeypatch.setattr(storage, of, real)
+    there = Mirror(bucket, tmp_path / "there")
+    there.pull()
+    for place in (files(there.folder), {found.name: b"" for found in storage.list_tree(bucket)}):
+        whole = {Path(name).stem for name in place if name.endswith(".json")}
+        assert whole and {Path(name).stem for name in place} == whole
+
+
 def plant(folder: Path, renewed: float) -> None:
     held = {"owner": "other", "host": socket.gethostname(), "process": os.getpid(), "renewed": renewed}
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +128,7 @@ def test_a_run_waits_until_the_other_has_ended(
         if len(naps) == 3:
             plant(lease, renewed=0)  # the other died
 
-    monkeypatch.setattr(checkpoints.time, "sleep", nap)
+    monkeypatch.setattr(leases.time, "sleep", nap)
     with (
         caplog.at_level(logging.WARNING),
         run_folder(str(tmp_path), "run", tmp_path / "scratch") as folder,

@@ -26,7 +26,7 @@ from components.train_gan.stage import Config, train_gan
 planes, splits, state, out = map(Path, sys.argv[1:])
 checkpoints._LOCAL_S = 0.0
 config = Config(kimg=0.36, resolution=8, gamma=0.0, batch=4, channel_base=64, augment="bg",
-                snapshot_kimg=0.3, checkpoint_uri=str(state))
+                snapshot_kimg=0.3, state_uri=str(state))
 opened = PlaneSet.open(planes), Splits.read(splits)
 train_gan(config, *opened, out, lambda done, total: print(done, flush=True))
 """

@@ -85,7 +85,7 @@ class Killed(BaseException):
 def test_a_stopped_run_goes_on_from_its_checkpoint(
     place: str, planes: PlaneSet, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(TINY, checkpoint_uri=place)
+    config = replace(TINY, state_uri=place)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(training_loop, "_finish", raise_killed)
         train_gan(config, planes, SPLITS, tmp_path / "out")
@@ -101,7 +101,7 @@ def raise_killed(*_: object) -> None:
 def test_a_finished_run_is_found_again_without_its_checkpoints(
     place: str, planes: PlaneSet, generator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(TINY, checkpoint_uri=place)
+    config = replace(TINY, state_uri=place)
     train_gan(config, planes, SPLITS, tmp_path / "first")
     storage.download(place, tmp_path / "seen")
     kept = {name.rpartition("/")[2] for name in files(tmp_path / "seen")}
@@ -114,8 +114,8 @@ def test_a_finished_run_is_found_again_without_its_checkpoints(
 
 def test_another_setting_in_the_same_place_starts_afresh(planes: PlaneSet, tmp_path: Path) -> None:
     kept = str(tmp_path / "kept")
-    train_gan(replace(TINY, checkpoint_uri=kept), planes, SPLITS, tmp_path / "first")
-    info = train_gan(replace(TINY, checkpoint_uri=kept, seed=1), planes, SPLITS, tmp_path / "second")
+    train_gan(replace(TINY, state_uri=kept), planes, SPLITS, tmp_path / "first")
+    info = train_gan(replace(TINY, state_uri=kept, seed=1), planes, SPLITS, tmp_path / "second")
     alone = train_gan(replace(TINY, seed=1), planes, SPLITS, tmp_path / "alone")
     assert info == alone
 
@@ -174,7 +174,7 @@ def test_a_run_ended_by_sigterm_goes_on_from_that_very_step(
     place: str, planes: PlaneSet, generator: Path, tmp_path: Path
 ) -> None:
     """As a pod is that is taken away: its checkpoint is in its place before it ends."""
-    config = replace(TINY, checkpoint_uri=place)
+    config = replace(TINY, state_uri=place)
     steps: list[int] = []
 
     def watch(done: int, _: int) -> None:
