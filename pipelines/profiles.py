@@ -30,6 +30,7 @@ LAPTOP_STUDY: dict[str, Any] = {
     "label_fractions": [0.2],
     "folds": 3,
     "seeds": 1,
+    "gans": 1,
     "gan_kimg": 4.0,
     "images": 600,
     "max_rounds": 1,

@@ -170,7 +170,7 @@ def study_of(parallelism: int) -> Any:
         arms: str = "ABCDEFG",
         folds: int = 5,
         seeds: int = 3,
-        gans: int = 1,
+        gans: int = 3,
         worthwhile_gain: float = 0.02,
         gan_kimg: float = 1200.0,
         gan_resolution: int = 256,
@@ -233,7 +233,7 @@ def study_of(parallelism: int) -> Any:
             arms: Letters of the arms; D, E, F and G need C.
             folds: Folds of patients, of five, that are tested in turn.
             seeds: Trainings of every cell.
-            gans: GANs of every fold, which the seeds take in turn.
+            gans: GANs of every fold, which the seeds take in turn; with one nothing is called shown.
             worthwhile_gain: Gain of balanced accuracy for which the patients needed are told.
             gan_kimg: Length of GAN training in thousands of images.
             gan_resolution: Side of the synthetic images, a power of two.

@@ -24,7 +24,14 @@ from components.close_study.cells import (
     whole_seeds,
 )
 from components.shared.breakdowns import Part, error_by_angle, error_by_class, error_by_offset, error_by_site
-from components.shared.comparisons import Comparison, averaged, compare, patients_needed, training_noise
+from components.shared.comparisons import (
+    FEWEST_TRAININGS,
+    Comparison,
+    averaged,
+    compare,
+    patients_needed,
+    training_noise,
+)
 from components.shared.intervals import mean_interval
 from components.shared.metrics import confusion, plane_interval, recall
 from components.shared.planes import PlaneSet
@@ -130,15 +137,20 @@ def _pair(  # noqa: PLR0917
     if one is None or two is None or not seeds:
         return None
     values = one.of(seeds), two.of(seeds)  # the same seeds: they are paired
+    images = any(ARMS[letter].pool == SYNTHETIC_POOL for letter in (model, other))
+    gans = [config.grid.gan_of(seed) for seed in seeds] if images else []
     differences_P = averaged(values[0]) - averaged(values[1])
-    noise = training_noise(values[0] - values[1], one.folds)
+    found = compare(*values, one.folds, config.seed, gans)
+    noise = training_noise(values[0] - values[1], one.folds, gans)
     needed = patients_needed(differences_P, config.worthwhile_gain, noise)
+    if needed and found.trainings < FEWEST_TRAININGS:  # nothing is known of what another would change
+        needed = replace(needed, patients=None, interval=(None, None))
     return Compared(
         role=role,
         model=model,
         other=other,
         fraction=fraction,
-        found=compare(*values, one.folds, config.seed),
+        found=found,
         differences=[float(value) for value in differences_P],
         needed=None if needed is None else asdict(needed),
     )

@@ -1,10 +1,12 @@
 """Two models on the same patients: the mean difference, its interval, and a test of no effect.
 
-Shapes: P patients, K repeats (seeds), F folds. Values are balanced accuracies, 0..1. Repeats are averaged
-within a patient before anything else: they are not more patients. How far they differ, fold by fold, widens
-the interval: the patients of a fold share two trainings, which no exchange of names by patient can see.
+Shapes: P patients, K repeats (seeds), F folds, G GANs a fold that repeats take in turn. Values are balanced
+accuracies, 0..1. Repeats are averaged within a patient before anything else: they are not more patients. How
+far they differ, fold by fold, widens the interval: the patients of a fold share two trainings, and repeats
+that share a GAN share what it draws, which no exchange of names by patient can see.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +15,10 @@ from scipy.stats import chi2, permutation_test, t
 
 from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import Integers, Noise, difference_interval, welch
+from components.shared.intervals import UNSEEN_VARIANCE, Integers, Noise, difference_interval, welch
 
 FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
-FEWEST_REPEATS = 2
+FEWEST_TRAININGS = 2
 SIGNIFICANCE = 0.05
 POWER = 0.8
 _MOST_PATIENTS = 1_000_000
@@ -28,7 +30,8 @@ class Comparison:
     """What is known of the difference of one model to another."""
 
     patients: int
-    repeats: int  # trainings of both models
+    repeats: int  # trainings of both classifiers
+    gans: int | None  # behind the repeats, a fold; None where neither model learnt from images of one
     difference: float  # mean over patients
     interval: tuple[float, float] | None  # 95 %
     p_value: float | None  # two-sided; None with fewer than six patients
@@ -41,25 +44,34 @@ class Comparison:
         return self.p_value <= SIGNIFICANCE and not self.interval[0] <= 0 <= self.interval[1]
 
     @property
+    def trainings(self) -> int:
+        """How often all that was trained was trained anew: repeats on the images of one GAN are one."""
+        return self.repeats if self.gans is None else self.gans
+
+    @property
     def shown(self) -> bool:
         """Whether it differs over more than one training: else it may be the two trainings that differ."""
-        return self.differs and self.repeats >= FEWEST_REPEATS
+        return self.differs and self.trainings >= FEWEST_TRAININGS
 
 
-def compare(model_KP: Floats, other_KP: Floats, folds_P: Integers, seed: int) -> Comparison:
+def compare(
+    model_KP: Floats, other_KP: Floats, folds_P: Integers, seed: int, gans_K: Sequence[int] = ()
+) -> Comparison:
     """Compare two models on the same patients and repeats in the same order; folds say who shares trainings.
 
-    Raises InputError where the two have not equally many of either, or a repeat lacks a patient.
+    `gans_K` names the GAN of a fold behind each repeat, where a model learnt from images. Raises InputError
+    where the two have not equally many of either, or a repeat lacks a patient.
     """
     if model_KP.shape != other_KP.shape:
         raise InputError(
             f"values: {model_KP.shape} repeats and patients against {other_KP.shape}; valid: the same"
         )
     differences_P = averaged(model_KP) - averaged(other_KP)
-    interval = difference_interval(differences_P, training_noise(model_KP - other_KP, folds_P))
+    interval = difference_interval(differences_P, training_noise(model_KP - other_KP, folds_P, gans_K))
     return Comparison(
         patients=len(differences_P),
         repeats=len(model_KP),
+        gans=len(set(gans_K)) or None,
         difference=float(differences_P.mean()),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         p_value=None if len(differences_P) < FEWEST_FOR_CLAIM else float(sign_flip_p(differences_P, seed)),
@@ -74,20 +86,25 @@ def averaged(values_KP: Floats) -> Floats:
     return averaged_P
 
 
-def training_noise(differences_KP: Floats, folds_P: Integers) -> Noise:
-    """Return what the folds' trainings add to the variance of the mean; one repeat tells nothing of it.
+def training_noise(differences_KP: Floats, folds_P: Integers, gans_K: Sequence[int] = ()) -> Noise:
+    """Return what the folds' trainings add to the variance of the mean; one training tells nothing of it.
 
-    It is estimated by how far the repeats of a fold's mean lie apart, so a patient's own scatter from repeat
+    It is estimated by leaving out each of a fold's GANs in turn, with the repeats on its images (each repeat,
+    where there are no GANs, or only one): the jackknife of Tukey (1958). A patient's own scatter from repeat
     to repeat is in it as well, which errs on the wide side: by 2 to 5 % where trainings do not differ.
     """
     repeats, patients = differences_KP.shape
-    if repeats < FEWEST_REPEATS:
+    groups_K = np.array(gans_K if len(set(gans_K)) > 1 else range(repeats))
+    groups = np.unique(groups_K).size
+    if groups < FEWEST_TRAININGS:
         return Noise()
     folds_F, sizes_F = np.unique(folds_P, return_counts=True)
     means_FK = np.stack([differences_KP[:, folds_P == fold].mean(axis=1) for fold in folds_F])
-    scatter = float(means_FK.var(axis=1, ddof=1).mean())
+    rests = [means_FK[:, groups_K != group].mean(axis=1) for group in np.unique(groups_K)]
+    without_FG = np.stack(rests, axis=1)
+    scatter_F = (groups - 1) / groups * ((without_FG - means_FK.mean(axis=1)[:, None]) ** 2).sum(axis=1)
     weight = float(((sizes_F / patients) ** 2).sum())
-    return Noise(variance=weight * scatter / repeats, freedom=len(folds_F) * (repeats - 1))
+    return Noise(variance=weight * float(scatter_F.mean()), freedom=len(folds_F) * (groups - 1))
 
 
 def sign_flip_p(differences_P: Floats, seed: int, flips: int = _FLIPS) -> NDArray[np.float64]:
@@ -169,7 +186,7 @@ def _needed(variance: float, worth: float, noise: Noise) -> int | None:
 
 def _suffice(patients_N: Integers, variance: float, worth: float, noise: Noise) -> NDArray[np.bool_]:
     """Tell of each number of patients whether they would show the difference."""
-    total_N, freedom_N = welch(variance / patients_N, patients_N - 1, noise)
+    total_N, freedom_N = welch((variance + UNSEEN_VARIANCE) / patients_N, patients_N - 1, noise)
     quantiles_N = t.ppf(1 - SIGNIFICANCE / 2, freedom_N) + t.ppf(POWER, freedom_N)
     enough_N: NDArray[np.bool_] = quantiles_N**2 * total_N <= worth**2
     return enough_N

@@ -21,7 +21,7 @@ _LEVEL = 0.95
 # counts: one at chance beside every 700 seen, and none beside the first two, who have a wide interval anyway;
 # of differences, one in 2000, who gains or loses half the scale. The two numbers are what coverage asks for.
 _UNSEEN = 1.4e-3
-_UNSEEN_DIFFERENCE = 5e-4
+UNSEEN_VARIANCE = 5e-4 / 4
 
 Integers = NDArray[np.integer[Any]]
 
@@ -59,7 +59,7 @@ def difference_interval(differences_P: Floats, noise: Noise = Noise()) -> Floats
     patients = differences_P.shape[-1]
     if patients < FEWEST_FOR_INTERVAL:
         return None
-    of_patients = (differences_P.var(axis=-1, ddof=1) + _UNSEEN_DIFFERENCE / 4) / patients
+    of_patients = (differences_P.var(axis=-1, ddof=1) + UNSEEN_VARIANCE) / patients
     variance, freedom = welch(of_patients, patients - 1, noise)
     half = t.ppf((1 + _LEVEL) / 2, freedom) * np.sqrt(variance)
     mean = differences_P.mean(axis=-1)

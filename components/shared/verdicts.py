@@ -22,7 +22,8 @@ def verdict(subject: str, found: Comparison, than: str = "") -> str:
 
 def _how_sure(found: Comparison) -> str:
     if found.differs and not found.shown:
-        return "not shown, with one seed: training anew might change as much"
+        what = "seed: training anew" if found.repeats == 1 else "GAN a fold: another one"
+        return f"not shown, with one {what} might change as much"
     return "shown" if found.shown else "not shown"
 
 

@@ -58,7 +58,7 @@ class StudyParameters:
     arms: str = "ABCDEFG"  # their letters; components/shared/study.py says what each is
     folds: int = 5  # of five, that are tested in turn
     seeds: int = 3  # trainings of every cell
-    gans: int = 1  # GANs of every fold, which the seeds take in turn
+    gans: int = 3  # GANs of every fold, which the seeds take in turn; with one nothing is called shown
     worthwhile_gain: float = 0.02  # of balanced accuracy: for how many patients would show it
     gan_kimg: float = Parameters.gan_kimg
     gan_resolution: int = Parameters.gan_resolution

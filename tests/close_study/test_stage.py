@@ -19,7 +19,7 @@ from tests.drawn_planes import write_planes
 
 PER_CLASS = 20
 CALIBRATION = {"temperature": 1.0} | dict.fromkeys(Gauge.__dataclass_fields__, 0.1)
-GRID = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
+GRID = Grid(folds=5, fractions=[0.2], seeds=2, gans=2, arms="ABCDE")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_an_arm_e_that_was_taught_nothing_is_called_arm_c(study):
 
 @pytest.mark.parametrize("gain_at", [0.2, 0.5])
 def test_the_first_fractions_headroom_decides_whatever_the_others_is(study, gain_at):
-    grid = Grid(folds=5, fractions=[0.2, 0.5], seeds=2, gans=1, arms="ABCDE")
+    grid = Grid(folds=5, fractions=[0.2, 0.5], seeds=2, gans=2, arms="ABCDE")
     found = {"A": 20, "B": 20, "C": 12, "D": 14, "E": 18, ("B", gain_at): 10}
     result = study(found, grid)
     first = {(c["model"], c["other"]): c for c in result["comparisons"] if c["fraction"] == 0.2}
@@ -197,7 +197,7 @@ def test_a_seed_lost_leaves_one_which_shows_nothing(study):
     ],
 )
 def test_the_verdict_says_what_is_missing(study, arms, lost, first):
-    grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms=arms)
+    grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=2, arms=arms)
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid, lost)
     assert result["verdict"][0].startswith(first)
 

@@ -46,7 +46,8 @@ def write_study(
 ) -> Inputs:
     """Write a study and open it; `failed` names cells and sources that came to nothing."""
     given = {"folds": 2, "seeds": 2, "label_fractions": (0.2, 0.5), "images": 80, "gan_resolution": 32}
-    parameters = results(StudyParameters(volumes_uri="", state_uri="", **(given | changes)))
+    given |= {"gans": changes.get("seeds", given["seeds"]), **changes}
+    parameters = results(StudyParameters(volumes_uri="", state_uri="", **given))
     grid, uri = Grid.of(parameters), str(root / "state/s")
     names = [f"q{k:02}" for k in range(patients)]
     splits = Splits({name: k % 5 for k, name in enumerate(names)}, {})

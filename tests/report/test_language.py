@@ -106,7 +106,7 @@ def rarely_said() -> list[str]:
     """Return the answers of studies in which something is missing."""
     whole = Outcome(cell=CELL, result={"pseudo": {}}, rows=[], predictions=NOBODY)
     grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
-    nothing = Comparison(patients=9, repeats=2, difference=0.0, interval=(-0.1, 0.1), p_value=1.0)
+    nothing = Comparison(patients=9, repeats=2, gans=2, difference=0.0, interval=(-0.1, 0.1), p_value=1.0)
     return [
         *answer(replace(grid, arms="BC"), {"B": [whole]}, {}, 9),
         *answer(replace(grid, arms="C"), {}, {}, 9),

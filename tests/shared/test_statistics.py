@@ -17,6 +17,7 @@ from components.shared.comparisons import (
 from components.shared.faults import InputError
 from components.shared.intervals import (
     CHANCE,
+    UNSEEN_VARIANCE,
     Noise,
     difference_interval,
     mean_interval,
@@ -122,7 +123,9 @@ def test_fewer_than_six_patients_have_no_p_value_and_make_no_claim(patients):
 
 def comparison(difference, low, high, p_value, patients=8):
     interval = (low, high)
-    return Comparison(difference=difference, interval=interval, p_value=p_value, patients=patients, repeats=3)
+    return Comparison(
+        difference=difference, interval=interval, p_value=p_value, patients=patients, repeats=3, gans=None
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_the_patients_needed_have_power_by_the_noncentral_t(worth):
     needed = patients_needed(differences_P, worth)
 
     def power(patients):
-        shift = worth / differences_P.std(ddof=1) * patients**0.5
+        shift = worth / (differences_P.var(ddof=1) + UNSEEN_VARIANCE) ** 0.5 * patients**0.5
         return nct.sf(t.ppf(0.975, patients - 1), patients - 1, shift)
 
     assert needed.interval[0] <= needed.patients <= needed.interval[1]
@@ -218,13 +221,17 @@ def test_a_table_without_noise_has_two_spreads_alone():
         spread(np.zeros(4), ONE_FOLD[:4])
 
 
-def test_with_one_seed_nothing_is_called_shown():
+def test_with_one_seed_or_one_gan_nothing_is_called_shown():
     one_KP, other_KP = np.linspace(0.90, 0.94, 10)[None], np.linspace(0.80, 0.85, 10)[None]
-    once = compare(one_KP, other_KP, np.arange(10) % 5, seed=0)
-    twice = compare(one_KP.repeat(2, axis=0), other_KP.repeat(2, axis=0), np.arange(10) % 5, seed=0)
-    assert once.differs and twice.differs
+    folds_P, again = np.arange(10) % 5, (one_KP.repeat(2, axis=0), other_KP.repeat(2, axis=0))
+    once = compare(one_KP, other_KP, folds_P, seed=0)
+    twice = compare(*again, folds_P, seed=0)
+    of_one_gan, of_two = (compare(*again, folds_P, seed=0, gans_K=gans) for gans in ([0, 0], [0, 1]))
+    assert once.differs and twice.differs and of_one_gan.differs
     assert verdict("synthetic data", twice).endswith("10 patients: shown")
+    assert verdict("synthetic data", of_two).endswith("10 patients: shown")
     assert verdict("synthetic data", once).endswith("with one seed: training anew might change as much")
+    assert verdict("synthetic data", of_one_gan).endswith("one GAN a fold: another one might change as much")
 
 
 @pytest.mark.parametrize("folds", [1, 3, 5])
@@ -290,10 +297,32 @@ def test_the_patients_needed_are_the_fewest_though_more_do_not_always_help(varia
     noise = Noise(variance=variance, freedom=2)
 
     def enough(patients):
-        total, freedom = welch(differences_P.var(ddof=1) / patients, patients - 1, noise)
+        total, freedom = welch((differences_P.var(ddof=1) + UNSEEN_VARIANCE) / patients, patients - 1, noise)
         return (t.ppf(0.975, freedom) + t.ppf(0.8, freedom)) ** 2 * total <= 0.02**2
 
     fewest = next((each for each in range(FEWEST_FOR_CLAIM, 5000) if enough(each)), None)
     assert patients_needed(differences_P, 0.02, noise).patients == fewest
     assert enough(1_000_000) == (variance < 2e-5)
     assert (fewest is None) == (variance > 2e-5)
+
+
+@pytest.mark.parametrize("gans", [[0, 1, 0], [0, 1, 0, 1], [0, 1, 2], [0, 1, 2, 0, 1, 2, 0]])
+def test_repeats_on_the_images_of_one_gan_are_one_training(gans):
+    rng, folds_P = np.random.default_rng(0), np.arange(12) % 3
+    means, told = [], []
+    for _ in range(3000):
+        shared_KF = rng.normal(0, 0.05, (max(gans) + 1, 3))[gans] + rng.normal(0, 0.01, (len(gans), 3))
+        trained_KP = shared_KF[:, folds_P]
+        means.append(trained_KP.mean())
+        told.append(training_noise(trained_KP, folds_P, gans).variance)
+    assert np.mean(told) == pytest.approx(np.var(means), rel=0.1)
+    assert training_noise(trained_KP, folds_P, gans).freedom == 3 * max(gans)
+
+
+def test_without_gans_or_with_a_gan_a_repeat_every_repeat_is_a_training():
+    differences_KP = np.random.default_rng(0).normal(size=(4, 9))
+    folds_P = np.arange(9) % 3
+    alone = training_noise(differences_KP, folds_P)
+    assert training_noise(differences_KP, folds_P, [3, 1, 0, 2]) == alone
+    by_fold_KF = np.stack([differences_KP[:, folds_P == fold].mean(axis=1) for fold in range(3)], axis=1)
+    assert alone.variance == pytest.approx(by_fold_KF.var(axis=0, ddof=1).mean() / 3 / 4)
