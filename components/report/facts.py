@@ -136,11 +136,10 @@ def labels(given: Mapping[str, Any], *fractions: float) -> str:
     return f"{listed([percent(fraction) for fraction in fractions])} of the training {unit}"
 
 
-def generator(gan: Mapping[str, Any]) -> str:
-    """Return which GAN it is, by size, length and digest."""
-    return (
-        f"StyleGAN2-ADA at {gan['resolution']} px, {count(gan['kimg'])} kimg, digest {gan['snapshot'][:12]}"
-    )
+def generator(gan: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
+    """Return which GAN it is, by size, length and digest, or which ones."""
+    kind = f"StyleGAN2-ADA at {gan['resolution']} px, {count(gan['kimg'])} kimg"
+    return f"{kind}, digests in metrics.json" if others else f"{kind}, digest {gan['snapshot'][:12]}"
 
 
 def result(value: float | None, interval: Sequence[float] | None) -> str:

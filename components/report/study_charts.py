@@ -31,8 +31,10 @@ def arm_chart(arms: Sequence[Mapping[str, Any]]) -> Markup:
     )
 
 
-def difference_chart(compared: Sequence[Mapping[str, Any]]) -> Markup:
-    """Draw paired differences in points: mean, interval, and every patient."""
+def difference_chart(compared: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """Draw paired differences in points: mean, interval, and every patient; None where there are none."""
+    if not compared:
+        return None
     values = [
         100 * v for each in compared for v in (*each["differences"], *(each["found"]["interval"] or ()))
     ]

@@ -27,7 +27,7 @@ def facts_of_study(
         partitions=_partitions(values["folds"]),
         test=plural(values["patients"], "tested patient"),
         labels=_labels(given),
-        generator=facts.generator(made[0]) if made else _no_gan(values),
+        generator=facts.generator(*made) if made else _no_gan(values),
         synthetic=_of_gans(values, made),
         chosen=_chosen(values),
         copies=copies,
@@ -56,9 +56,19 @@ def with_images(arms: str) -> list[str]:
     return [letter for letter in sorted(arms) if ARMS[letter].pool == SYNTHETIC_POOL]
 
 
+def chooses_rounds(given: Mapping[str, Any]) -> bool:
+    """Tell whether any cell has rounds to choose among: the first is published only where no other came."""
+    return bool(with_pool(given["arms"])) and given["max_rounds"] > 1
+
+
+def most_repeats(values: Mapping[str, Any]) -> int:
+    """Return how many trainings of both classifiers the surest comparison has."""
+    return max((each["found"]["repeats"] for each in values["comparisons"]), default=0)
+
+
 def few_to_choose(values: Mapping[str, Any]) -> list[int]:
     """Return the folds with too few validation patients to choose a round by; none without rounds."""
-    if not with_pool(values["parameters"]["arms"]):
+    if not chooses_rounds(values["parameters"]):
         return []
     return [fold["fold"] for fold in values["folds"] if len(fold["validation"]) < MINIMUM_VALIDATION_PATIENTS]
 
@@ -97,8 +107,8 @@ def arms_named(letters: Sequence[str]) -> str:
 
 
 def _chosen(values: Mapping[str, Any]) -> str:
-    if not with_pool(values["parameters"]["arms"]):
-        return "nothing to choose: each cell has one round"
+    if not chooses_rounds(values["parameters"]):
+        return "nothing to choose: each cell has one round that may be published"
     few, folds = len(few_to_choose(values)), len(values["folds"])
     if few in (0, folds):
         return facts.LAST if few else facts.CHOSEN
@@ -109,8 +119,8 @@ def _comparing(values: Mapping[str, Any]) -> str:
     compared = values["comparisons"]
     if not compared:
         return "No two arms are compared."
-    widened = any(each["found"]["repeats"] > 1 for each in compared)
-    interval = "Student's interval" + (", widened by what training anew adds" if widened else "")
+    widened = ", widened by what training anew adds" if most_repeats(values) > 1 else ""
+    interval = f"Student's interval{widened}"
     if values["patients"] < FEWEST_FOR_CLAIM:
         return f"Differences: {interval}; with fewer than {FEWEST_FOR_CLAIM} tested patients no test is made."
     tested = [f"{each['model']} − {each['other']}" for each in compared if each["role"] == "tested"]
@@ -128,7 +138,7 @@ def _of_gans(values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> st
     if not made:
         return f"none: {_no_gan(values)}"
     kept = sum(images_kept(source["quality"]["copies"]) for source in made)
-    return facts.inherited(f"{count(kept)} images of {plural(len(made), 'GAN')}", facts.generator(made[0]))
+    return facts.inherited(f"{count(kept)} images of {plural(len(made), 'GAN')}", facts.generator(*made))
 
 
 def _result(values: Mapping[str, Any], lead: str) -> str:

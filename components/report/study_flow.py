@@ -37,10 +37,15 @@ def _sources(metrics: Mapping[str, Any], volumes: int) -> dict[str, Box]:
             column=2,
             row=1,
             name="Hidden real planes",
-            lines=["D: labels guessed" if "D" in arms else "shown to no arm"],
+            lines=_hidden(arms),
         ),
         "gans": Box(column=2, row=2, name="GANs", lines=gans),
     }
+
+
+def _hidden(arms: str) -> list[str]:
+    shown = [told for letter, told in (("D", "D: labels guessed"), ("A", "A: with labels")) if letter in arms]
+    return shown or ["shown to no arm"]
 
 
 def _uses(metrics: Mapping[str, Any]) -> dict[str, Box]:

@@ -22,7 +22,7 @@ _GRIDS = 6  # sets of synthetic images shown
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What one arm's first seed made of synthetic images, over all folds."""
+    """What one arm made of synthetic images, over all folds: of each the first seed that came to its end."""
 
     arm: str  # empty where none came to its end
     examples: Captioned
@@ -83,11 +83,16 @@ class Gallery:
         return Judged(arm="", examples=[], sheet=ContactSheet().with_labels(self.experts))
 
     def _done(self, letter: str) -> list[Cell]:
-        cells = [
-            Cell(fold=fold, arm=letter, fraction=self.grid.fractions[0], seed=0)
-            for fold in range(self.grid.folds)
-        ]
-        return [cell for cell in cells if storage.exists(storage.join(cell.uri(self.study_uri), RESULT))]
+        """Return the first cell of each fold that came to its end."""
+        found: dict[int, Cell] = {}
+        for cell in self.grid.all_cells():
+            wanted = (cell.arm, cell.fraction) == (letter, self.grid.fractions[0])
+            if wanted and cell.fold not in found and self._ended(cell):
+                found[cell.fold] = cell
+        return list(found.values())
+
+    def _ended(self, cell: Cell) -> bool:
+        return storage.exists(storage.join(cell.uri(self.study_uri), RESULT))
 
     def _judged_by(self, cells: Sequence[Cell]) -> Judged:
         examples: Captioned = []

@@ -5,10 +5,11 @@ from typing import Any
 
 from components.report.study_facts import (
     arms_named,
+    chooses_rounds,
     expert_labels_used,
     few_to_choose,
+    most_repeats,
     with_images,
-    with_pool,
 )
 from components.report.words import ABSENT, REALISTIC_KIMG, STOPPED, count, percent, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
@@ -61,7 +62,7 @@ def _of_folds(values: Mapping[str, Any]) -> list[str]:
 
 def division(values: Mapping[str, Any]) -> str:
     """Return who sees which patients, and what the validation patients decide."""
-    few, rounds = len(few_to_choose(values)), with_pool(values["parameters"]["arms"])
+    few, rounds = len(few_to_choose(values)), chooses_rounds(values["parameters"])
     chosen = "the round and the temperature" if rounds and not few else "the temperature"
     if 0 < few < len(values["folds"]):
         chosen += f", and the round in folds with {MINIMUM_VALIDATION_PATIENTS} of them or more"
@@ -76,7 +77,7 @@ def of_repeats(values: Mapping[str, Any]) -> str:
     """Return what more seeds and more GANs tell, and what they do not."""
     given = values["parameters"]
     told = ["More seeds make a patient's value surer; they are not more patients."]
-    if given["seeds"] == 1:
+    if most_repeats(values) < 2:
         return f"{told[0]} With one seed the spread between seeds is not known."
     told.append(
         "How far the seeds of a fold lie apart widens the intervals of differences, not those of an arm."
@@ -88,35 +89,49 @@ def _of_repeated_gans(given: Mapping[str, Any]) -> list[str]:
     images = with_images(given["arms"])
     if given["gans"] == 1 or not images:
         return []
+    told = f"Seeds take a fold's {plural(given['gans'], 'GAN')} of a kind in turn"
     if given["seeds"] > given["gans"]:
-        return [
-            f"Seeds take a fold's {given['gans']} GANs in turn, so that trainings on the images of one GAN"
-            " tell seeds from GANs."
-        ]
+        return [f"{told}, so that trainings on the images of one GAN tell seeds from GANs."]
     return [
-        f"Every seed has a GAN of its own, so that between seeds of {arms_named(images)} there is also what"
-        " differs between GANs; more seeds than GANs would tell the two apart."
+        f"{told}, a seed each, so that between seeds of {arms_named(images)} there is also what differs"
+        " between GANs; more seeds than GANs would tell the two apart."
     ]
 
 
 def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this study cannot show, in plain sentences."""
     found = [*notes, *_of_gans(values), *_of_failures(values), *_of_validation(values)]
-    if values["parameters"]["seeds"] == 1:
-        found.append(
-            "Every cell was trained once. Two trainings on the same planes differ too, and all patients of a"
-            " fold share that difference, so with one seed nothing is called shown; seeds=3 measures it, and"
-            " widens the intervals of differences by it."
-        )
-    if values["synthetic"] and values["parameters"]["gans"] == 1:
-        found.append(
-            "Every fold has one GAN: what another one would have changed is not known apart from the folds."
-        )
+    found += [*_of_trainings(values), *_of_drawing(values["parameters"])]
     found.append(_of_tests(values))
     found.append(
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
     return found + _of_experts(values)
+
+
+def _of_trainings(values: Mapping[str, Any]) -> list[str]:
+    told = []
+    if any(each["found"]["repeats"] == 1 for each in values["comparisons"]):
+        told.append(
+            "Where both arms have one whole seed, each was trained once. Two trainings on the same planes"
+            " differ too, and all patients of a fold share that difference, so with one seed nothing is"
+            " called shown; more seeds measure it, and widen the intervals of differences by it."
+        )
+    if any(each["found"]["gans"] == 1 for each in values["comparisons"]):
+        told.append(
+            "Where all seeds learnt from one GAN of a fold, what another one would have changed is in no"
+            " interval, so with one GAN nothing is called shown either; more gans measure it."
+        )
+    return told
+
+
+def _of_drawing(given: Mapping[str, Any]) -> list[str]:
+    if min(given["label_fractions"]) == 1:
+        return []
+    return [
+        f"Which {'patients' if given['label_unit'] == 'patient' else 'planes'} are labelled was drawn once,"
+        " for all arms and seeds alike: what another draw would have changed is in no interval."
+    ]
 
 
 def _of_tests(values: Mapping[str, Any]) -> str:
@@ -150,8 +165,8 @@ def _of_experts(values: Mapping[str, Any]) -> list[str]:
         return ["No label of the expert's is of an image of this study's GANs: none was used."]
     arms = values["parameters"]["arms"]
     said = [
-        f"An expert labelled synthetic images, at most {told} of a fold. Arms with synthetic images are"
-        " taught these labels."
+        f"An expert labelled synthetic images, at most {told} of a fold. Arms that learn from"
+        " these images are taught the labels, in the cells of the GAN that drew them."
     ]
     if "G" in arms:
         said.append("Arm G is taught them exchanged with the others.")

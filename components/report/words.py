@@ -64,7 +64,7 @@ def rounded(value: float | None) -> str:
 
 def points(value: float) -> str:
     """Return a difference of two shares in percentage points, with its sign."""
-    return f"{100 * value:+.1f} pt".replace("-", "−")
+    return f"{round(100 * value, 1) + 0.0:+.1f} pt".replace("-", "−")
 
 
 def plural(number: int, noun: str) -> str:

@@ -37,13 +37,14 @@ def headroom_verdict(headroom: Comparison) -> str | None:
 
 
 def headroom_figures(headroom: Comparison) -> str:
-    """Say what all labels have on some, whatever it comes to."""
+    """Say what all labels have on some, whatever it comes to, and what is not excluded."""
     interval = headroom.interval
     told = f" [{_points(interval[0])}, {_points(interval[1])}]" if interval else ""
+    reach = _points(interval[1]) if interval and headroom_verdict(headroom) == NOTHING_TO_GAIN else ""
     return (
         f"headroom, all labels − labelled only: {_signed(headroom.difference)} pt{told},"
         f" {headroom.patients} patient{'s' if headroom.patients != 1 else ''}"
-    )
+    ) + (f"; up to {reach} pt to gain are not excluded" if reach else "")
 
 
 def no_claim(patients: int) -> str:
