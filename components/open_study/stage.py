@@ -7,9 +7,10 @@ from components.open_ledger.stage import Config, check_labels
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
+from components.shared.labels import labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
-from components.shared.splits import SPLITS, Splits
+from components.shared.splits import SPLITS, TRAIN, Splits
 from components.shared.study import Grid
 
 
@@ -19,6 +20,7 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     Raises InputError when a fold has an empty side, or a label fraction leaves too few planes in one.
     """
     grid = Grid.of(parameters)
+    _check_fractions(grid, parameters, planes, splits)
     for fold in range(grid.folds):
         _check_fold(fold, grid.fractions, parameters, planes, splits.turned(fold))
     run = config.name("study/")
@@ -34,6 +36,27 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     if uri := parameters["expert_labels_uri"]:
         study.keep_expert_labels(storage.read_bytes(uri).decode())
     return run
+
+
+def _check_fractions(grid: Grid, parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits) -> None:
+    """Refuse label fractions that label the same in every fold: they would be printed as different ones."""
+    labelled: dict[tuple[frozenset[str], ...], float] = {}
+    for fraction in sorted({*grid.fractions, 1.0}):
+        told = [_labelled(fraction, parameters, planes, splits.turned(fold)) for fold in range(grid.folds)]
+        other = labelled.setdefault(tuple(told), fraction)
+        if other != fraction:
+            raise InputError(
+                f"label_fractions={list(grid.fractions)}: {other:g} labels the same"
+                f" {parameters['label_unit']}s as {fraction:g}; valid: fractions that label different ones"
+            )
+
+
+def _labelled(
+    fraction: float, parameters: Mapping[str, Any], planes: PlaneSet, splits: Splits
+) -> frozenset[str]:
+    rows = planes.rows_of(splits.patients(TRAIN))
+    told = labelled_rows(rows, fraction, parameters["label_unit"], parameters["seed"])
+    return frozenset(row.image for row in told)
 
 
 def _check_fold(

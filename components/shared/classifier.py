@@ -26,7 +26,7 @@ from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.storage import hash_file
-from components.shared.weights import weights_digest
+from components.shared.weights import DESCRIBED, weights_digest
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
@@ -125,7 +125,7 @@ def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).unlink(missing_ok=True)
     state = {name: value.cpu().contiguous() for name, value in classifier.network.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    save_file(state, folder / WEIGHTS, metadata={DESCRIBED: ABOUT})
     about = {name: getattr(classifier, name) for name in _DESCRIBED} | dict(notes)
     about["digest"] = hash_file(folder / WEIGHTS)
     write_whole(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")

@@ -7,11 +7,15 @@ NAME.json          what they are, with the SHA-256 of the weights as `digest`
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.images import BAKED
+
+DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
+_HEADER = 2**20  # bytes, in which a file of weights names its tensors
 
 
 def weights_digest(about: Path) -> str | None:
@@ -49,6 +53,11 @@ def patients_behind(uri: str) -> Sequence[str]:
     try:
         patients: Sequence[str] = json.loads(storage.read_bytes(about))["patients_seen"]
     except FileNotFoundError:
+        if _is_described(uri):
+            raise InputError(
+                f"pretrained_uri: {uri} was written with a classifier.json that says which patients it has"
+                " seen; valid: with that file beside it"
+            ) from None
         return []  # published weights come alone
     except InputError as error:
         raise InputError(f"pretrained_uri: {error}") from error
@@ -58,3 +67,10 @@ def patients_behind(uri: str) -> Sequence[str]:
             " train_classifier wrote, or none for weights of no patient"
         ) from error
     return patients
+
+
+def _is_described(uri: str) -> bool:
+    """Tell whether weights are of a classifier of ours, whose JSON says what they have seen."""
+    with suppress(FileNotFoundError):
+        return DESCRIBED.encode() in storage.read_head(uri, _HEADER)
+    return False

@@ -8,7 +8,7 @@ import pytest
 
 from components.relabel_images.stage import Config as RelabelConfig
 from components.run_arm import stage
-from components.run_arm.stage import Config, run_arm
+from components.run_arm.stage import Config, Work, _pool, _training, run_arm
 from components.shared import classifier as classifiers
 from components.shared import storage
 from components.shared.expert_labels import DIGITS, ExpertRow
@@ -16,6 +16,7 @@ from components.shared.faults import InputError
 from components.shared.history import reopen
 from components.shared.labels import labelled_rows
 from components.shared.ledger import Ledger
+from components.shared.progress import silent
 from components.shared.splits import TRAIN, Splits
 from components.shared.study import CELLS, Cell, Grid, Source
 from components.train_classifier.stage import Config as TrainConfig
@@ -180,4 +181,27 @@ def test_another_seed_is_another_classifier_on_the_same_labels(config, planes):
     first = run(config, planes, "C")
     other = run_arm(config, replace(cell("C"), seed=1), planes, SPLITS, "owner")
     assert first["digest"] != other["digest"]
-    assert first["labelled"] == other["labelled"]
+    assert [first[name] for name in SHOWN] == [other[name] for name in SHOWN]
+    training = [config.training, _training(config, replace(cell("C"), seed=1))]
+    rows = planes.rows_of(SPLITS.turned(0).patients(TRAIN))
+    told = [labelled_rows(rows, 0.4, "patient", each.label_seed) for each in training]
+    assert told[0] == told[1] and training[0].seed != training[1].seed
+
+
+SHOWN = ("labelled", "labelled_patients")
+
+
+def test_the_labels_of_hidden_planes_are_hidden(config, planes, tmp_path):
+    work = Work(
+        config=config,
+        cell=cell("D"),
+        training=_training(config, cell("D")),
+        ledger=ledger(config, "D"),
+        planes=planes,
+        splits=SPLITS.turned(0),
+        owner="owner",
+        scratch=tmp_path,
+        progress=silent,
+    )
+    pool = _pool(work)
+    assert pool.rows and {row.label for row in pool.rows} == {""}

@@ -3,8 +3,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from components.shared.classifier import build
+from components.shared.classifier import Classifier, build, save
 from components.shared.faults import InputError
+from components.shared.planes import CLASSES
 from components.shared.weights import patients_behind
 from components.train_classifier.pretrained import start_from
 
@@ -80,6 +81,17 @@ def test_patients_are_read_beside_the_weights(tmp_path, monkeypatch):
     assert patients_behind(str(tmp_path / "w.pth")) == patients_behind("w.pth") == []
     (tmp_path / "classifier.json").write_text('{"patients_seen": ["a"]}')
     assert patients_behind(str(tmp_path / "w.pth")) == patients_behind("w.pth") == ["a"]
+
+
+def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(tmp_path, donor):
+    model = Classifier(
+        network=donor, architecture="resnet18", classes=CLASSES[:3], size_px=32, patients_seen=["a"]
+    )
+    save(model, {}, tmp_path / "whole")
+    assert patients_behind(str(tmp_path / "whole/classifier.safetensors")) == ["a"]
+    (tmp_path / "whole/classifier.json").unlink()
+    with pytest.raises(InputError, match="which patients it has seen; valid: with that file beside it"):
+        patients_behind(str(tmp_path / "whole/classifier.safetensors"))
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON"])
