@@ -1,13 +1,13 @@
 """How often the intervals hold the truth, and the test finds what is not there, on simulated patients.
 
-python benchmarks/interval_coverage.py prints the tables of docs/statistics.md, in seven minutes on one core.
+python benchmarks/interval_coverage.py prints the tables of docs/statistics.md, in nine minutes on one core.
 
 Shapes: S data sets, P patients, two classes, counts as `shares_of_patients` takes them.
 """
 
 import argparse
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -26,6 +26,7 @@ DESIGNS = ((8, 1), (8, 3), (15, 5), (40, 5))  # patients, folds
 _BLOCKS, _NEIGHBOURS = 12, 10  # planes of a class and patient: blocks of near-copies that err together
 _BLOCK_SD, _CLASS_SD, _SEED_SD = 1.0, 0.5, 0.3  # on the scale of log-odds
 _SEEDS = 3
+_TRAINING_SD = 0.02  # between seeds on the images of one GAN
 _RESAMPLES = 999
 
 Floats = NDArray[np.float64]
@@ -229,6 +230,31 @@ def retrained(
     return folds_P, shared + of_patient + rng.normal(0, 0.03, (sets, seeds, patients))
 
 
+def gan_rows(sets: int, seed: int = 0) -> Iterator[str]:
+    """Yield the table of seeds that share a fold's GANs: coverage in %, without an effect."""
+    yield "| patients, folds | seeds | GANs | sd of GANs (pt) | by seeds | ours |"
+    yield "|---" * 6 + "|"
+    for patients, folds in DESIGNS:
+        for seeds, gans in ((3, 1), (3, 2), (3, 3), (6, 2), (6, 3)):
+            for gan_sd in (0.0, 0.02, 0.05):
+                folds_P, differences = retrained(patients, folds, seeds, _TRAINING_SD, sets=sets, seed=seed)
+                gans_K = [place % gans for place in range(seeds)]
+                rng = np.random.default_rng([seed, patients, folds, seeds, gans])
+                differences += rng.normal(0, gan_sd, (sets, gans, folds))[:, gans_K][:, :, folds_P]
+                told = [_covered_by(differences, folds_P, grouped) for grouped in ([], gans_K)]
+                yield (
+                    f"| {patients}, {folds} | {seeds} | {gans} | {100 * gan_sd:.1f} |"
+                    f" {told[0]} | {told[1] if gans > 1 else 'not shown'} |"
+                )
+
+
+def _covered_by(differences_SKP: Floats, folds_P: Counts, gans_K: Sequence[int]) -> str:
+    noises = [training_noise(each_KP, folds_P, gans_K) for each_KP in differences_SKP]
+    pairs = zip(differences_SKP, noises, strict=True)
+    intervals = [difference_interval(each_KP.mean(axis=0), noise) for each_KP, noise in pairs]
+    return f"{100 * covered(np.array(intervals), 0.0):.1f}"
+
+
 def rejections(differences_SP: Floats) -> str:
     """Return the share of data sets, in %, whose p-value is 0.05 or less; a dash where there is no test."""
     if differences_SP.shape[1] < FEWEST_FOR_CLAIM:
@@ -236,13 +262,22 @@ def rejections(differences_SP: Floats) -> str:
     return f"{100 * (sign_flip_p(differences_SP, seed=0, flips=_RESAMPLES) <= SIGNIFICANCE).mean():.1f}"
 
 
+TABLES: dict[str, Callable[[int, int], Iterator[str]]] = {
+    "accuracies": accuracy_rows,
+    "differences": difference_rows,
+    "trainings": training_rows,
+    "gans": gan_rows,
+}
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=10_000, help="simulated data sets a row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", choices=TABLES, help="one table alone")
     options = parser.parse_args()
-    for rows in (accuracy_rows, difference_rows, training_rows):
+    for rows in [TABLES[options.table]] if options.table else TABLES.values():
         for row in rows(options.sets, options.seed):
             print(row, flush=True)
         print()
