@@ -22,7 +22,7 @@ from typing import TypeVar
 from unicodedata import normalize
 
 from components.shared import storage, volumes
-from components.shared.faults import InputError
+from components.shared.faults import InputError, shown
 from components.shared.pseudonyms import Pseudonyms
 
 TABLE = "volumes.csv"
@@ -150,13 +150,14 @@ def _listed(volumes_uri: str, folder: str) -> list[storage.StoredObject]:
         raise InputError(f"volumes_uri={volumes_uri}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Return what reads patients from names, or refuse it."""
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"patient_pattern={pattern}: {error}; valid: a regular expression") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(f"patient_pattern={shown(pattern)}: {error}; valid: a regular expression") from error
     if "patient" not in compiled.groupindex:
-        raise InputError(f"patient_pattern={pattern}: has no group; valid: one named (?P<patient>...)")
+        raise InputError(f"patient_pattern={shown(pattern)}: has no group; valid: one named (?P<patient>...)")
     return compiled
 
 
@@ -171,7 +172,7 @@ class _Owner:
 
 def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, _Owner]]:
     """Return what lies in the folder, and the owner of each volume that is asked for."""
-    pattern = _compiled(source.patient_pattern)
+    pattern = compile_pattern(source.patient_pattern)
     folder, glob = storage.split_glob(source.volumes_uri)
     beside = {found.name: found for found in _listed(source.volumes_uri, folder)}
     names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
