@@ -13,8 +13,11 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,6 +32,7 @@ TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
 MAX_TABLE = 2**24  # bytes
 SUFFIXES = (".nrrd", ".nhdr")
+_SEARCH_S = 20.0  # of this process's own time, for all names; a million take the default pattern six
 _AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
 
 _Answer = TypeVar("_Answer")
@@ -181,9 +185,36 @@ def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mappi
             f"volumes_uri={source.volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
         )
     table = _table(beside)
-    owners = {name: _owner(name, table, pattern) for name in names}
+    with _in_time(pattern):
+        owners = {name: _owner(name, table, pattern) for name in names}
     _require_one_spelling(owners)
     return beside, owners
+
+
+@contextmanager
+def _in_time(pattern: re.Pattern[str]) -> Iterator[None]:
+    """End a search that would not: nested repeats try every way to share a name among them.
+
+    Only the names themselves show it. Python hears a signal in the midst of a search, though in its first
+    thread alone; elsewhere nothing is timed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise InputError(
+            f"patient_pattern={shown(pattern.pattern)}: not done with the names in {_SEARCH_S:.0f} s;"
+            " valid: a pattern without a repeat inside a repeat, as in (a+)+"
+        )
+
+    former = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, former)
 
 
 def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
@@ -279,7 +310,9 @@ def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re
     who = _from_table(name, table) if table is not None else _from_name(name, pattern)
     patient = (who.get("patient") or "").strip()
     if not re.fullmatch(r"[^\s,\"'/\\][^,\"'/\\\n]*", patient):
-        raise InputError(f"{name}: its patient; valid: a key without comma, quote, slash or line end")
+        raise InputError(
+            f"{name}: its patient; valid: one character or more, no comma, quote, slash or line end"
+        )
     session, site = who.get("session") or Path(name).stem, who.get("site") or ""
     return _Owner(patient=patient, session=session.strip(), site=site.strip())
 
