@@ -59,7 +59,7 @@ WRONG = {
     "forget_patient": ["Ana", "3fa1-7c21e09b4d\n"],
     "cpu": ["", "0", "two", "-1", "\u0663"],
     "memory": ["", "0Gi", "8 GB", "8gb", "8", "1\u0663Gi"],
-    "gpu_count": ["one", "-1"],
+    "gpu_count": ["one", "-1", "65", "99999999999", "1.0", " 1"],
     "gpu_type": ["", "gpu", "../gpu"],
     "gpu_node_selector": [[], None, {"a b": "c"}, {"a": "c d"}, {"a": 1}],
     "gpu_tolerations": [
