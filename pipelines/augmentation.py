@@ -331,7 +331,7 @@ def augmentation(
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(
-        numbers=lasting(list_rounds(max_rounds=max_rounds)).output,
+        numbers=lasting(list_rounds(max_rounds=max_rounds).after(checked)).output,
         owner=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         planes=planes,
         splits=splits,
