@@ -11,10 +11,11 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.images import BAKED
 from components.shared.phantom import simulate_patients
+from components.validate_parameters.places import IN_IMAGES
 from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import GPU_NODES, PULL_POLICIES, SPOT_GKE, Options, compile_all
-from pipelines.submission import IN_IMAGES, parse, with_absolute_paths
+from pipelines.submission import parse, with_absolute_paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

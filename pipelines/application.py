@@ -53,25 +53,25 @@ def apply(
         state_uri: Folder, gs:// or s3://bucket/prefix for what outlives a run.
         patient_pattern: Regular expression on the file name with a group `patient`.
         pseudonym_key_uri: File with the secret key that the classifiers' patients were named under.
-        missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
-        plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
+        missing_geometry: What volumes without orientation are taken for; refuse, LPS, RAS or symmetry.
+        plane_angles_deg: Angles of the planes about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
-        field_of_view: sphere, disc or full, as the classifiers learnt.
+        field_of_view: What planes show; sphere, disc or full, as the classifiers learnt.
         field_of_view_mm: Side of the square window of every plane.
-        noise_rule: content (share of tissue) or index; it and its dials as the classifiers learnt.
+        noise_rule: What makes planes noise; content (share of tissue) or index, as the classifiers learnt.
         noise_max_content: Share of the disc that is tissue, up to which a plane is noise.
-        anatomy_min_content: And from which it is anatomy; between them it is kept aside.
-        noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
-        extract_shards: Pods that share the volumes.
+        anatomy_min_content: Share of tissue in the disc that makes anatomy; less is kept aside, or noise.
+        noise_index_planes: Outermost planes at each end of a volume that noise_rule=index calls noise.
+        extract_shards: Pods that share the volumes when planes are cut.
         language: Language of the page; en or es.
         cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
-        memory: Memory that it asks for and may use, e.g. 8Gi.
-        gpu_count: GPUs of a GPU task, as text.
+        memory: Memory that a task on volumes asks for and may use, e.g. 8Gi.
+        gpu_count: GPUs of a GPU task, as text; 0 for nodes without one.
         gpu_type: Resource name of the GPUs.
-        gpu_cpu: Cores that a GPU task asks for.
-        gpu_memory: Memory that it asks for and may use.
-        gpu_node_selector: Labels of the GPU nodes.
-        gpu_tolerations: Tolerations for the GPU nodes.
+        gpu_cpu: Cores that a GPU task asks for, e.g. 4.
+        gpu_memory: Memory that a GPU task asks for and may use, e.g. 16Gi.
+        gpu_node_selector: Labels of the nodes that GPU tasks run on.
+        gpu_tolerations: Tolerations of GPU tasks, for their nodes' taints.
 
     """
     p = SimpleNamespace(**locals())

@@ -249,59 +249,59 @@ def augmentation(
     Args:
         volumes_uri: Folder, gs:// or s3://bucket/prefix with NRRD volumes; may end in a glob.
         state_uri: Folder, gs:// or s3://bucket/prefix for what outlives a run: splits, ledger, checkpoints.
-        run_name: Name of the ledger; empty names the run by its contents.
+        run_name: Name of the run's ledger; empty names the run by its contents.
         patient_pattern: Regular expression on the file name with a group `patient`.
         pseudonym_key_uri: File with the secret key of pseudonyms; empty takes the Secret, or the state's own.
         forget_patient: Pseudonym of a patient to remove, with whatever descends from them.
-        missing_geometry: Orientation of volumes without one; refuse, LPS, RAS or symmetry.
-        plane_angles_deg: Rotations about the superior-inferior axis, symmetric, 0 among them.
+        missing_geometry: What volumes without orientation are taken for; refuse, LPS, RAS or symmetry.
+        plane_angles_deg: Angles of the planes about the superior-inferior axis, symmetric, 0 among them.
         plane_spacing_mm: Distance between neighbouring planes.
-        field_of_view: sphere, disc (alike on every plane) or full (its border tells the class).
+        field_of_view: What planes show; sphere, disc (always alike) or full (its border tells the class).
         field_of_view_mm: Side of the square window of every plane.
-        noise_rule: content (share of tissue) or index (the notebook's outermost planes).
+        noise_rule: What makes planes noise; content (share of tissue) or index (outermost: the notebook).
         noise_max_content: Share of the disc that is tissue, up to which a plane is noise.
-        anatomy_min_content: And from which it is anatomy; between them it is kept aside.
-        noise_index_planes: Outermost planes at each end that noise_rule=index calls noise.
-        extract_shards: Pods that share the volumes.
+        anatomy_min_content: Share of tissue in the disc that makes anatomy; less is kept aside, or noise.
+        noise_index_planes: Outermost planes at each end of a volume that noise_rule=index calls noise.
+        extract_shards: Pods that share the volumes when planes are cut.
         audit: What happens when a class can be read without anatomy; stop, warn or off.
-        classifier: convnext_tiny or resnet18.
-        epochs: Passes of fine-tuning.
+        classifier: Network that tells planes apart; convnext_tiny or resnet18.
+        epochs: Passes of a classifier's fine-tuning over its planes.
         image_size_px: Side of the images that the classifier sees.
-        pretrained_uri: State dict to start from, its classifier.json beside it; empty trains from scratch.
+        pretrained_uri: State dict that classifiers start from, classifier.json beside it; empty: none.
         label_fraction: Share of the training planes (or patients) whose label is used, (0, 1].
-        label_unit: plane or patient.
+        label_unit: What label_fraction counts; plane or patient.
         gan_kimg: Length of GAN training in thousands of images.
-        gan_resolution: Side of the synthetic images, a power of two.
-        gan_gamma: R1 weight; 0 takes the formula of the configuration.
-        gan_batch: Batch size; 0 takes the formula.
-        gan_channel_base: Network width; 0 takes the formula.
+        gan_resolution: Side of the synthetic images in pixels, a power of two.
+        gan_gamma: R1 weight of the GAN; 0 takes the formula of its configuration.
+        gan_batch: Batch size of the GAN; 0 takes the formula of its configuration.
+        gan_channel_base: Width of the GAN's networks; 0 takes the formula of its configuration.
         gan_mirror: Whether the GAN also sees mirrored planes.
-        gan_augment: Adaptive augmentation: none, bg or bgc.
-        gan_resume_uri: Generator folder to start from.
-        gan_checkpoint_kimg: Thousands of images between checkpoints, at ticks; 0 goes by the clock.
+        gan_augment: Adaptive augmentation of the GAN; none, bg or bgc.
+        gan_resume_uri: Folder of a generator that the GAN starts from; empty: from scratch.
+        gan_checkpoint_kimg: Thousands of images between GAN checkpoints, at ticks; 0 goes by the clock.
         warm_start: Whether the GAN starts from the last generator of an earlier run on this state_uri.
-        warm_start_kimg: Length of its training where one is found.
-        images: Synthetic images in all.
-        truncations: Truncation psi values that share the images.
+        warm_start_kimg: Length of GAN training in thousands of images where warm_start finds one.
+        images: Synthetic images in all, over every truncation.
+        truncations: Truncation psi values that share the synthetic images.
         max_copy_rate: Share of synthetic images that copy a training plane, above which copies are dropped.
         inception_uri: Feature network (.pt, .pt2) for FID and KID; empty takes the classifier's.
         expert_labels_uri: A report's doubtful.csv with an expert's labels, which no round overrules.
         confidence_threshold: Confidence above which a pseudo-label is accepted, [0, 1).
-        threshold_rule: global (the notebook) or adaptive (lower for classes that are less known).
+        threshold_rule: Kind of threshold; global (notebook) or adaptive (lower for less known classes).
         max_class_ratio: Most accepted images of one class to one of the other; the surest are kept.
         max_rounds: Most rounds with pseudo-labels, after round 0.
         patience: Rounds without gain on the validation patients before stopping.
         min_gain: Fall of the validation loss that counts as a gain, in nats.
-        relabel: all (judge the whole pool each round) or remaining (the notebook).
+        relabel: What a round judges; all (the whole pool each round) or remaining (the notebook).
         language: Language of the report; en or es.
         cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
-        memory: Memory that it asks for and may use, e.g. 8Gi.
-        gpu_count: GPUs of a GPU task, as text.
+        memory: Memory that a task on volumes asks for and may use, e.g. 8Gi.
+        gpu_count: GPUs of a GPU task, as text; 0 for nodes without one.
         gpu_type: Resource name of the GPUs.
-        gpu_cpu: Cores that a GPU task asks for.
-        gpu_memory: Memory that it asks for and may use.
-        gpu_node_selector: Labels of the GPU nodes.
-        gpu_tolerations: Tolerations for the GPU nodes.
+        gpu_cpu: Cores that a GPU task asks for, e.g. 4.
+        gpu_memory: Memory that a GPU task asks for and may use, e.g. 16Gi.
+        gpu_node_selector: Labels of the nodes that GPU tasks run on.
+        gpu_tolerations: Tolerations of GPU tasks, for their nodes' taints.
         seed: Seed of everything random.
 
     """
@@ -331,7 +331,7 @@ def augmentation(
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
     rounds = all_rounds(
-        numbers=lasting(list_rounds(max_rounds=max_rounds)).output,
+        numbers=lasting(list_rounds(max_rounds=max_rounds).after(checked)).output,
         owner=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         planes=planes,
         splits=splits,

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.open_study.component import validate_study as study_task
+from components.validate_parameters.application import CHECKS as APPLY_CHECKS
 from components.validate_parameters.application import ApplyParameters, validate_application
 from components.validate_parameters.component import validate_parameters
-from components.validate_parameters.stage import CHECKS, Parameters, check_planes, validate
+from components.validate_parameters.stage import CHECKS, Parameters, validate
 from components.validate_parameters.study import CHECKS as STUDY_CHECKS
 from components.validate_parameters.study import StudyParameters, validate_study
 from pipelines.application import apply
@@ -32,7 +33,7 @@ PIPELINES = {
         graph=apply,
         parameters=ApplyParameters,
         validate=validate_application,
-        checks=(check_planes,),
+        checks=APPLY_CHECKS,
         outputs={"page": "report.html", "result": "metrics.json", "predictions": "predictions.csv"},
     ),
     "augmentation": Pipeline(

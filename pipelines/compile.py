@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from kfp import compiler
 
-from components.shared.faults import InputError
+from components.shared.faults import InputError, shown
 from components.shared.images import CPU_IMAGE, GPU_IMAGE
 from pipelines.catalogue import PIPELINES
 from pipelines.literals import add_literals
@@ -25,6 +25,8 @@ SPOT_GKE = "cloud.google.com/gke-spot=true"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of a Kubernetes object
 _DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
+_REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
 
 _NODES = ("gpu_node_selector", "gpu_tolerations")
@@ -65,6 +67,12 @@ class Options:
             value = getattr(self, name)
             self._require(name, len(value) <= most, f"at most {most} characters")
             self._require(name, not value or bool(_NAME.fullmatch(value)), "the name of a Kubernetes object")
+        prefix = not self.registry or bool(_REGISTRY.fullmatch(self.registry))
+        self._require(
+            "registry", prefix, "a host and a path, e.g. europe-docker.pkg.dev/p/r, without https://"
+        )
+        tagged = not self.tag or bool(_TAG.fullmatch(self.tag))
+        self._require("tag", tagged, "up to 128 letters, digits, '_', '.' and '-'")
         placed = bool(self.registry or self.tag)
         for name in ("image_cpu", "image_gpu"):
             value = getattr(self, name)
@@ -75,7 +83,9 @@ class Options:
 
     def _require(self, name: str, holds: bool, valid: str) -> None:
         if not holds:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: not usable; valid: {valid}")
+            raise InputError(
+                f"--{name.replace('_', '-')} {shown(getattr(self, name))}: not usable; valid: {valid}"
+            )
 
 
 def compile_all(folder: Path, options: Options) -> list[Path]:

@@ -84,7 +84,7 @@ def cut_planes(
     source = {"volumes_uri": p.volumes_uri, "state_uri": p.state_uri}
     cuts = {name: getattr(p, name) for name in PARAMETERS}
     cuts |= {**source, "snapshot_digest": snapshot.output}
-    numbers = lasting(list_shards(extract_shards=p.extract_shards)).output
+    numbers = lasting(list_shards(extract_shards=p.extract_shards).after(checked)).output
     size = {"cpu": p.cpu, "memory": p.memory}
     shards = all_shards(shards=numbers, extract_shards=p.extract_shards, **cuts, **size)
     joined = sized(lasting(extract_planes(**cuts).after(shards)), p)

@@ -7,21 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from components.shared.faults import InputError
-
-URIS = (
-    "volumes_uri",
-    "state_uri",
-    "pretrained_uri",
-    "gan_resume_uri",
-    "classifiers_uri",
-    "pseudonym_key_uri",
-    "expert_labels_uri",
-    "inception_uri",
-)
-
-
-IN_IMAGES = ("pretrained_uri", "inception_uri")  # weights that a GPU image may hold
+from components.shared.faults import InputError, shown
+from components.validate_parameters.places import URIS
 
 
 def parse(assignments: Sequence[str], declared: type) -> dict[str, Any]:
@@ -64,7 +51,7 @@ def _parse_value(name: str, text: str, declared: Any) -> Any:
         items = json.loads(text) if text.startswith("[") else text.split(",")
         return [get_args(declared)[0](item) for item in items]
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{name}={text}: not usable; valid: {_example(kind)}") from error
+        raise InputError(f"{name}={shown(text)}: not usable; valid: {_example(kind)}") from error
 
 
 def _require_type(value: Any, kind: type) -> Any:

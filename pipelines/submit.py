@@ -3,18 +3,17 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from components.shared.faults import InputError
-from components.shared.images import BAKED
+from components.validate_parameters.places import NEEDED, check_remote
 from components.validate_parameters.requirements import require_types
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compiled_nodes
-from pipelines.submission import IN_IMAGES, URIS, parse
+from pipelines.submission import parse
 
 SERVICE_ACCOUNT = "fontanelle-stage"  # manifests/base makes it
 EXPERIMENT = "fontanelle"
@@ -52,24 +51,11 @@ def form_values(
     """
     chosen = PIPELINES[pipeline]
     values = {**nodes, **profiles.values(profile, chosen.parameters), **given}
-    for field in fields(chosen.parameters):
-        needed = field.default is MISSING and field.default_factory is MISSING
-        if field.name in URIS:
-            _require_remote(field.name, str(values.get(field.name, "")), needed)
-    parameters = chosen.parameters(**values)
-    for check in (require_types, *chosen.checks):
+    absent = {field.name: "" for field in fields(chosen.parameters) if field.name in NEEDED}
+    parameters = chosen.parameters(**{**absent, **values})
+    for check in (require_types, check_remote, *chosen.checks):
         check(parameters)
     return dict(json.loads(json.dumps(asdict(parameters))))
-
-
-def _require_remote(name: str, uri: str, needed: bool) -> None:
-    valid = "gs://bucket/prefix or s3://bucket/prefix, which the pods can read"
-    if not uri and needed:
-        raise InputError(f"{name}=: not usable; valid: {valid}")
-    if name in IN_IMAGES and uri.startswith(BAKED):
-        return
-    if uri and ("://" not in uri or uri.startswith("file://")):
-        raise InputError(f"{name}={uri}: a place on this machine; valid: {valid}")
 
 
 def _upload(options: argparse.Namespace) -> None:

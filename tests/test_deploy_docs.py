@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.faults import InputError
 from pipelines import schedule
 from pipelines.__main__ import _parser
 from pipelines.submission import parse
@@ -54,7 +55,12 @@ def test_there_are_commands_of_each_kind():
 
 def test_its_schedule_is_one(tmp_path):
     (block,) = [block for kind, block in BLOCKS if kind == "yaml"]
-    (tmp_path / "weekly.yaml").write_text(block)
+    with pytest.raises(
+        InputError, match=r"gs://BUCKET/\w+: not usable; valid: gs://bucket/prefix, with a name"
+    ):
+        (tmp_path / "weekly.yaml").write_text(block)
+        schedule.read(tmp_path / "weekly.yaml", tmp_path)
+    (tmp_path / "weekly.yaml").write_text(block.replace("BUCKET", "b"))
     assert schedule.read(tmp_path / "weekly.yaml", tmp_path).cron == "0 0 3 * * 1"
 
 

@@ -10,3 +10,9 @@ class InputError(ValueError):
 
 class AbsentError(FileNotFoundError):
     """Raised for an object that is not there; its message is one line too."""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message's one line can hold it, quoted where something in it cannot be seen."""
+    text = str(value)
+    return text if text.isprintable() and text == text.strip() else repr(text)

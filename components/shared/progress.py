@@ -49,6 +49,11 @@ def stage(name: str) -> Iterator[Progress]:
     emit(name, "done", **_copying(copied, time.monotonic() - began))
 
 
+def in_pod() -> bool:
+    """Tell whether this stage is a task of a cluster."""
+    return seconds_under(LAUNCHER) is not None
+
+
 def _copying(copied: float | None, worked: float) -> dict[str, float]:
     """Return what a pod's inputs cost: seconds before the stage, seconds of it, and the former's share."""
     if copied is None:

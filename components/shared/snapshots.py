@@ -13,8 +13,11 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,13 +25,14 @@ from typing import TypeVar
 from unicodedata import normalize
 
 from components.shared import storage, volumes
-from components.shared.faults import InputError
+from components.shared.faults import InputError, shown
 from components.shared.pseudonyms import Pseudonyms
 
 TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
 MAX_TABLE = 2**24  # bytes
 SUFFIXES = (".nrrd", ".nhdr")
+_SEARCH_S = 20.0  # of this process's own time, for all names; a million take the default pattern six
 _AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
 
 _Answer = TypeVar("_Answer")
@@ -153,13 +157,14 @@ def _listed(volumes_uri: str, folder: str) -> list[storage.StoredObject]:
         raise InputError(f"volumes_uri={volumes_uri}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """Return what reads patients from names, or refuse it."""
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"patient_pattern={pattern}: {error}; valid: a regular expression") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InputError(f"patient_pattern={shown(pattern)}: {error}; valid: a regular expression") from error
     if "patient" not in compiled.groupindex:
-        raise InputError(f"patient_pattern={pattern}: has no group; valid: one named (?P<patient>...)")
+        raise InputError(f"patient_pattern={shown(pattern)}: has no group; valid: one named (?P<patient>...)")
     return compiled
 
 
@@ -174,7 +179,7 @@ class _Owner:
 
 def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, _Owner]]:
     """Return what lies in the folder, and the owner of each volume that is asked for."""
-    pattern = _compiled(source.patient_pattern)
+    pattern = compile_pattern(source.patient_pattern)
     folder, glob = storage.split_glob(source.volumes_uri)
     beside = {found.name: found for found in _listed(source.volumes_uri, folder)}
     names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
@@ -183,9 +188,36 @@ def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mappi
             f"volumes_uri={source.volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
         )
     table = _table(beside)
-    owners = {name: _owner(name, table, pattern) for name in names}
+    with _in_time(pattern):
+        owners = {name: _owner(name, table, pattern) for name in names}
     _require_one_spelling(owners)
     return beside, owners
+
+
+@contextmanager
+def _in_time(pattern: re.Pattern[str]) -> Iterator[None]:
+    """End a search that would not: nested repeats try every way to share a name among them.
+
+    Only the names themselves show it. Python hears a signal in the midst of a search, though in its first
+    thread alone; elsewhere nothing is timed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise InputError(
+            f"patient_pattern={shown(pattern.pattern)}: not done with the names in {_SEARCH_S:.0f} s;"
+            " valid: a pattern without a repeat inside a repeat, as in (a+)+"
+        )
+
+    former = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, former)
 
 
 def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
@@ -281,7 +313,9 @@ def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re
     who = _from_table(name, table) if table is not None else _from_name(name, pattern)
     patient = (who.get("patient") or "").strip()
     if not re.fullmatch(r"[^\s,\"'/\\][^,\"'/\\\n]*", patient):
-        raise InputError(f"{name}: its patient; valid: a key without comma, quote, slash or line end")
+        raise InputError(
+            f"{name}: its patient; valid: one character or more, no comma, quote, slash or line end"
+        )
     session, site = who.get("session") or Path(name).stem, who.get("site") or ""
     return _Owner(patient=patient, session=session.strip(), site=site.strip())
 

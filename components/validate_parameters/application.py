@@ -1,21 +1,23 @@
 """The parameters of pipeline `apply`, and what they may be."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from components.extract_planes.cut import Cuts
 from components.shared import snapshots
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_looks, refuse_seen_patients
-from components.validate_parameters.requirements import require, require_types
+from components.validate_parameters.places import check_places
+from components.validate_parameters.requirements import require_types
 from components.validate_parameters.resources import (
     check_resources,
     default_gpu_nodes,
     default_gpu_tolerations,
 )
-from components.validate_parameters.stage import Parameters, check_planes, check_report
+from components.validate_parameters.stage import Parameters, check_planes, check_reach, check_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +55,8 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
 
     Raises InputError for a parameter that cannot be used, or a patient that a model has seen.
     """
-    require_types(p)
-    valid = "the folder `published` of a finished run, or one classifier's folder"
-    require(p, "classifiers_uri", bool(p.classifiers_uri), valid)
-    check_planes(p)
-    check_report(p)
-    check_resources(p)
+    for check in (require_types, *CHECKS, check_reach):
+        check(p)
     source = snapshots.Source(
         volumes_uri=p.volumes_uri,
         patient_pattern=p.patient_pattern,
@@ -73,3 +71,7 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
         refuse_other_looks(models, Cuts.among(vars(p)).settings())
         refuse_seen_patients(models, patients)
     return left_out
+
+
+# Those checks of the pipeline's parameters that ask no storage.
+CHECKS: Sequence[Callable[[Any], None]] = (check_places, check_planes, check_report, check_resources)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args, get_origin, get_type_hints
 
-from components.shared.faults import InputError
+from components.shared.faults import InputError, shown
 
 
 def require_one_of(p: object, name: str, choices: Sequence[object]) -> None:
@@ -15,7 +15,7 @@ def require_one_of(p: object, name: str, choices: Sequence[object]) -> None:
 def require(p: object, name: str, holds: bool, valid: str) -> None:
     """Refuse a parameter for which a condition does not hold, naming what would be valid."""
     if not holds:
-        raise InputError(f"{name}={getattr(p, name)}: not usable; valid: {valid}")
+        raise InputError(f"{name}={shown(getattr(p, name))}: not usable; valid: {valid}")
 
 
 def require_types(p: object) -> None:
@@ -52,4 +52,4 @@ def naming(p: Any, name: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{name}={getattr(p, name)}: {error}") from error
+        raise InputError(f"{name}={shown(getattr(p, name))}: {error}") from error

@@ -10,6 +10,7 @@ _CORES = re.compile(r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[0-9]+m)")
 _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _SIZES = {unit: 1024 ** (power + 1) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"))}
 _SIZES |= {unit: 1000 ** (power + 1) for power, unit in enumerate("kMGT")}
+_GPUS = re.compile(r"[0-9]|[1-5][0-9]|6[0-4]")  # of one task: more than any node has
 _LEAST = 256 * 2**20  # bytes, in which Python and its libraries fit
 
 _PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
@@ -37,8 +38,8 @@ def default_gpu_tolerations() -> list[dict[str, str]]:
 
 def check_resources(p: Any) -> None:
     """Check what a cluster is asked for, which Kubernetes would refuse only once a pod is made."""
-    whole = p.gpu_count.isascii() and p.gpu_count.isdigit()
-    require(p, "gpu_count", whole, "a whole number as text; 0 for nodes without a GPU")
+    whole = _is(_GPUS, p.gpu_count)
+    require(p, "gpu_count", whole, "a whole number up to 64 as text; 0 for nodes without a GPU")
     named = "/" in p.gpu_type and bool(_KEY.fullmatch(p.gpu_type))
     require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
     labels = all(_is(_KEY, name) and _is(_VALUE, value) for name, value in p.gpu_node_selector.items())

@@ -6,7 +6,6 @@ fails in seconds and before any GPU. The defaults are the notebooks' values, for
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,16 +14,17 @@ from components.extract_planes.cut import Cuts
 from components.report.language import ENGLISH, LANGUAGES
 from components.shared import snapshots, storage
 from components.shared.code import code_digest
-from components.shared.forgotten import FOLDERS
-from components.shared.pseudonyms import is_pseudonym, read_pseudonyms
+from components.shared.progress import in_pod
+from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
+from components.validate_parameters.places import check_names, check_places, check_remote
 from components.validate_parameters.requirements import naming, require, require_one_of, require_types
 from components.validate_parameters.resources import (
     check_resources,
     default_gpu_nodes,
     default_gpu_tolerations,
 )
-from components.validate_parameters.weights import check_detector, check_experts, check_starts
+from components.validate_parameters.weights import check_detector, check_experts, check_kinds, check_starts
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 LABEL_UNITS = ("plane", "patient")
@@ -139,7 +139,7 @@ def validate(parameters: Parameters) -> Sequence[str]:
 
     It reads at most the volumes' headers.
     """
-    for check in (require_types, check_places, *CHECKS, check_starts, check_detector, check_experts):
+    for check in (require_types, *CHECKS, check_reach, check_starts, check_detector, check_experts):
         check(parameters)
     return check_volumes(parameters)
 
@@ -156,22 +156,15 @@ def check_volumes(p: Any) -> Sequence[str]:
     return left_out
 
 
-def check_places(p: Any) -> None:
-    """Check where things are and what they run on."""
-    named = re.fullmatch(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}", p.run_name) is not None
-    require(p, "volumes_uri", bool(p.volumes_uri), "a folder, gs:// or s3://bucket/prefix with NRRD volumes")
-    require(p, "state_uri", bool(p.state_uri), "a folder, gs:// or s3://bucket/prefix that outlives the run")
+def check_reach(p: Any) -> None:
+    """Check that tasks will reach what they read and keep: the state's bucket answers, the key is there."""
+    if in_pod():
+        check_remote(p)
     with naming(p, "state_uri"):
         if storage.local_path(p.state_uri) is None:
             storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
-    require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
-    own = p.run_name not in FOLDERS
-    require(p, "run_name", own, f"another name: the state itself has folders {', '.join(FOLDERS)}")
     if p.pseudonym_key_uri:
         read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
-    named = not p.forget_patient or is_pseudonym(p.forget_patient)
-    require(p, "forget_patient", named, "empty, or a pseudonym as reports print it, e.g. 3fa1-7c21e09b4d")
-    check_resources(p)
 
 
 def check_planes(p: Any) -> None:
@@ -245,6 +238,8 @@ def check_rounds(p: Any) -> None:
 
 # Those checks of the pipeline's parameters that ask no storage.
 CHECKS: Sequence[Callable[[Any], None]] = (
+    check_places,
+    check_names,
     check_planes,
     check_audit,
     check_classifier,
@@ -255,4 +250,5 @@ CHECKS: Sequence[Callable[[Any], None]] = (
     check_rounds,
     check_report,
     check_resources,
+    check_kinds,
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 from components.shared.splits import FOLDS
 from components.shared.study import ARMS, generators_of_studies
+from components.validate_parameters.places import check_names, check_places
 from components.validate_parameters.requirements import require, require_one_of, require_types
 from components.validate_parameters.resources import (
     check_resources,
@@ -19,13 +20,13 @@ from components.validate_parameters.stage import (
     check_classifier,
     check_gan,
     check_judgement,
-    check_places,
     check_planes,
+    check_reach,
     check_report,
     check_rounds,
     check_volumes,
 )
-from components.validate_parameters.weights import check_detector, check_experts, check_starts
+from components.validate_parameters.weights import check_detector, check_experts, check_kinds, check_starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class StudyParameters:
 
 def validate_study(p: StudyParameters) -> Sequence[str]:
     """Return a line for each file that will be left out; raise InputError for what cannot be used at all."""
-    for check in (require_types, check_places, *CHECKS, check_starts, check_detector):
+    for check in (require_types, *CHECKS, check_reach, check_starts, check_detector):
         check(p)
     check_experts(p, generators_of_studies)
     return check_volumes(p)
@@ -120,6 +121,8 @@ def check_grid(p: StudyParameters) -> None:
 
 # Those checks of the pipeline's parameters that ask no storage.
 CHECKS: Sequence[Callable[[Any], None]] = (
+    check_places,
+    check_names,
     check_planes,
     check_audit,
     check_classifier,
@@ -129,4 +132,5 @@ CHECKS: Sequence[Callable[[Any], None]] = (
     check_rounds,
     check_report,
     check_resources,
+    check_kinds,
 )

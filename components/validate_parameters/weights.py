@@ -40,10 +40,14 @@ def _refuse_forgotten(p: Any, name: str, patients: Iterable[str]) -> None:
     require(p, name, not seen, valid)
 
 
-def check_detector(p: Any) -> None:
-    """Check that the feature network is of a kind that can be read, and there."""
+def check_kinds(p: Any) -> None:
+    """Check that the feature network is of a kind that can be read; it asks no storage."""
     known = not p.inception_uri or PurePath(p.inception_uri).suffix in DETECTORS
     require(p, "inception_uri", known, f"empty, or a file that ends in {', '.join(DETECTORS)}")
+
+
+def check_detector(p: Any) -> None:
+    """Check that the feature network is there."""
     with naming(p, "inception_uri"):
         there = _is_there(p.inception_uri)
     require(p, "inception_uri", there, "empty, or a file or object with a feature network")

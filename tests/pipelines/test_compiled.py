@@ -89,6 +89,13 @@ def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_
     assert last <= set(tasks(gated)["keep-finished"]["dependentTasks"])
 
 
+@pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
+def test_no_task_begins_before_the_parameters_are_checked(compiled, name):
+    spec = next(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))
+    begin = {task for task, about in spec["root"]["dag"]["tasks"].items() if "dependentTasks" not in about}
+    assert len(begin) == 1 and begin.pop().startswith("validate-")
+
+
 def test_every_gpu_task_asks_for_its_gpus_by_a_text_parameter(spec):
     for name in GPU_TASKS:
         accelerator = executors(spec)[f"exec-{name}"]["container"]["resources"]["accelerator"]

@@ -65,6 +65,15 @@ def test_images_by_digest(plain):
     assert set(images.values()) == {DIGEST, gpu}
 
 
+@pytest.mark.parametrize(
+    "registry", ["localhost:5000", "europe-docker.pkg.dev/p/r_1/", "mine", "10.0.0.1:80/a"]
+)
+def test_images_of_a_registry(plain, registry):
+    spec, _ = fitted(plain, registry=registry, tag="V1.0-rc_2")
+    image = spec["deploymentSpec"]["executors"]["exec-run-arm"]["container"]["image"]
+    assert image == f"{registry.rstrip('/')}/fontanelle-gpu:V1.0-rc_2"
+
+
 def test_spot_nodes_are_the_forms_default_beside_what_was_there(plain):
     spec, _ = fitted(plain, spot="cloud.google.com/gke-spot=true")
     form = spec["root"]["inputDefinitions"]["parameters"]
@@ -96,6 +105,14 @@ def test_a_studys_loops_are_as_wide_as_asked(plain):
         ({"pull_policy": "never"}, "--pull-policy never"),
         ({"spot": "gke-spot"}, "--spot gke-spot"),
         ({"queue": "My Queue"}, "--queue My Queue"),
+        ({"tag": "UP:x"}, "--tag UP:x: not usable; valid: up to 128 letters"),
+        ({"tag": "a b"}, "--tag a b"),
+        ({"tag": "a\n"}, r"--tag 'a\\n'"),
+        ({"registry": "https://example.org/r"}, "--registry https://example.org/r: .* without https://"),
+        ({"registry": "example.org/R"}, "--registry example.org/R"),
+        ({"registry": "example.org//r"}, "--registry example.org//r"),
+        ({"registry": "example.org/r "}, "--registry 'example.org/r '"),
+        ({"registry": "example.org/r:tag"}, "--registry example.org/r:tag"),
         ({"image_cpu": DIGEST}, "--image-gpu"),
         ({"image_cpu": "example.org/r/x:latest", "image_gpu": DIGEST}, "--image-cpu example.org/r/x:latest"),
         ({"image_cpu": DIGEST, "image_gpu": DIGEST[:-1]}, "--image-gpu"),

@@ -81,9 +81,10 @@ def test_a_drop_down_offers_what_validation_takes_and_nothing_else(name, build):
 
 def test_every_text_parameter_with_choices_has_a_drop_down(build):
     given = {"volumes_uri": "gs://b/v", "state_uri": "gs://b/s"}
-    quantities = {"cpu", "memory", "gpu_count", "gpu_type", "gpu_cpu", "gpu_memory"}
+    shaped = {"cpu", "memory", "gpu_count", "gpu_type", "gpu_cpu", "gpu_memory"}
+    shaped |= {"run_name", "patient_pattern", "forget_patient", "inception_uri"}
     for name, about in form(build, "augmentation").items():
-        if about["parameterType"] != "STRING" or name in given.keys() | quantities:
+        if about["parameterType"] != "STRING" or name in given.keys() | shaped:
             continue
         try:
             for check in PIPELINES["augmentation"].checks:

@@ -9,9 +9,11 @@ from dataclasses import asdict
 import pytest
 import yaml
 
+from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
 from pipelines.server import connect, upload
+from pipelines.submit import form_values
 from tests.pipelines.fake_kfp import fake_kfp
 
 FILES = ("token_file", "cookie_file", "ca_file")
@@ -154,9 +156,22 @@ def test_a_cookie_is_read_from_its_file_and_a_login_page_is_no_server(build, tmp
         (["-p", "label_fraction=0"], "label_fraction=0.0: not usable"),
         (["-p", "classifier=vgg"], "classifier=vgg: not usable; valid: convnext_tiny or resnet18"),
         (["-p", "colour=red"], "-p colour: unknown parameter"),
-        (["-p", "volumes_uri=scans"], "volumes_uri=scans: a place on this machine; valid: gs://"),
-        (["-p", "state_uri=file:///x"], "state_uri=file:///x: a place on this machine"),
+        (["-p", "volumes_uri=scans"], "volumes_uri=scans: a place on one machine; valid: gs://"),
+        (["-p", "state_uri=file:///x"], "state_uri=file:///x: a place on one machine"),
         (["-p", "state_uri="], "state_uri=: not usable; valid: gs://"),
+        (["-p", "state_uri=~/state"], "state_uri=~/state: a place on one machine"),
+        (["-p", "state_uri= gs://b/st"], "state_uri=' gs://b/st': not usable; valid: an address without a"),
+        (["-p", "volumes_uri=gs://b/s\u00a0"], "volumes_uri='gs://b/s\\xa0': not usable"),
+        (["-p", "volumes_uri=az://b/s"], "volumes_uri=az://b/s: az://b/s: not a place"),
+        (["-p", "volumes_uri=GS://b/s"], "volumes_uri=GS://b/s: GS://b/s: not a place"),
+        (["-p", "volumes_uri=gs:///s"], "volumes_uri=gs:///s: not usable; valid: gs://bucket/prefix"),
+        (["-p", "state_uri=http://b/st"], "state_uri=http://b/st: http://b/st: not a place"),
+        (["-p", "forget_patient=Ana"], "forget_patient=Ana: not usable; valid: empty, or a pseudonym"),
+        (["-p", "run_name=gan"], "run_name=gan: not usable; valid: another name"),
+        (["-p", "run_name=a\n"], "run_name='a\\n': not usable; valid: empty, or up to 63"),
+        (["-p", "patient_pattern=["], "patient_pattern=[: unterminated character set"),
+        (["-p", "inception_uri=gs://b/i.pkl"], "inception_uri=gs://b/i.pkl: not usable"),
+        (["-p", 'gpu_node_selector={"a b": "c"}'], "gpu_node_selector={'a b': 'c'}: not usable"),
         (
             ["--from", "/nowhere"],
             "/nowhere/augmentation.yaml: not there; valid: what `python -m pipelines compile`",
@@ -174,6 +189,28 @@ def test_a_mistake_costs_one_line_and_starts_nothing(arguments, words, server, b
     assert "valid: " in said
     assert said.count("\n") == 1
     assert not server.runs
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "name", "value"),
+    [
+        ("apply", "classifiers_uri", ""),
+        ("apply", "classifiers_uri", "run/published"),
+        ("apply", "classifiers_uri", "gs://b/c "),
+        ("apply", "state_uri", "gs://b//st"),
+        ("apply", "language", "fr"),
+        ("apply", "memory", "8GB"),
+        ("study", "forget_patient", "Ana"),
+        ("study", "state_uri", "gs://b/st\n"),
+        ("study", "inception_uri", "gs://b/i.pkl"),
+    ],
+)
+def test_every_pipeline_is_checked_before_its_run_starts(pipeline, name, value):
+    given = {"volumes_uri": "gs://b/v", "state_uri": "gs://b/s"}
+    given |= {"classifiers_uri": "gs://b/c"} if pipeline == "apply" else {}
+    form_values(pipeline, "cluster", given)
+    with pytest.raises(InputError, match=rf"^{name}=.*; valid: "):
+        form_values(pipeline, "cluster", {**given, name: value})
 
 
 def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -195,6 +196,22 @@ def test_too_few_volumes_or_patients_are_refused(folder, tmp_path):
 def test_a_pattern_that_names_no_patient_is_refused(folder, tmp_path, pattern):
     with pytest.raises(InputError, match="patient_pattern="):
         snapshot(config(folder, tmp_path, pattern))
+
+
+@pytest.mark.parametrize("pattern", [r"(?P<patient>[0-9]*)", r"(?P<patient>z?)", r"(?P<patient>[0-9]+)?"])
+def test_a_pattern_that_reads_no_patient_from_a_name_is_refused(folder, tmp_path, pattern):
+    with pytest.raises(InputError, match=r"a_2024_01_01\.nrrd: its patient; valid: one character or more"):
+        snapshot(config(folder, tmp_path, pattern))
+
+
+def test_a_pattern_that_would_search_for_ever_is_ended(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "_SEARCH_S", 0.2)
+    write(folder / f"{40 * '0'}.nrrd", 7)
+    hostile = r"^(?P<patient>([a-z0-9_.]+)+)!$"
+    with pytest.raises(InputError, match=r"^patient_pattern=.*: not done with the names in .*; valid: "):
+        snapshot(config(folder, tmp_path, hostile))
+    assert signal.getitimer(signal.ITIMER_VIRTUAL)[0] == 0
+    assert snapshot(config(folder, tmp_path))
 
 
 def test_an_unknown_digest_is_refused(tmp_path):

@@ -1,12 +1,16 @@
 """Every parameter out of its range is refused by name, value and what would be valid."""
 
 import json
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
+from components.validate_parameters.places import URIS, check_places
 from components.validate_parameters.stage import Parameters, fingerprint, validate
 from components.validate_parameters.study import StudyParameters, validate_study
 from components.validate_parameters.weights import weights_given
@@ -51,10 +55,11 @@ WRONG = {
     "extract_shards": [0],
     "audit": ["perhaps"],
     "pseudonym_key_uri": ["/nowhere", "ftp://a/b"],
-    "run_name": ["a/b", "../up", "generators", "planes"],
+    "run_name": ["a/b", "../up", "generators", "planes", " a", "a\n"],
+    "forget_patient": ["Ana", "3fa1-7c21e09b4d\n"],
     "cpu": ["", "0", "two", "-1", "\u0663"],
     "memory": ["", "0Gi", "8 GB", "8gb", "8", "1\u0663Gi"],
-    "gpu_count": ["one", "-1"],
+    "gpu_count": ["one", "-1", "65", "99999999999", "1.0", " 1"],
     "gpu_type": ["", "gpu", "../gpu"],
     "gpu_node_selector": [[], None, {"a b": "c"}, {"a": "c d"}, {"a": 1}],
     "gpu_tolerations": [
@@ -76,9 +81,31 @@ WRONG = {
     "gpu_cpu": ["0m"],
     "gpu_memory": ["16GB"],
     "seed": [-1, 2**31],
-    "patient_pattern": ["(", "no group"],
-    "state_uri": ["", "ftp://a/b"],
+    "patient_pattern": ["(", "no group", "(?P<patient>a{99999999999999999999})", "\n"],
+    "state_uri": ["", "ftp://a/b", "  ", "file://", "gs://"],
 }
+# What a form or a file takes with a pasted address, and what no bucket is called.
+ODD = (
+    "gs://b/state ",
+    " gs://b/state",
+    "gs://b/state\n",
+    "gs://b/state\u00a0",
+    "gs://b/state\u200b",
+    "gs://b/sta\u200bte",
+    "gs://b/sta\tte",
+    "gs://b//state",
+    "gs://b/state//",
+    "gs://b/../state",
+    "gs:///state",
+    "gs://BUCKET/state",
+    "gs://b?/state",
+    "s3://b c/state",
+    "GS://b/state",
+    "az://b/state",
+    "state\n",
+    "\x7fstate",
+    "sta\nte",
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +131,57 @@ def test_a_value_out_of_range_is_refused_by_name(volumes, name, value):
     with pytest.raises(InputError, match=rf"^{name}=.*valid: ") as refusal:
         validate(given(volumes, **{name: value}))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", URIS)
+@pytest.mark.parametrize("uri", ODD)
+def test_an_odd_address_is_refused_before_any_storage_is_asked(name, uri):
+    given = {"volumes_uri": "v", "state_uri": "s", "classifiers_uri": "c"} | {name: uri}
+    about = SimpleNamespace(**given, patient_pattern=Parameters.patient_pattern)
+    with pytest.raises(InputError, match=rf"^{name}=.*valid: ") as refusal:
+        check_places(about)
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["my state", "/a/b c/d", "file:///a/b%20c", "gs://b", "gs://b/a b/", "s3://Old_bucket/x", "gs://b/é"],
+)
+def test_a_folder_or_a_prefix_may_have_blanks_inside(uri):
+    check_places(SimpleNamespace(state_uri=uri, patient_pattern=Parameters.patient_pattern))
+
+
+IN_POD = """
+import sys
+from components.shared.faults import InputError
+from components.validate_parameters.stage import Parameters, validate
+try:
+    validate(Parameters(volumes_uri=sys.argv[1], state_uri=sys.argv[2], pretrained_uri=sys.argv[3]))
+except InputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state_uri", "pretrained_uri", "words"),
+    [
+        ("scans/state", "", "state_uri=scans/state: a place on one machine; valid: gs://"),
+        ("file:///x", "", "state_uri=file:///x: a place on one machine"),
+        ("gs://b/state", "weights.pt", "pretrained_uri=weights.pt: a place on one machine"),
+        (
+            "az://b/state",
+            "/opt/pretrained/a.safetensors",
+            "state_uri=az://b/state: az://b/state: not a place",
+        ),
+    ],
+)
+def test_in_a_pod_a_local_place_is_refused(state_uri, pretrained_uri, words, tmp_path):
+    launcher = tmp_path / "kfp-launcher" / "launch"
+    launcher.parent.mkdir()
+    launcher.write_text(f"#!/bin/sh\n'{sys.executable}' -c '{IN_POD}' \"$@\"\ntrue\n")
+    launcher.chmod(0o755)
+    given = [launcher, "gs://b/scans", state_uri, pretrained_uri]
+    assert subprocess.run(given, capture_output=True, text=True, check=True).stdout.startswith(words)
 
 
 def test_too_few_patients_are_refused(volumes, tmp_path):
