@@ -162,8 +162,9 @@ def check_places(p: Any) -> None:
     require(p, "volumes_uri", bool(p.volumes_uri), "a folder, gs:// or s3://bucket/prefix with NRRD volumes")
     require(p, "state_uri", bool(p.state_uri), "a folder, gs:// or s3://bucket/prefix that outlives the run")
     with naming(p, "state_uri"):
-        if storage.local_path(p.state_uri) is None:
-            storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
+        storage.require_answer(p.state_uri)  # at once: what follows would wait minutes for a wrong address
+    with naming(p, "volumes_uri"):
+        storage.require_answer(p.volumes_uri)
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
     own = p.run_name not in FOLDERS
     require(p, "run_name", own, f"another name: the state itself has folders {', '.join(FOLDERS)}")
