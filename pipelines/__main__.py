@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import storage
-from components.shared.faults import InputError
+from components.shared.faults import AwayError, InputError
 from components.shared.images import BAKED
 from components.shared.phantom import simulate_patients
 from components.validate_parameters.places import IN_IMAGES
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (InputError, local.RunError) as error:
+    except (InputError, AwayError, local.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (FileExistsError, NotADirectoryError, PermissionError) as error:

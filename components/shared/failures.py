@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 
 from components.shared import storage
-from components.shared.faults import InputError
+from components.shared.faults import AwayError, InputError
 from components.shared.progress import emit
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
@@ -24,11 +24,14 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
     """Return `done`, or `failed` with the reason kept at {uri}/failed.json until an attempt succeeds.
 
     A killed process (out of memory, a lost node) leaves no reason, so the attempts of a run (`owner`) are
-    counted: after five the part is given up. One that was asked to stop does not count.
+    counted: after five the part is given up. One that was asked to stop does not count, and a store that is
+    away is no reason of this part's: that is raised.
     """
     try:
         _begin(uri, owner)
         work()
+    except AwayError:
+        raise  # it says nothing of this part, whose task is tried again
     except Exception as error:  # noqa: BLE001 - whatever it is, what does not depend on this part goes on
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         reason = _SCRATCH.sub("", reason)

@@ -8,6 +8,13 @@ class InputError(ValueError):
     """
 
 
+class AwayError(ConnectionError):
+    """Raised for a store that does not answer, however often it is asked; its message is one line too.
+
+    It says nothing of the file or part that it was asked for, so it is no InputError.
+    """
+
+
 class AbsentError(FileNotFoundError):
     """Raised for an object that is not there; its message is one line too."""
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from components.shared.faults import AbsentError, InputError
+from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.processes import is_alive, seconds_under
 
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -38,7 +38,7 @@ def stage(name: str) -> Iterator[Progress]:
     lock = _hold_lock()
     try:
         yield _reporter(name)
-    except (InputError, AbsentError) as error:
+    except (InputError, AbsentError, AwayError) as error:
         emit(name, "error", message=str(error))
         sys.exit(1)  # the line says it all; a traceback would bury it
     except Exception as error:

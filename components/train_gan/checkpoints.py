@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared import storage
-from components.shared.faults import InputError
+from components.shared.faults import AwayError, InputError
 from components.shared.lease import turn
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Mirror:
         """
         try:
             self._push()
-        except InputError as error:
+        except (InputError, AwayError) as error:
             log.warning("the checkpoint is not stored, the next one is tried: %s", error)
 
     def _push(self) -> None:

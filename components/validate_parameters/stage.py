@@ -161,8 +161,9 @@ def check_reach(p: Any) -> None:
     if in_pod():
         check_remote(p)
     with naming(p, "state_uri"):
-        if storage.local_path(p.state_uri) is None:
-            storage.list_objects(storage.join(p.state_uri, "splits"))  # asks whether the bucket answers
+        storage.require_answer(p.state_uri)  # at once: what follows would wait minutes for a wrong address
+    with naming(p, "volumes_uri"):
+        storage.require_answer(p.volumes_uri)
     if p.pseudonym_key_uri:
         read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
 

@@ -15,6 +15,7 @@ from components.shared.phantom import EXTENT_MM, simulate_patients
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.storage.clients import aws
+from components.shared.storage.patience import PATIENT
 from components.shared.volumes import read_volume
 from components.snapshot_volumes.stage import Config as SnapshotConfig
 from components.snapshot_volumes.stage import snapshot
@@ -247,7 +248,7 @@ def test_one_scan_with_two_digests_is_used_once_and_of_one_patient(
         storage.upload(copied(volumes, tmp_path / "volumes"), f"{uri}/volumes")
         scan = next((tmp_path / "volumes").glob("sim02_*.nrrd")).read_bytes()
         bucket, key = uri.removeprefix("s3://"), f"volumes/{patient}_2025_01_01.nrrd"
-        aws(6).put_object(Bucket=bucket, Key=key, Body=scan)
+        aws(PATIENT).put_object(Bucket=bucket, Key=key, Body=scan)
         config = configured(f"{uri}/volumes", tmp_path / "state")
         if patient == "sim09":
             with pytest.raises(InputError, match=r"^sim09_2025_01_01\.nrrd: the same scan as sim02_"):

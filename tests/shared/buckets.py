@@ -1,14 +1,28 @@
 """A bucket of each kind on loopback, for the storage that the environment names."""
 
+import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from components.shared.faults import InputError
+from components.shared.storage import patience
 from components.shared.storage.clients import aws, google
 from tests.shared.fake_gcs import BUCKET, gcs_server
 from tests.shared.s3_server import s3_server
 
 DUMMY = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def forget_clients() -> None:
+    """Close the clients, so that the next ones are made anew, of what the environment names then."""
+    for how in (patience.PATIENT, patience.BRIEF):
+        with suppress(InputError):
+            aws(how).close()
+    aws.cache_clear()
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        google()._http.close()
+    google.cache_clear()
 
 
 @contextmanager
@@ -18,8 +32,7 @@ def gcs_bucket(monkeypatch) -> Iterator[tuple[str, object]]:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         google.cache_clear()
         yield f"gs://{BUCKET}", server
-        google()._http.close()
-        google.cache_clear()
+        forget_clients()
 
 
 @contextmanager
@@ -31,8 +44,6 @@ def s3_bucket(monkeypatch) -> Iterator[tuple[str, object]]:
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
         aws.cache_clear()
         bucket = f"scans-{uuid.uuid4().hex}"
-        aws(6).create_bucket(Bucket=bucket)
+        aws(patience.PATIENT).create_bucket(Bucket=bucket)
         yield f"s3://{bucket}", server
-        for attempts in (3, 6):
-            aws(attempts).close()
-        aws.cache_clear()
+        forget_clients()

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
 
-from tests.shared.faults import HANG_S, READ, WRITE, Faults, flipped
+from tests.shared.faults import HANG_S, READ, WRITE, Faults, Listener, flipped
 
 BUCKET = "scans"
 PAGE = 1000  # objects, as the real one
@@ -30,6 +30,8 @@ class GcsState:
         self.faults = Faults()
         self.lock = threading.Lock()
         self.generation = 0
+        self.busy_until = 0.0  # with 503 to every request
+        self.listener = None
 
     def put(self, about, data):
         """Keep an object as a new generation, and return what is told of it."""
@@ -65,6 +67,13 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     fault = ""
 
+    def parse_request(self):
+        """Read a request's head; a server that is away reads none."""
+        if self.state.listener.is_away:
+            self._drop()
+            return False
+        return super().parse_request()
+
     def log_message(self, *args):
         pass
 
@@ -93,7 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _where(self, possible):
         """Return the object's name ("" for the bucket itself), or None when the answer was given."""
-        self.fault = self.state.faults.next(possible)
+        is_busy = time.monotonic() < self.state.busy_until
+        self.fault = "503" if is_busy else self.state.faults.next(possible)
         url = urlsplit(self.path)
         bucket, _, rest = url.path.partition("/b/")[2].partition("/o")
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
@@ -201,15 +211,12 @@ class _Server(ThreadingHTTPServer):
 def gcs_server() -> Iterator[tuple[str, GcsState]]:
     """Yield the URL for STORAGE_EMULATOR_HOST, and what the server holds."""
     state = GcsState()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"state": state}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
+    handler = type("Handler", (_Handler,), {"state": state})
+    state.listener = Listener(lambda port: _Server(("127.0.0.1", port), handler))
     try:
-        yield f"http://127.0.0.1:{server.server_port}", state
+        yield f"http://127.0.0.1:{state.listener.port}", state
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        state.listener.stop()
 
 
 @contextmanager

@@ -2,11 +2,46 @@
 
 import threading
 from collections import deque
+from contextlib import contextmanager
 
 HANG_S = 1.0
 READ = ("429", "503", "hang", "cut", "flip")  # of the answer's bytes
 # Of the bytes that came; lost: done, and the answer with it; 403: for good.
 WRITE = ("429", "503", "hang", "lost", "flip", "403")
+
+
+class Listener:
+    """A server that can go away and come back at its port, of what makes one for a port."""
+
+    def __init__(self, make):
+        self._make, self.port, self.is_away = make, 0, False
+        self._start()
+
+    def _start(self):
+        self._server = self._make(self.port)
+        self.port = self._server.server_port
+        serve, often = self._server.serve_forever, {"poll_interval": 0.05}
+        self._thread = threading.Thread(target=serve, kwargs=often, daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @contextmanager
+    def away(self, seconds):
+        """Refuse every connection, and cut the open ones, for so long."""
+        self.stop()
+        self.is_away = True
+        back = threading.Timer(seconds, self._come_back)
+        back.start()
+        yield
+        back.join()
+
+    def _come_back(self):
+        self.is_away = False
+        self._start()
 
 
 class Faults:

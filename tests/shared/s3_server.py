@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import socket
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from io import BytesIO
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.shared.faults import HANG_S, READ, WRITE, Faults, flipped
+from tests.shared.faults import HANG_S, READ, WRITE, Faults, Listener, flipped
 
 
 class _Layer:
@@ -21,10 +20,16 @@ class _Layer:
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.faults = faults
         self.blind = False  # to conditions, as some servers are
+        self.busy_until = 0.0  # with 503 to every request
+        self.listener = None
 
     def __call__(self, environ, start_response):
+        if self.listener.is_away:
+            return self._cut(environ, start_response, "", [], b"", "lost")
         reads = environ["REQUEST_METHOD"] == "GET"
         fault = self.faults.next(READ if reads else WRITE if environ["REQUEST_METHOD"] == "PUT" else ())
+        if time.monotonic() < self.busy_until:
+            fault = "503"
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "flip" and not reads:
             body = flipped(body)
@@ -91,12 +96,10 @@ class _Quiet(WSGIRequestHandler):
 def s3_server(host: str = "127.0.0.1") -> Iterator[tuple[str, _Layer]]:
     """Yield the URL for AWS_ENDPOINT_URL, and the layer in front of moto."""
     layer = _Layer(Faults())
-    server = make_server(host, 0, layer, threaded=True, request_handler=_Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
+    layer.listener = Listener(
+        lambda port: make_server(host, port, layer, threaded=True, request_handler=_Quiet)
+    )
     try:
-        yield f"http://{host}:{server.server_port}", layer
+        yield f"http://{host}:{layer.listener.port}", layer
     finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        layer.listener.stop()

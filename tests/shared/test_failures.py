@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.failures import DONE_WORD, FAILED_WORD, MOST_KILLED, reason_at, surviving
-from components.shared.faults import InputError
+from components.shared.faults import AwayError, InputError
 
 KILLED = """
 import os, signal, sys
@@ -68,4 +68,17 @@ def test_stopping_by_hand_is_passed_on_and_not_counted(tmp_path: Path) -> None:
     for _ in range(MOST_KILLED + 1):
         with pytest.raises(KeyboardInterrupt):
             surviving(uri, "part", "run", stop)
+    assert surviving(uri, "part", "run", lambda: None) == DONE_WORD
+
+
+def test_a_store_that_is_away_is_raised_and_is_nobodys_reason(tmp_path: Path) -> None:
+    uri = str(tmp_path / "part")
+
+    def ask() -> None:
+        raise AwayError("s3://state/x: bucket s3://state cannot be used (503)")
+
+    for _ in range(MOST_KILLED + 1):
+        with pytest.raises(AwayError):
+            surviving(uri, "part", "run", ask)
+    assert reason_at(uri) == "it was never run to its end"
     assert surviving(uri, "part", "run", lambda: None) == DONE_WORD

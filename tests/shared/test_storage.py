@@ -151,7 +151,7 @@ def test_without_credentials_or_network_the_answer_comes_in_seconds(monkeypatch)
     storage._client.cache_clear()
     start = time.monotonic()
     with pytest.raises(InputError, match=r"gs://no-such-bucket-xyz.*credentials"):
-        storage.list_objects("gs://no-such-bucket-xyz/")
+        storage.require_answer("gs://no-such-bucket-xyz/")
     assert time.monotonic() - start < 5
 
 
@@ -160,7 +160,7 @@ def test_a_bucket_out_of_reach_answers_in_seconds(monkeypatch):
     storage._client.cache_clear()
     start = time.monotonic()
     with pytest.raises(InputError, match="gs://scans cannot be used"):
-        storage.list_objects("gs://scans/x")
+        storage.require_answer("gs://scans/x")
     assert time.monotonic() - start < 5
     storage._client.cache_clear()
 

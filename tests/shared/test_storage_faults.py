@@ -2,7 +2,10 @@
 
 import gc
 import os
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,10 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from components.shared import storage
-from components.shared.faults import InputError
-from components.shared.storage import clients, gcs, s3
-from tests.shared.buckets import gcs_bucket, s3_bucket
+from components.shared.faults import AwayError, InputError
+from components.shared.storage import clients, gcs, list_tree, patience, s3
+from components.shared.storage.patience import Patience
+from tests.shared.buckets import forget_clients, gcs_bucket, s3_bucket
 from tests.shared.faults import READ, WRITE
 
 # Google's client leaves the answer of a refused download unread until it is collected.
@@ -30,8 +34,8 @@ class Interrupted(BaseException):
 @pytest.fixture(params=["gs", "s3"])
 def bucket(request, monkeypatch):
     """A bucket's URI and its server, for a client that does not wait long."""
-    monkeypatch.setitem(gcs._PATIENTLY, "timeout", (1.0, 0.7))
-    monkeypatch.setitem(gcs._PATIENTLY, "retry", gcs._RETRY.with_delay(initial=0.05).with_timeout(60.0))
+    monkeypatch.setattr(gcs, "_TIMEOUT_S", (1.0, 0.7))
+    monkeypatch.setattr(patience, "PATIENT", Patience(first_s=0.05, longest_s=0.5, told_after_s=1.0))
     monkeypatch.setattr(clients, "AWS_READ_S", 0.7)
     with (gcs_bucket if request.param == "gs" else s3_bucket)(monkeypatch) as found:
         yield found
@@ -110,6 +114,55 @@ def test_parts_of_a_large_file_come_whole_through_faults(bucket, tmp_path, monke
     with pytest.raises(InputError, match="no permission"):
         storage.upload(tmp_path / "large", f"{uri}-refused")
     assert not storage.exists(f"{uri}-refused")
+
+
+AWAY_S = 3.0
+EVERY = {
+    "create": lambda uri, _: storage.create(f"{uri}/new", b"new"),
+    "delete": lambda uri, _: storage.delete(f"{uri}/gone"),
+    "download": lambda uri, place: storage.download(f"{uri}/set", place / "copy"),
+    "exists": lambda uri, _: storage.exists(f"{uri}/there"),
+    "head": lambda uri, _: storage.read_head(f"{uri}/there", 2) == b"th",
+    "list": lambda uri, _: len(storage.list_objects(f"{uri}/set")) == 2,
+    "list all": lambda uri, _: len(list_tree(f"{uri}/set")) == len(SET),
+    "read": lambda uri, _: storage.read_bytes(f"{uri}/there") == b"there",
+    "upload": lambda uri, place: storage.upload(place / "source", f"{uri}/sent"),
+}
+
+
+@pytest.mark.parametrize("how", ["away", "busy"])
+def test_a_store_that_is_away_for_seconds_ends_nothing(bucket, source, how, monkeypatch, capsys):
+    uri, server = bucket
+    monkeypatch.setattr(patience, "_told", {})
+    storage.upload(source, f"{uri}/set")
+    for name in ("there", "gone", "kept"):
+        storage.create(f"{uri}/{name}", name.encode())
+    generation = storage.read_versioned(f"{uri}/kept")[1]
+    every = EVERY | {"replace": lambda uri, _: storage.replace(f"{uri}/kept", b"new", generation)}
+    server.busy_until = time.monotonic() + AWAY_S * (how == "busy")
+    outage = server.listener.away(AWAY_S) if how == "away" else nullcontext()
+    with outage, ThreadPoolExecutor(len(every)) as pool:
+        asked = {name: pool.submit(act, uri, source.parent) for name, act in every.items()}
+        assert not wait(asked.values(), AWAY_S - 0.5).done
+    assert not [name for name, answer in asked.items() if answer.result() is False]
+    assert read(source.parent / "copy") == SET == storage_of(f"{uri}/sent")
+    assert storage.read_bytes(f"{uri}/kept") == storage.read_bytes(f"{uri}/new") == b"new"
+    assert not storage.exists(f"{uri}/gone")
+    told = [line for line in capsys.readouterr().out.splitlines() if "does not answer" in line]
+    assert len(told) == 1, "ten threads wait for one store"
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_store_that_stays_away_is_no_fault_of_what_it_was_asked_for(bucket, source, name, monkeypatch):
+    uri, server = bucket
+    monkeypatch.setattr(patience, "PATIENT", Patience(first_s=0.01, longest_s=0.01, whole_s=0.1))
+    with server.listener.away(0.3), pytest.raises(AwayError, match=r"cannot be used.*valid: ") as refusal:
+        EVERY[name](uri, source.parent)
+    assert "\n" not in str(refusal.value) and not isinstance(refusal.value, InputError)
+
+
+def storage_of(uri):
+    return {found.name: storage.read_bytes(found.uri) for found in list_tree(uri)}
 
 
 def test_an_interrupted_upload_shows_no_index_and_a_resumed_one_sends_the_rest(bucket, source, tmp_path):
@@ -238,8 +291,7 @@ def test_a_server_that_ignores_conditions_is_refused(monkeypatch):
 
 def test_without_aws_credentials_the_line_says_which(monkeypatch):
     with s3_bucket(monkeypatch) as (uri, _):
-        clients.aws(3).close()
-        clients.aws(6).close()
+        forget_clients()
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name)
         monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -252,16 +304,17 @@ def test_without_aws_credentials_the_line_says_which(monkeypatch):
 
 def test_an_s3_out_of_reach_or_misnamed_answers_in_one_line(monkeypatch):
     with s3_bucket(monkeypatch) as (uri, _):
-        clients.aws(3).close()
-        clients.aws(6).close()
+        forget_clients()
         for endpoint, words in (
             ("http://127.0.0.1:9", "cannot be used"),
             ("seaweedfs:8333", "no URL; valid"),
         ):
             monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
             clients.aws.cache_clear()
+            start = time.monotonic()
             with pytest.raises(InputError, match=words):
-                storage.list_objects(uri)
+                storage.require_answer(uri)
+            assert time.monotonic() - start < 5
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
 
 

@@ -11,6 +11,7 @@ import pytest
 from components.shared import lease as leases
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.storage import patience
 from components.shared.storage.clients import aws
 from components.train_gan.checkpoints import Mirror, run_folder
 from tests.shared.buckets import s3_bucket
@@ -59,6 +60,7 @@ def test_a_store_that_is_away_costs_no_training(
         write_checkpoint(folder, "checkpoint-1", "1")
         away = os.environ["AWS_ENDPOINT_URL"]
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        monkeypatch.setattr(patience, "PATIENT", patience.Patience(whole_s=0.5))
         aws.cache_clear()
         here.push()
         assert "the checkpoint is not stored" in caplog.text

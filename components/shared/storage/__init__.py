@@ -3,7 +3,8 @@
 A URI is a path, file:///path, gs://bucket/prefix or s3://bucket/prefix. No other module imports a cloud SDK,
 and here it is imported when a URI first asks for it. A reader never sees half an object, nor a half-copied
 folder's index; of many writers that create one object exactly one wins; what arrives is compared with its
-checksum. What cannot be used raises InputError, and an object that is not there FileNotFoundError.
+checksum. What cannot be used raises InputError, and an object that is not there FileNotFoundError. A store
+that is away is asked again for about two minutes, and then it is an AwayError.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from components.shared.faults import InputError
+from components.shared.faults import AwayError, InputError
 from components.shared.progress import Progress, silent
 from components.shared.storage import local, transfer
 from components.shared.storage.clients import google as _client
@@ -34,6 +35,7 @@ __all__ = [
     "read_head",
     "read_versioned",
     "replace",
+    "require_answer",
     "split_glob",
     "upload",
 ]
@@ -43,6 +45,7 @@ class _Place(Protocol):
     """What local.py, gcs.py and s3.py can do."""
 
     def entries(self, uri: str, *, deep: bool) -> Iterable[StoredObject]: ...
+    def probe(self, uri: str) -> None: ...
     def exists(self, uri: str) -> bool: ...
     def look(self, uri: str) -> StoredObject | None: ...
     def read(self, uri: str) -> tuple[bytes, str]: ...
@@ -82,6 +85,14 @@ def list_objects(uri: str) -> list[StoredObject]:
 def list_tree(uri: str) -> list[StoredObject]:
     """List everything below a folder or prefix, named from there and sorted; empty where there is nothing."""
     return sorted(_place(uri).entries(uri, deep=True), key=lambda found: found.name)
+
+
+def require_answer(uri: str) -> None:
+    """Raise InputError, within seconds, where the bucket of a URI does not answer or cannot be listed."""
+    try:
+        _place(uri).probe(uri)
+    except AwayError as error:
+        raise InputError(str(error)) from error
 
 
 def exists(uri: str) -> bool:

@@ -65,6 +65,10 @@ def entries(uri: str, *, deep: bool) -> Iterator[StoredObject]:
             yield _stored(path, path.relative_to(folder).as_posix(), uri)
 
 
+def probe(uri: str) -> None:
+    """Ask nothing: a folder answers at once, and whatever reads it says what is wrong with it."""
+
+
 def exists(uri: str) -> bool:
     """Tell whether the file is there."""
     return path_of(uri).is_file()

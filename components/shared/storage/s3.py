@@ -27,8 +27,9 @@ from botocore.exceptions import (
 )
 from s3transfer.exceptions import RetriesExceededError
 
-from components.shared.faults import InputError
-from components.shared.storage.clients import aws
+from components.shared.faults import AwayError, InputError
+from components.shared.storage import patience
+from components.shared.storage.clients import aws, is_away
 from components.shared.storage.objects import (
     VALID,
     StoredObject,
@@ -41,8 +42,6 @@ from components.shared.storage.objects import (
     split_bucket,
 )
 
-_BRIEFLY = 3  # attempts: does anybody answer?
-_PATIENTLY = 6
 _LARGE = 64 << 20  # bytes from which an object goes in parts
 _PART = 16 << 20
 _CUT = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
@@ -68,7 +67,7 @@ def entries(uri: str, *, deep: bool) -> Iterator[StoredObject]:
     bucket, prefix = split_bucket(uri)
     prefix = prefix and prefix + "/"
     with _cloud(uri):
-        pages = aws(_PATIENTLY if deep else _BRIEFLY).get_paginator("list_objects_v2")
+        pages = _client().get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=bucket, Prefix=prefix, **({} if deep else {"Delimiter": "/"})):
             for about in page.get("Contents", []):
                 if not about["Key"].endswith("/"):  # what consoles make for a folder
@@ -82,14 +81,21 @@ def entries(uri: str, *, deep: bool) -> Iterator[StoredObject]:
                     )
 
 
+def probe(uri: str) -> None:
+    """Ask for a listing, and not for long."""
+    bucket, prefix = split_bucket(uri)
+    with _cloud(uri):
+        aws(patience.BRIEF).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
+
 def exists(uri: str) -> bool:
     """Tell whether the object is there."""
-    return _head(uri, _BRIEFLY) is not None
+    return _head(uri) is not None
 
 
 def look(uri: str) -> StoredObject | None:
     """Return the object, or None where there is none."""
-    head = _head(uri, _PATIENTLY)
+    head = _head(uri)
     return head and _stored(uri, head)
 
 
@@ -98,7 +104,7 @@ def read(uri: str) -> tuple[bytes, str]:
 
     def once() -> tuple[bytes, str] | None:
         with _cloud(uri):
-            answer = aws(_PATIENTLY).get_object(**_at(uri), ChecksumMode="ENABLED")
+            answer = _client().get_object(**_at(uri), ChecksumMode="ENABLED")
             try:
                 data = _read_all(answer)
             except _CUT:
@@ -114,7 +120,7 @@ def read_head(uri: str, size: int) -> bytes:
     def once() -> bytes | None:
         with _cloud(uri):
             try:
-                answer = aws(_BRIEFLY).get_object(**_at(uri), Range=f"bytes=0-{size - 1}")
+                answer = _client().get_object(**_at(uri), Range=f"bytes=0-{size - 1}")
                 data = _read_all(answer)
             except _CUT:
                 return None
@@ -138,7 +144,7 @@ def replace(uri: str, data: bytes, generation: str) -> bool:
     Equal bytes have an equal ETag, so the writer that left them is compared first. Only two more writes
     between that look and this write, the last of which brings the old bytes back, would go unnoticed.
     """
-    head = _head(uri, _PATIENTLY)
+    head = _head(uri)
     if head is None or _generation(head) != generation:
         return False
     return _write_if(uri, data, "IfMatch", head["ETag"])
@@ -179,7 +185,11 @@ def fetch(found: StoredObject, path: Path) -> bool:
 def delete(uri: str) -> None:
     """Remove an object where it is there."""
     with _cloud(uri):
-        aws(_PATIENTLY).delete_object(**_at(uri))
+        _client().delete_object(**_at(uri))
+
+
+def _client() -> Any:
+    return aws(patience.PATIENT)
 
 
 def _read_all(answer: Any) -> bytes:
@@ -192,12 +202,12 @@ def _at(uri: str) -> dict[str, str]:
     return {"Bucket": bucket, "Key": name}
 
 
-def _head(uri: str, attempts: int) -> Any:
+def _head(uri: str) -> Any:
     if not split_bucket(uri)[1]:
         return None
     with _cloud(uri):
         try:
-            return aws(attempts).head_object(**_at(uri), ChecksumMode="ENABLED")
+            return _client().head_object(**_at(uri), ChecksumMode="ENABLED")
         except ClientError as error:
             if _code(error) in _ABSENT:
                 return None
@@ -205,7 +215,7 @@ def _head(uri: str, attempts: int) -> Any:
 
 
 def _ask(uri: str) -> str:
-    head = _head(uri, _PATIENTLY)
+    head = _head(uri)
     if head is None:
         raise absent(uri)
     return _digest(head)
@@ -246,7 +256,7 @@ def _write_if(uri: str, data: bytes, condition: str, value: str) -> bool:
     writer = uuid.uuid4().hex
 
     def put() -> Any:
-        return aws(_PATIENTLY).put_object(
+        return _client().put_object(
             **_at(uri),
             Body=data,
             ContentMD5=_as_base64(hash_bytes(data, "md5")),
@@ -275,7 +285,7 @@ def _answer_of(error: ClientError, uri: str, writer: str) -> bool | None:
     if code not in (*_REFUSED, *_ABSENT):
         raise error
     # A write whose answer was lost is sent again and then meets itself: that one did win.
-    there = _head(uri, _PATIENTLY)
+    there = _head(uri)
     return there is not None and there["Metadata"].get("writer") == writer
 
 
@@ -301,18 +311,16 @@ def _send_whole(path: Path, uri: str, about: dict[str, str]) -> None:
     with path.open("rb") as file:
         data = file.read()
     md5 = _as_base64(hash_bytes(data, "md5"))
-    aws(_PATIENTLY).put_object(**_at(uri), Body=data, ContentMD5=md5, Metadata=about)
+    _client().put_object(**_at(uri), Body=data, ContentMD5=md5, Metadata=about)
 
 
 def _send_parts(path: Path, uri: str, about: dict[str, str]) -> None:
     with path.open("rb") as file:
-        aws(_PATIENTLY).upload_fileobj(
-            file, *_at(uri).values(), ExtraArgs={"Metadata": about}, Config=_in_parts()
-        )
+        _client().upload_fileobj(file, *_at(uri).values(), ExtraArgs={"Metadata": about}, Config=_in_parts())
 
 
 def _fetch_whole(found: StoredObject, path: Path) -> bool:
-    answer = aws(_PATIENTLY).get_object(**_at(found.uri), IfMatch=found.version, ChecksumMode="ENABLED")
+    answer = _client().get_object(**_at(found.uri), IfMatch=found.version, ChecksumMode="ENABLED")
     with path.open("wb") as file, closing(answer["Body"]) as body:
         shutil.copyfileobj(body, file, 1 << 20)
     return agrees(path, _stored(found.uri, answer)) is not False
@@ -320,7 +328,7 @@ def _fetch_whole(found: StoredObject, path: Path) -> bool:
 
 def _fetch_parts(found: StoredObject, path: Path) -> bool:
     with path.open("wb") as file:
-        aws(_PATIENTLY).download_fileobj(*_at(found.uri).values(), file, Config=_in_parts())
+        _client().download_fileobj(*_at(found.uri).values(), file, Config=_in_parts())
     return agrees(path, found) is not False
 
 
@@ -351,7 +359,8 @@ def _cloud(uri: str) -> Iterator[None]:
         code = _code(error) if isinstance(error, ClientError) else type(error).__name__
         if code in _ABSENT:
             raise absent(uri) from error
-        raise InputError(
+        kind = AwayError if is_away(error, getattr(error, "response", {})) else InputError
+        raise kind(
             f"{uri}: bucket {bucket} cannot be used ({_REASONS.get(code, code)}); valid: an existing bucket"
             f" that this account may use, over a working network, or {VALID}"
         ) from error
