@@ -97,6 +97,15 @@ def test_twenty_faults_lose_no_object(bucket):
     assert server.faults.met == 20
 
 
+def test_bytes_that_came_in_pieces_are_compared_as_a_whole(bucket):
+    uri, server = f"{bucket[0]}/labels", bucket[1]
+    data = os.urandom(100_000)  # a client may drop what it has where that is less than some kilobytes
+    storage.create(uri, data)
+    server.faults.waiting.extend(["cut", "flip"])
+    assert storage.read_bytes(uri) == data
+    assert server.faults.met == 2
+
+
 def test_parts_of_a_large_file_come_whole_through_faults(bucket, tmp_path, monkeypatch):
     uri, server = f"{bucket[0]}/large", bucket[1]
     for module in (gcs, s3):
