@@ -1,5 +1,6 @@
 """What a network, a busy server and a full disk do to transfers, on servers that keep conditions."""
 
+import errno
 import gc
 import os
 import time
@@ -13,7 +14,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from components.shared import storage
-from components.shared.faults import AwayError, InputError
+from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.storage import clients, gcs, list_tree, patience, s3
 from components.shared.storage.patience import Patience
 from tests.shared.buckets import forget_clients, gcs_bucket, s3_bucket
@@ -226,7 +227,7 @@ def test_an_object_that_vanishes_is_named_and_one_that_is_overwritten_comes_new(
 
     storage.download(uri, tmp_path / "copy", overwrite)
     assert (tmp_path / "copy/planes.csv").read_bytes() == b"new"
-    with pytest.raises(FileNotFoundError, match=rf"{uri}/planes\.csv: vanished"):
+    with pytest.raises(AbsentError, match=rf"^{uri}/planes\.csv: vanished.*valid: "):
         storage.download(uri, tmp_path / "lost", lambda *_: storage.delete(f"{uri}/planes.csv"))
 
 
@@ -289,6 +290,30 @@ def test_a_full_disk_is_one_line(bucket, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=rf"^{tmp_path}/{name}: no space left.*valid: "):
             act(tmp_path / name)
         assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_disk_without_hard_links_is_one_line(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path}/a: its file system has no hard links.*valid: "):
+        storage.create(str(tmp_path / "a"), b"")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("eu-south-2", ""), ("eu-south-2", "us-west-2"), ("", "us-west-2")]
+)
+def test_the_region_of_the_secret_is_used(monkeypatch, ours, theirs):
+    for name, value in (("AWS_REGION", ours), ("AWS_DEFAULT_REGION", theirs)):
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    clients.aws.cache_clear()
+    assert clients.aws(patience.PATIENT).meta.region_name == (ours or theirs)
+    forget_clients()
 
 
 def test_a_server_that_ignores_conditions_is_refused(monkeypatch):

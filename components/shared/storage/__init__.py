@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from components.shared.faults import AwayError, InputError
+from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.progress import Progress, silent
 from components.shared.storage import local, transfer
 from components.shared.storage.clients import google as _client
@@ -211,7 +211,7 @@ def _fetch(place: _Place, found: StoredObject, path: Path) -> None:
 
 
 def _vanished(uri: str) -> StoredObject:
-    raise FileNotFoundError(f"{uri}: vanished while it was copied")
+    raise AbsentError(f"{uri}: vanished while it was copied; valid: places from which nothing is removed")
 
 
 def _place(uri: str) -> _Place:

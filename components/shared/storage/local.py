@@ -15,6 +15,8 @@ from components.shared.faults import InputError
 from components.shared.storage.objects import VALID, StoredObject, absent, hash_file
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# What link says where there are no hard links, as on FAT; the file is this user's own, so EPERM is no other.
+_UNLINKED = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -101,6 +103,13 @@ def create(uri: str, data: bytes) -> bool:
             os.link(part, path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _UNLINKED:
+                raise
+            raise InputError(
+                f"{path}: its file system has no hard links, without which two runs could spoil each other;"
+                " valid: a folder on one that has them (ext4, XFS, APFS, NFS), or a bucket"
+            ) from error
     return True
 
 
