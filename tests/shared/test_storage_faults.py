@@ -316,6 +316,53 @@ def test_the_region_of_the_secret_is_used(monkeypatch, ours, theirs):
     forget_clients()
 
 
+def test_uploads_to_s3_that_were_killed_are_dropped_below_a_prefix_alone(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, _):
+        bucket, client = uri.removeprefix("s3://"), clients.aws(patience.PATIENT)
+        for name in ("state/a/big", "state/b", "state-of-others/c"):
+            upload = client.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"]
+            client.upload_part(Bucket=bucket, Key=name, UploadId=upload, PartNumber=1, Body=b"half")
+        storage.create(f"{uri}/state/whole", b"whole")
+        began = client.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"].timestamp()
+        age_s = time.time() - began  # moto says of each that it began in 2010
+        assert storage.drop_unfinished(f"{uri}/state", age_s + 3600) == 0, "a living writer's, it may be"
+        assert storage.drop_unfinished(f"{uri}/state", age_s - 3600) == 2
+        left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+        assert [each["Key"] for each in left] == ["state-of-others/c"]
+        assert storage.read_bytes(f"{uri}/state/whole") == b"whole"
+
+
+def test_parts_of_killed_writers_are_dropped_and_those_of_living_ones_stay(tmp_path):
+    place, old = tmp_path / "state", time.time() - 7200
+    storage.create(str(place / "deep/whole"), b"whole")
+    stale = [place / f"deep/.a.{uuid.uuid4().hex}.part", place / f".b.{uuid.uuid4().hex}.part"]
+    own = place / ".notes.part"  # of no upload
+    for path in (*stale, own):
+        path.write_bytes(b"half")
+        os.utime(path, (old, old))
+    os.utime(place / "deep/whole", (old, old))
+    with storage.local.part_of(place / "living") as living:
+        living.write_bytes(b"half")
+        assert storage.drop_unfinished(f"{place}/b") == 1 and not stale[1].exists()
+        assert storage.drop_unfinished(str(place)) == 1 and not stale[0].exists()
+        assert living.exists() and own.exists() and (place / "deep/whole").exists()
+    assert storage.drop_unfinished(str(tmp_path / "absent")) == 0
+
+
+def test_nothing_is_left_to_drop_in_google_storage(monkeypatch):
+    with gcs_bucket(monkeypatch) as (uri, _):
+        assert storage.drop_unfinished(uri) == 0
+
+
+def test_a_large_file_whose_last_answer_was_lost_did_arrive(monkeypatch, tmp_path):
+    with s3_bucket(monkeypatch) as (uri, server):
+        monkeypatch.setattr(s3, "_LARGE", 5 << 20)
+        (tmp_path / "large").write_bytes(data := os.urandom(6 << 20))
+        server.loses_joined = True
+        storage.upload(tmp_path / "large", f"{uri}/large")
+        assert storage.read_bytes(f"{uri}/large") == data and not server.loses_joined
+
+
 def test_a_server_that_ignores_conditions_is_refused(monkeypatch):
     with s3_bucket(monkeypatch) as (uri, server):
         server.blind = True
