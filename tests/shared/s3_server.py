@@ -21,6 +21,7 @@ class _Layer:
         self.faults = faults
         self.blind = False  # to conditions, as some servers are
         self.busy_until = 0.0  # with 503 to every request
+        self.loses_joined = False  # the next answer to the end of an upload in parts
         self.listener = None
 
     def __call__(self, environ, start_response):
@@ -30,6 +31,12 @@ class _Layer:
         fault = self.faults.next(READ if reads else WRITE if environ["REQUEST_METHOD"] == "PUT" else ())
         if time.monotonic() < self.busy_until:
             fault = "503"
+        if (
+            self.loses_joined
+            and environ["REQUEST_METHOD"] == "POST"
+            and "uploadId=" in environ["QUERY_STRING"]
+        ):
+            self.loses_joined, fault = False, "lost"
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "flip" and not reads:
             body = flipped(body)

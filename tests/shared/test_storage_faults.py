@@ -1,5 +1,6 @@
 """What a network, a busy server and a full disk do to transfers, on servers that keep conditions."""
 
+import errno
 import gc
 import os
 import time
@@ -13,7 +14,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from components.shared import storage
-from components.shared.faults import AwayError, InputError
+from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.storage import clients, gcs, list_tree, patience, s3
 from components.shared.storage.patience import Patience
 from tests.shared.buckets import forget_clients, gcs_bucket, s3_bucket
@@ -95,6 +96,15 @@ def test_twenty_faults_lose_no_object(bucket):
         assert storage.replace(name, b"second", generation)
         assert storage.read_bytes(name) == b"second"
     assert server.faults.met == 20
+
+
+def test_bytes_that_came_in_pieces_are_compared_as_a_whole(bucket):
+    uri, server = f"{bucket[0]}/labels", bucket[1]
+    data = os.urandom(100_000)  # a client may drop what it has where that is less than some kilobytes
+    storage.create(uri, data)
+    server.faults.waiting.extend(["cut", "flip"])
+    assert storage.read_bytes(uri) == data
+    assert server.faults.met == 2
 
 
 def test_parts_of_a_large_file_come_whole_through_faults(bucket, tmp_path, monkeypatch):
@@ -217,7 +227,7 @@ def test_an_object_that_vanishes_is_named_and_one_that_is_overwritten_comes_new(
 
     storage.download(uri, tmp_path / "copy", overwrite)
     assert (tmp_path / "copy/planes.csv").read_bytes() == b"new"
-    with pytest.raises(FileNotFoundError, match=rf"{uri}/planes\.csv: vanished"):
+    with pytest.raises(AbsentError, match=rf"^{uri}/planes\.csv: vanished.*valid: "):
         storage.download(uri, tmp_path / "lost", lambda *_: storage.delete(f"{uri}/planes.csv"))
 
 
@@ -280,6 +290,77 @@ def test_a_full_disk_is_one_line(bucket, tmp_path, monkeypatch):
         with pytest.raises(InputError, match=rf"^{tmp_path}/{name}: no space left.*valid: "):
             act(tmp_path / name)
         assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_disk_without_hard_links_is_one_line(tmp_path, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path}/a: its file system has no hard links.*valid: "):
+        storage.create(str(tmp_path / "a"), b"")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("eu-south-2", ""), ("eu-south-2", "us-west-2"), ("", "us-west-2")]
+)
+def test_the_region_of_the_secret_is_used(monkeypatch, ours, theirs):
+    for name, value in (("AWS_REGION", ours), ("AWS_DEFAULT_REGION", theirs)):
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    clients.aws.cache_clear()
+    assert clients.aws(patience.PATIENT).meta.region_name == (ours or theirs)
+    forget_clients()
+
+
+def test_uploads_to_s3_that_were_killed_are_dropped_below_a_prefix_alone(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, _):
+        bucket, client = uri.removeprefix("s3://"), clients.aws(patience.PATIENT)
+        for name in ("state/a/big", "state/b", "state-of-others/c"):
+            upload = client.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"]
+            client.upload_part(Bucket=bucket, Key=name, UploadId=upload, PartNumber=1, Body=b"half")
+        storage.create(f"{uri}/state/whole", b"whole")
+        began = client.list_multipart_uploads(Bucket=bucket)["Uploads"][0]["Initiated"].timestamp()
+        age_s = time.time() - began  # moto says of each that it began in 2010
+        assert storage.drop_unfinished(f"{uri}/state", age_s + 3600) == 0, "a living writer's, it may be"
+        assert storage.drop_unfinished(f"{uri}/state", age_s - 3600) == 2
+        left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+        assert [each["Key"] for each in left] == ["state-of-others/c"]
+        assert storage.read_bytes(f"{uri}/state/whole") == b"whole"
+
+
+def test_parts_of_killed_writers_are_dropped_and_those_of_living_ones_stay(tmp_path):
+    place, old = tmp_path / "state", time.time() - 7200
+    storage.create(str(place / "deep/whole"), b"whole")
+    stale = [place / f"deep/.a.{uuid.uuid4().hex}.part", place / f".b.{uuid.uuid4().hex}.part"]
+    own = place / ".notes.part"  # of no upload
+    for path in (*stale, own):
+        path.write_bytes(b"half")
+        os.utime(path, (old, old))
+    os.utime(place / "deep/whole", (old, old))
+    with storage.local.part_of(place / "living") as living:
+        living.write_bytes(b"half")
+        assert storage.drop_unfinished(f"{place}/b") == 1 and not stale[1].exists()
+        assert storage.drop_unfinished(str(place)) == 1 and not stale[0].exists()
+        assert living.exists() and own.exists() and (place / "deep/whole").exists()
+    assert storage.drop_unfinished(str(tmp_path / "absent")) == 0
+
+
+def test_nothing_is_left_to_drop_in_google_storage(monkeypatch):
+    with gcs_bucket(monkeypatch) as (uri, _):
+        assert storage.drop_unfinished(uri) == 0
+
+
+def test_a_large_file_whose_last_answer_was_lost_did_arrive(monkeypatch, tmp_path):
+    with s3_bucket(monkeypatch) as (uri, server):
+        monkeypatch.setattr(s3, "_LARGE", 5 << 20)
+        (tmp_path / "large").write_bytes(data := os.urandom(6 << 20))
+        server.loses_joined = True
+        storage.upload(tmp_path / "large", f"{uri}/large")
+        assert storage.read_bytes(f"{uri}/large") == data and not server.loses_joined
 
 
 def test_a_server_that_ignores_conditions_is_refused(monkeypatch):

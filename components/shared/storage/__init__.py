@@ -7,13 +7,14 @@ checksum. What cannot be used raises InputError, and an object that is not there
 that is away is asked again for about two minutes, and then it is an AwayError.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from components.shared.faults import AwayError, InputError
+from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.progress import Progress, silent
 from components.shared.storage import local, transfer
 from components.shared.storage.clients import google as _client
@@ -26,6 +27,7 @@ __all__ = [
     "create",
     "delete",
     "download",
+    "drop_unfinished",
     "exists",
     "hash_file",
     "join",
@@ -55,6 +57,7 @@ class _Place(Protocol):
     def send(self, path: Path, uri: str) -> None: ...
     def fetch(self, found: StoredObject, path: Path) -> bool: ...
     def delete(self, uri: str) -> None: ...
+    def drop_unfinished(self, uri: str, before: float) -> int: ...
 
 
 def join(uri: str, *parts: str) -> str:
@@ -128,6 +131,14 @@ def replace(uri: str, data: bytes, generation: str) -> bool:
 def delete(uri: str) -> None:
     """Remove a file or object; nothing happens when it is absent."""
     _place(uri).delete(uri)
+
+
+def drop_unfinished(uri: str, older_than_s: float = 3600.0) -> int:
+    """Remove what killed uploads left at or below a URI, which no listing shows; return of how many.
+
+    What was begun (in a bucket) or written to (in a folder) since then may be a living writer's and stays.
+    """
+    return _place(uri).drop_unfinished(uri, time.time() - older_than_s)
 
 
 def upload(path: Path, uri: str, progress: Progress = silent) -> None:
@@ -211,7 +222,7 @@ def _fetch(place: _Place, found: StoredObject, path: Path) -> None:
 
 
 def _vanished(uri: str) -> StoredObject:
-    raise FileNotFoundError(f"{uri}: vanished while it was copied")
+    raise AbsentError(f"{uri}: vanished while it was copied; valid: places from which nothing is removed")
 
 
 def _place(uri: str) -> _Place:

@@ -46,7 +46,9 @@ def aws(patience: Patience) -> Any:
         s3={"addressing_style": "path" if endpoint else "auto"},
         response_checksum_validation="when_required",  # storage compares what arrived with more than CRCs
     )
-    client = Session().client("s3", config=config, endpoint_url=endpoint or None)
+    # boto3 itself reads AWS_DEFAULT_REGION alone, where other tools of AWS read this one first.
+    region = os.environ.get("AWS_REGION") or None
+    client = Session().client("s3", config=config, endpoint_url=endpoint or None, region_name=region)
     client.meta.events.register("needs-retry.s3", partial(_pause_s, patience))
     return client
 

@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import glob
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,7 +16,10 @@ from urllib.parse import unquote
 from components.shared.faults import InputError
 from components.shared.storage.objects import VALID, StoredObject, absent, hash_file
 
+_PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)  # what part_of makes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# What link says where there are no hard links, as on FAT; the file is this user's own, so EPERM is no other.
+_UNLINKED = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -101,6 +106,13 @@ def create(uri: str, data: bytes) -> bool:
             os.link(part, path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _UNLINKED:
+                raise
+            raise InputError(
+                f"{path}: its file system has no hard links, without which two runs could spoil each other;"
+                " valid: a folder on one that has them (ext4, XFS, APFS, NFS), or a bucket"
+            ) from error
     return True
 
 
@@ -135,6 +147,19 @@ def delete(uri: str) -> None:
     if path.is_file():
         with disk(uri), _locked(path.parent):
             path.unlink(missing_ok=True)
+
+
+def drop_unfinished(uri: str, before: float) -> int:
+    """Remove the hidden parts that nobody has written to since then."""
+    path = path_of(uri)
+    parts = [*path.parent.glob(f".{glob.escape(path.name)}.*"), *path.rglob(".*.part")]
+    dropped = 0
+    for part in parts:
+        with suppress(FileNotFoundError), disk(part):  # its writer may end at this moment
+            if _PART.fullmatch(part.name) and part.stat().st_mtime < before:
+                part.unlink()
+                dropped += 1
+    return dropped
 
 
 def _stored(path: Path, name: str, folder: str) -> StoredObject:

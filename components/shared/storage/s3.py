@@ -160,9 +160,11 @@ def send(path: Path, uri: str) -> None:
             try:
                 put(path, uri, about)
             except ClientError as error:
-                if _code(error) not in _DAMAGED:
+                if _code(error) not in (*_DAMAGED, "NoSuchUpload"):
                     raise
-                return None
+                # Parts that were joined, and the answer lost, cannot be joined again: that upload did arrive.
+                there = _code(error) == "NoSuchUpload" and _head(uri)
+                return True if there and there["Metadata"].get("sha256") == about["sha256"] else None
         return True
 
     again(uri, once)
@@ -186,6 +188,27 @@ def delete(uri: str) -> None:
     """Remove an object where it is there."""
     with _cloud(uri):
         _client().delete_object(**_at(uri))
+
+
+def drop_unfinished(uri: str, before: float) -> int:
+    """Abort uploads in parts that were begun before then: their parts are kept, and paid for, for ever."""
+    bucket, prefix = split_bucket(uri)
+    with _cloud(uri):
+        pages = _client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        begun = [each for page in pages for each in page.get("Uploads", [])]
+        old = [each for each in begun if each["Initiated"].timestamp() < before]
+        below = [each for each in old if not prefix or f"{each['Key']}/".startswith(f"{prefix}/")]
+        for each in below:
+            _abort(bucket, each["Key"], each["UploadId"])
+    return len(below)
+
+
+def _abort(bucket: str, name: str, upload: str) -> None:
+    try:
+        _client().abort_multipart_upload(Bucket=bucket, Key=name, UploadId=upload)
+    except ClientError as error:
+        if _code(error) != "NoSuchUpload":  # it ended by itself meanwhile
+            raise
 
 
 def _client() -> Any:
