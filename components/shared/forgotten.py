@@ -54,6 +54,7 @@ def forget(state_uri: str, patient: str) -> list[str]:
         raise
     told, generation = storage.read_versioned(note)
     doomed = _remove(state_uri, patient, [] if told == DONE else _nameless(state_uri))
+    storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     storage.replace(note, DONE, generation)
     return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
 

@@ -1,6 +1,7 @@
 """A forgotten patient leaves no trace in the state but the note that they are left out."""
 
 import json
+import os
 from contextlib import suppress
 
 import numpy as np
@@ -142,3 +143,12 @@ def test_what_a_run_under_way_wrote_of_the_patient_goes_again(state):
         require_remembered(state, [STAYS, GONE])
     left = {found.name: storage.read_bytes(found.uri) for found in storage.list_tree(state)}
     assert not [name for name, data in left.items() if GONE.encode() in data or name.startswith("late")]
+
+
+def test_what_killed_uploads_left_goes_too(state, tmp_path):
+    old, young = (tmp_path / "state/planes" / f".x.zip.{number}.part" for number in "01")
+    for part in (old, young):
+        part.write_bytes(b"half of a plane")
+    os.utime(old, (0, 0))
+    forget(state, GONE)
+    assert (old.exists(), young.exists()) == (False, True)  # a living writer's stays
