@@ -146,7 +146,7 @@ def test_what_a_run_under_way_wrote_of_the_patient_goes_again(state):
 
 
 def test_what_killed_uploads_left_goes_too(state, tmp_path):
-    old, young = (tmp_path / "state/planes" / f".x.zip.{number}.part" for number in "01")
+    old, young = (tmp_path / "state/planes" / f".x.zip.{digit * 32}.part" for digit in "01")
     for part in (old, young):
         part.write_bytes(b"half of a plane")
     os.utime(old, (0, 0))
