@@ -21,7 +21,9 @@ class _Layer:
         self.faults = faults
         self.blind = False  # to conditions, as some servers are
         self.busy_until = 0.0  # with 503 to every request
-        self.loses_joined = False  # the next answer to the end of an upload in parts
+        self.loses_joined = (
+            0  # 1: the next answer to the end of an upload in parts, which is then no more known
+        )
         self.listener = None
 
     def __call__(self, environ, start_response):
@@ -31,12 +33,9 @@ class _Layer:
         fault = self.faults.next(READ if reads else WRITE if environ["REQUEST_METHOD"] == "PUT" else ())
         if time.monotonic() < self.busy_until:
             fault = "503"
-        if (
-            self.loses_joined
-            and environ["REQUEST_METHOD"] == "POST"
-            and "uploadId=" in environ["QUERY_STRING"]
-        ):
-            self.loses_joined, fault = False, "lost"
+        if environ["REQUEST_METHOD"] == "POST" and "uploadId=" in environ["QUERY_STRING"]:
+            fault = {1: "lost", 2: "joined"}.get(self.loses_joined, fault)
+            self.loses_joined += bool(self.loses_joined)
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         if fault == "flip" and not reads:
             body = flipped(body)
@@ -53,6 +52,8 @@ class _Layer:
     def _refusal(self, environ, body, fault):
         if fault in ("429", "503"):
             return ("429 Too Many Requests", "SlowDown") if fault == "429" else ("503 Slow Down", "SlowDown")
+        if fault == "joined":  # a server may say so of one that is done; moto forgives
+            return "404 Not Found", "NoSuchUpload"
         if fault == "403":
             return "403 Forbidden", "AccessDenied"
         md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
