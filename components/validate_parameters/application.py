@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from components.extract_planes.cut import Cuts
-from components.shared import snapshots
+from components.shared import snapshots, storage
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_looks, refuse_seen_patients
 from components.validate_parameters.places import check_places
-from components.validate_parameters.requirements import require_types
+from components.validate_parameters.requirements import naming, require_types
 from components.validate_parameters.resources import (
     check_resources,
     default_gpu_nodes,
@@ -66,6 +66,8 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
     names, left_out = snapshots.check(source)
     pseudonyms = read_pseudonyms(p.pseudonym_key_uri, p.state_uri)
     patients = {pseudonyms.of("patient", name) for name in names}
+    with naming(p, "classifiers_uri"):
+        storage.require_answer(p.classifiers_uri)
     with tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(p.classifiers_uri, Path(folder))
         refuse_other_looks(models, Cuts.among(vars(p)).settings())
