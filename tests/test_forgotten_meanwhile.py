@@ -9,26 +9,39 @@ import pytest
 from components.extract_planes.cut import Cuts
 from components.extract_planes.stage import Config as ExtractConfig
 from components.extract_planes.stage import extract_shard
+from components.make_synthetic.stage import Config as SyntheticConfig
+from components.make_synthetic.stage import make_synthetic
 from components.open_ledger.stage import Config as LedgerConfig
 from components.open_ledger.stage import open_ledger
 from components.open_round.stage import open_round
 from components.open_study.stage import open_study
+from components.relabel_images.stage import Config as RelabelConfig
+from components.report.study import report_study
+from components.run_arm.stage import Config as ArmConfig
+from components.run_arm.stage import run_arm
+from components.shared import forgotten as forgotten_module
 from components.shared import storage
-from components.shared.faults import InputError
-from components.shared.forgotten import forget
+from components.shared.failures import surviving
+from components.shared.faults import ForgottenError
+from components.shared.forgotten import ASKED, REMOVING, forget, require_remembered
 from components.shared.ledger import Ledger
 from components.shared.phantom import simulate_patients
 from components.shared.pseudonyms import Pseudonyms
+from components.shared.snapshots import VolumeEntry, write_snapshot
+from components.shared.study import Cell, Grid, Source
 from components.snapshot_volumes.stage import Config as SnapshotConfig
 from components.snapshot_volumes.stage import snapshot
 from components.split_patients.stage import Config as SplitConfig
 from components.split_patients.stage import split_patients
+from components.train_classifier.stage import Config as TrainConfig
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
 from components.train_gan.warm_start import keep_generator
-from components.validate_parameters.stage import Parameters
+from components.validate_parameters.stage import Parameters, results
+from components.validate_parameters.study import StudyParameters
 from tests.drawn_planes import SPLITS, splits_of, write_planes
 from tests.open_ledger.test_stage import PARAMETERS
+from tests.report.fabricated_study import write_study
 
 KEY = Pseudonyms(b"a key of the tests alone")
 NAMES = {name: KEY.of("patient", name) for name in SPLITS.sides}
@@ -99,7 +112,7 @@ def ledger_config(state):
 @pytest.mark.parametrize("stage", [split, begin_run, begin_study, begin_rounds, train, keep])
 def test_a_stage_of_a_run_under_way_refuses_and_leaves_no_trace(stage, state, planes, tmp_path):
     forget(state, GONE)
-    with pytest.raises(InputError, match=f"patients {GONE}: forgotten while this run was under way"):
+    with pytest.raises(ForgottenError, match=f"patients {GONE}: forgotten while this run was under way"):
         stage(state, planes, tmp_path)
     assert traces(state) == []
 
@@ -126,6 +139,92 @@ def test_planes_that_are_being_cut_go_again(state, tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage, "list_tree", forgetting)
     config = ExtractConfig(**where, snapshot_digest=digest, cuts=cuts)
-    with pytest.raises(InputError, match=f"patients {gone['patient']}: forgotten while this run"):
+    with pytest.raises(ForgottenError, match=f"patients {gone['patient']}: forgotten while this run"):
         extract_shard(config, 0, 1)
     assert real(f"{state}/planes") == []
+
+
+def cell(state, planes, _):
+    grid = Grid(folds=1, fractions=[0.5], seeds=1, gans=1, arms="C")
+    training = TrainConfig(architecture="resnet18", epochs=1, size_px=32, batch=12, label_unit="patient")
+    relabelling = RelabelConfig(round=0, confidence_threshold=0.0, relabel="all")
+    rule = {"max_rounds": 1, "patience": 1, "min_gain": 0.0}
+    config = ArmConfig(
+        state_uri=state,
+        study_uri=f"{state}/study",
+        grid=grid,
+        training=training,
+        relabelling=relabelling,
+        **rule,
+    )
+    run_arm(config, Cell(fold=0, arm="C", fraction=0.5, seed=0), planes, SIDES, "owner")
+
+
+def images(state, planes, _):
+    given = results(StudyParameters(volumes_uri="", state_uri=state, gan_resolution=32))
+    config = SyntheticConfig.of(state, f"{state}/study", given | {"gan_checkpoint_kimg": 0.0})
+    make_synthetic(config, Source(fold=0, planes="all", gan=0), planes, SIDES)
+
+
+def cut(state, *_):
+    extract_shard(
+        ExtractConfig(
+            volumes_uri="", state_uri=state, snapshot_digest=write_snapshot(state, ENTRIES), cuts=CUTS
+        ),
+        0,
+        1,
+    )
+
+
+ENTRIES = [VolumeEntry(name="a.nrrd", size=1, digest="d", patient=GONE, session="", site="")]
+CUTS = Cuts.among(vars(Parameters(volumes_uri="", state_uri="")))
+
+
+@pytest.mark.parametrize("stage", [cell, images, cut])
+def test_a_part_that_begins_afterwards_refuses_before_it_works(stage, state, planes, tmp_path):
+    forget(state, GONE)
+    with pytest.raises(ForgottenError, match=f"patients {GONE}: forgotten while this run was under way"):
+        stage(state, planes, tmp_path)
+    assert traces(state) == []
+    assert not [each for each in storage.list_tree(state) if each.name.endswith(".safetensors")]
+
+
+def test_a_report_that_is_written_afterwards_goes_again(tmp_path):
+    study = write_study(tmp_path, patients=8, arms="AC", folds=1, seeds=1)
+    state, gone = study.study_uri.rpartition("/")[0], sorted(study.splits.folds)[0]
+    storage.create(f"{state}/forgotten/{gone}", REMOVING)
+    with pytest.raises(ForgottenError):
+        report_study(study, tmp_path / "r.html", tmp_path / "m.json", tmp_path / "d.csv")
+    left = [each for each in storage.list_tree(state) if not each.name.startswith("forgotten/")]
+    assert not [each.name for each in left if gone.encode() in storage.read_bytes(each.uri)]
+
+
+def test_who_asks_while_it_is_only_asked_waits_for_the_answer(state, monkeypatch):
+    """A stage that holds a lease is why the other run is refused: nothing of it is removed."""
+    note = f"{state}/forgotten/{GONE}"
+    storage.create(note, ASKED)
+    storage.create(f"{state}/splits/0001.csv", SIDES.text().encode())
+    naps = []
+
+    def nap(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            storage.delete(note)
+
+    monkeypatch.setattr(forgotten_module.time, "sleep", nap)
+    require_remembered(state, [GONE])
+    assert len(naps) == 3 and GONE.encode() in storage.read_bytes(f"{state}/splits/0001.csv")
+    storage.create(note, ASKED)
+    monkeypatch.setattr(forgotten_module.time, "sleep", lambda _: None)
+    with pytest.raises(ForgottenError, match="another run began to forget them"):
+        require_remembered(state, [GONE])
+    assert GONE.encode() in storage.read_bytes(f"{state}/splits/0001.csv")
+
+
+def test_a_studys_part_keeps_no_reason_that_names_the_patient(state):
+    def work():
+        raise ForgottenError(f"patients {GONE}: forgotten")
+
+    with pytest.raises(ForgottenError):
+        surviving(f"{state}/cell", "arm", "owner", work)
+    assert traces(state) == []

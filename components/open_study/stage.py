@@ -45,9 +45,10 @@ def _check_fractions(grid: Grid, parameters: Mapping[str, Any], planes: PlaneSet
         told = [_labelled(fraction, parameters, planes, splits.turned(fold)) for fold in range(grid.folds)]
         other = labelled.setdefault(tuple(told), fraction)
         if other != fraction:
+            like = "all labels" if fraction == 1 else f"{fraction:g}"
             raise InputError(
                 f"label_fractions={list(grid.fractions)}: {other:g} labels the same"
-                f" {parameters['label_unit']}s as {fraction:g}; valid: fractions that label different ones"
+                f" {parameters['label_unit']}s as {like}; valid: fractions that label different ones"
             )
 
 

@@ -23,6 +23,7 @@ from components.shared import judgement, passports, storage
 from components.shared.code import versions
 from components.shared.failures import reason_at
 from components.shared.files import write_whole
+from components.shared.forgotten import require_remembered
 from components.shared.ledger import Ledger
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneSet
@@ -97,6 +98,7 @@ def report_study(
     write_whole(html, render("study.html.j2", values, language, **parts))
     for path, name in ((html, "report.html"), (metrics, "metrics.json"), (doubtful, "doubtful.csv")):
         storage.upload(path, storage.join(inputs.study_uri, "report", name))
+    require_remembered(Ledger.at(inputs.study_uri).state_uri, inputs.splits.folds)
     return values
 
 

@@ -119,8 +119,9 @@ def _comparing(values: Mapping[str, Any]) -> str:
     compared = values["comparisons"]
     if not compared:
         return "No two arms are compared."
-    widened = ", widened by what training anew adds" if most_repeats(values) > 1 else ""
-    interval = f"Student's interval{widened}"
+    interval = "Student's interval"
+    if most_repeats(values) > 1:
+        interval += ", widened by how far seeds and GANs lie apart where there are several"
     if values["patients"] < FEWEST_FOR_CLAIM:
         return f"Differences: {interval}; with fewer than {FEWEST_FOR_CLAIM} tested patients no test is made."
     tested = [f"{each['model']} − {each['other']}" for each in compared if each["role"] == "tested"]

@@ -75,26 +75,26 @@ def division(values: Mapping[str, Any]) -> str:
 
 def of_repeats(values: Mapping[str, Any]) -> str:
     """Return what more seeds and more GANs tell, and what they do not."""
-    given = values["parameters"]
     told = ["More seeds make a patient's value surer; they are not more patients."]
-    if most_repeats(values) < 2:
+    if max((len(arm["seeds"] or ()) for arm in values["arms"]), default=0) < 2:
         return f"{told[0]} With one seed the spread between seeds is not known."
-    told.append(
-        "How far the seeds of a fold lie apart widens the intervals of differences, not those of an arm."
-    )
-    return " ".join([*told, *_of_repeated_gans(given)])
+    if most_repeats(values) > 1:
+        told.append(
+            "How far the seeds of a fold lie apart widens the intervals of differences, not those of an arm."
+        )
+    return " ".join([*told, *_of_repeated_gans(values)])
 
 
-def _of_repeated_gans(given: Mapping[str, Any]) -> list[str]:
-    images = with_images(given["arms"])
-    if given["gans"] == 1 or not images:
+def _of_repeated_gans(values: Mapping[str, Any]) -> list[str]:
+    arms = [arm for arm in values["arms"] if arm["letter"] in with_images(values["parameters"]["arms"])]
+    if any(arm["spread"] and arm["spread"]["gans"] is not None for arm in arms):
+        return ["Where several seeds learn from each of several GANs of a fold, seeds are told from GANs."]
+    repeated = sorted({arm["letter"] for arm in arms if len(arm["seeds"] or ()) > 1})
+    if values["parameters"]["gans"] == 1 or not repeated:
         return []
-    told = f"Seeds take a fold's {plural(given['gans'], 'GAN')} of a kind in turn"
-    if given["seeds"] > given["gans"]:
-        return [f"{told}, so that trainings on the images of one GAN tell seeds from GANs."]
     return [
-        f"{told}, a seed each, so that between seeds of {arms_named(images)} there is also what differs"
-        " between GANs; more seeds than GANs would tell the two apart."
+        f"Between seeds of {arms_named(repeated)} there may also be what differs between GANs; more seeds"
+        " than GANs would tell the two apart."
     ]
 
 
@@ -102,6 +102,11 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this study cannot show, in plain sentences."""
     found = [*notes, *_of_gans(values), *_of_failures(values), *_of_validation(values)]
     found += [*_of_trainings(values), *_of_drawing(values["parameters"])]
+    if len(values["folds"]) > 1 and most_repeats(values) > 1:
+        found.append(
+            "A seed begins with the same weights in every fold: what that does to all folds alike is in no"
+            " interval."
+        )
     found.append(_of_tests(values))
     found.append(
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
@@ -113,9 +118,9 @@ def _of_trainings(values: Mapping[str, Any]) -> list[str]:
     told = []
     if any(each["found"]["repeats"] == 1 for each in values["comparisons"]):
         told.append(
-            "Where both arms have one whole seed, each was trained once. Two trainings on the same planes"
-            " differ too, and all patients of a fold share that difference, so with one seed nothing is"
-            " called shown; more seeds measure it, and widen the intervals of differences by it."
+            "Where two arms share one whole seed, one training of each is compared. Two trainings on the same"
+            " planes differ too, and all patients of a fold share that difference, so with one seed nothing"
+            " is called shown; more seeds measure it, and widen the intervals of differences by it."
         )
     if any(each["found"]["gans"] == 1 for each in values["comparisons"]):
         told.append(
@@ -140,6 +145,8 @@ def _of_tests(values: Mapping[str, Any]) -> str:
             "Only E − C, and E − D after it, at the first label fraction can be tests; all other differences"
             " describe, and some of so many will look like something by chance."
         )
+    if not values["comparisons"]:
+        return "No two arms are compared."
     return (
         "No difference is tested, as tests are of arm E; all describe, and some of so many will look like"
         " something by chance."

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 
 from components.shared import storage
-from components.shared.faults import AwayError, InputError
+from components.shared.faults import AwayError, ForgottenError, InputError
 from components.shared.progress import emit
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
@@ -30,8 +30,8 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
     try:
         _begin(uri, owner)
         work()
-    except AwayError:
-        raise  # it says nothing of this part, whose task is tried again
+    except (AwayError, ForgottenError):
+        raise  # the one says nothing of this part, the other names who must not be named in the state
     except Exception as error:  # noqa: BLE001 - whatever it is, what does not depend on this part goes on
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         reason = _SCRATCH.sub("", reason)

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class ForgottenError(InputError):
+    """Raised for patients who are forgotten: its message names them, so it is kept nowhere."""
+
+
 class AwayError(ConnectionError):
     """Raised for a store that does not answer, however often it is asked; its message is one line too.
 

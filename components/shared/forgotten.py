@@ -1,6 +1,7 @@
 """Forgetting a patient: what descends from them leaves the state, and their volumes are never read again.
 
     {state_uri}/forgotten/{pseudonym}    written first, empty: the patient's volumes are left out
+                                         then with REMOVING, once no other run works on the state
                                          and at the end with DONE: whoever asks again removes no checkpoints
 
 Removed are their planes, every snapshot that lists them, their row in every version of the splits, every run
@@ -11,18 +12,20 @@ none of these and makes them anew.
 
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from components.shared import storage
-from components.shared.faults import InputError
+from components.shared.faults import ForgottenError, InputError
 from components.shared.lease import LEASE, require_free
 from components.shared.planes import INDEX, read_rows
 from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
 
-DONE = b"done"
+ASKED, REMOVING, DONE = b"", b"removing", b"done"
+_WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
 _FOLDER = "forgotten"
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
 # Of the state itself; every other folder is a run's.
@@ -44,35 +47,74 @@ def forget(state_uri: str, patient: str) -> list[str]:
         raise InputError(
             f"forget_patient={patient}: no pseudonym; valid: one as reports print it, e.g. 3fa1-7c21e09b4d"
         )
-    note = storage.join(state_uri, _FOLDER, patient)
-    new = storage.create(note, b"")  # before anybody is asked: a run that begins now sees it
+    note = _note(state_uri, patient)
+    new = storage.create(note, ASKED)  # before anybody is asked: a stage that begins now sees it
     try:
         _require_idle(state_uri)
     except InputError:
         if new:
             storage.delete(note)
         raise
-    told, generation = storage.read_versioned(note)
-    doomed = _remove(state_uri, patient, [] if told == DONE else _nameless(state_uri))
+    again = _turn(note, ASKED, REMOVING) == DONE
+    doomed = _remove(state_uri, patient, [] if again else _nameless(state_uri))
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
-    storage.replace(note, DONE, generation)
+    _turn(note, REMOVING, DONE)
     return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
 
 
 def require_remembered(state_uri: str, patients: Iterable[str]) -> None:
     """Refuse patients who were forgotten meanwhile, and remove again what this run wrote of them.
 
-    A stage that writes of patients where no lease is held asks this afterwards: either it sees the note that
-    is left before anything is removed, or what it wrote was there to be removed.
+    A stage that writes of patients where no lease is held asks this afterwards, one that holds a lease before
+    it writes: either it sees the note that is left before anything is removed, or what it wrote was there to
+    be removed. Raises ForgottenError.
     """
-    gone = sorted(forgotten(state_uri) & set(patients))
+    gone = sorted(patient for patient in forgotten(state_uri) & set(patients) if _is_gone(state_uri, patient))
     for patient in gone:
         _remove(state_uri, patient)
     if gone:
-        raise InputError(
+        raise ForgottenError(
             f"patients {', '.join(gone)}: forgotten while this run was under way, or before; valid: submit"
             " it again, which leaves them out, with no artifact that descends from them"
         )
+
+
+def _note(state_uri: str, patient: str) -> str:
+    return storage.join(state_uri, _FOLDER, patient)
+
+
+def _turn(note: str, before: bytes, after: bytes) -> bytes:
+    """Replace what a note says, if it says that; return what it says then."""
+    told, generation = storage.read_versioned(note)
+    if told != before:
+        return told
+    storage.replace(note, after, generation)
+    return after
+
+
+def _is_gone(state_uri: str, patient: str) -> bool:
+    """Tell whether a patient is forgotten; where a run only asks whether it may, wait for its answer.
+
+    A stage that holds a lease is that answer, and goes on once the note is taken back.
+    """
+    for _ in range(_WAITS):
+        told = _read(_note(state_uri, patient))
+        if told is None:
+            return False
+        if told != ASKED:
+            return True
+        time.sleep(_WAIT_S)
+    raise ForgottenError(
+        f"patient {patient}: another run began to forget them and did not end; valid: submit it again"
+    )
+
+
+def _read(uri: str) -> bytes | None:
+    """Return an object's bytes, None where another run removed it meanwhile."""
+    try:
+        return storage.read_bytes(uri)
+    except FileNotFoundError:
+        return None
 
 
 def _require_idle(state_uri: str) -> None:
@@ -99,7 +141,8 @@ def _single(state_uri: str, patient: str) -> Iterator[str]:
     }
     for folder, holds in told.items():
         for found in storage.list_tree(storage.join(state_uri, folder)):
-            if "/" not in found.name and holds(storage.read_bytes(found.uri)):
+            data = None if "/" in found.name else _read(found.uri)
+            if data is not None and holds(data):
                 yield found.uri
     yield from _trees(storage.join(state_uri, "generators"), patient)
 
@@ -134,19 +177,18 @@ def _trees(uri: str, patient: str, left_out: tuple[str, ...] = ()) -> Iterator[s
             folders.setdefault(top, []).append(found)
     for objects in folders.values():
         texts = [found for found in objects if found.name.endswith(_TEXTS)]
-        naming = {found.uri for found in texts if _names(storage.read_bytes(found.uri), patient)}
+        naming = {found.uri for found in texts if patient.encode() in (_read(found.uri) or b"")}
         if naming:  # what names the patient goes last: cut off before it, the folder is found again
             yield from sorted((found.uri for found in objects), key=lambda uri: (uri in naming, uri))
-
-
-def _names(text: bytes, patient: str) -> bool:
-    return patient.encode() in text
 
 
 def _leave_splits(state_uri: str, patient: str) -> None:
     """Take the patient out of every version of the splits; nobody else changes side."""
     for found in storage.list_tree(storage.join(state_uri, "splits")):
-        data, generation = storage.read_versioned(found.uri)
+        try:
+            data, generation = storage.read_versioned(found.uri)
+        except FileNotFoundError:
+            continue
         splits = Splits.parse(data.decode())
         if patient in splits.folds:
             storage.replace(found.uri, _without(splits, patient).text().encode(), generation)

@@ -26,6 +26,7 @@ RENEW_S = 60.0
 STALE_S = 600.0
 LEASE = "lease.json"
 _WAIT_S = 15.0  # between two looks at a lease that another run holds
+_held: set[tuple[str, str]] = set()  # by this process: place and owner
 
 
 class HeldError(InputError):
@@ -36,9 +37,14 @@ class HeldError(InputError):
 def lease(run_uri: str, owner: str) -> Iterator[None]:
     """Hold the ledger at `run_uri` for `owner` (the pipeline run's id) while the body works.
 
-    Raises HeldError when another live run holds it. A body that fails frees it: its run ends.
+    Raises HeldError when another live run holds it. A body that fails frees it: its run ends. Taken again
+    inside the body it is held already, and the outermost alone renews and frees it.
     """
+    if (run_uri, owner) in _held:
+        yield
+        return
     _take(run_uri, owner)
+    _held.add((run_uri, owner))
     done = threading.Event()
     renewal = threading.Thread(target=_renew, args=(run_uri, owner, done), daemon=True)
     renewal.start()
@@ -49,6 +55,7 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
     finally:
         done.set()
         renewal.join()
+        _held.discard((run_uri, owner))
         if failed:
             release(run_uri, owner)
 
@@ -90,7 +97,9 @@ def _take(run_uri: str, owner: str) -> None:
     if not _is_free(held, owner):
         raise _held_by(uri, held)
     if not storage.replace(uri, _claim(owner, time.time()), generation):
-        raise _held_by(uri, json.loads(storage.read_bytes(uri)))  # it came first, this moment
+        first = json.loads(storage.read_bytes(uri))  # it came first, this moment
+        if first["owner"] != owner:
+            raise _held_by(uri, first)
 
 
 def require_free(uri: str) -> None:
@@ -125,7 +134,14 @@ def _renew(run_uri: str, owner: str, done: threading.Event) -> None:
 
 def _renew_once(uri: str, owner: str, now: float) -> bool:
     data, generation = storage.read_versioned(uri)
-    return json.loads(data)["owner"] == owner and storage.replace(uri, _claim(owner, now), generation)
+    if json.loads(data)["owner"] != owner:
+        return False
+    # Two pods of one run may renew at once: what the other one wrote holds for both.
+    return storage.replace(uri, _claim(owner, now), generation) or _is_of(uri, owner)
+
+
+def _is_of(uri: str, owner: str) -> bool:
+    return bool(json.loads(storage.read_bytes(uri))["owner"] == owner)
 
 
 def _claim(owner: str, renewed: float) -> bytes:

@@ -51,7 +51,8 @@ def patients_behind(uri: str) -> Sequence[str]:
     head, slash, _ = uri.rpartition("/")
     about = storage.join(head or slash or ".", "classifier.json")
     try:
-        patients: Sequence[str] = json.loads(storage.read_bytes(about))["patients_seen"]
+        told = json.loads(storage.read_bytes(about))
+        patients: Sequence[str] = told["patients_seen"]
     except FileNotFoundError:
         if _is_described(uri):
             raise InputError(
@@ -66,6 +67,10 @@ def patients_behind(uri: str) -> Sequence[str]:
             f"pretrained_uri: {about} does not say which patients {uri} has seen; valid: the one that"
             " train_classifier wrote, or none for weights of no patient"
         ) from error
+    if "digest" in told and told["digest"] != hashlib.sha256(storage.read_bytes(uri)).hexdigest():
+        raise InputError(
+            f"pretrained_uri: {about} is of other weights than {uri}; valid: the one written with them"
+        )
     return patients
 
 

@@ -25,7 +25,10 @@ def opened(tmp_path, planes, fractions, **changes):
 
 @pytest.mark.parametrize(
     ("fractions", "told"),
-    [([0.2, 0.22], "0.2 labels the same patients as 0.22"), ([0.95], "0.95 labels the same patients as 1")],
+    [
+        ([0.2, 0.22], "0.2 labels the same patients as 0.22"),
+        ([0.95], "0.95 labels the same patients as all labels"),
+    ],
 )
 def test_fractions_that_label_the_same_are_refused(tmp_path, planes, fractions, told):
     with pytest.raises(InputError, match=told):

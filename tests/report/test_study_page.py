@@ -144,7 +144,7 @@ def test_a_study_without_synthetic_images_says_nothing_of_any(tmp_path: Path) ->
     page, values = render(write_study(tmp_path, patients=40, arms="ABC"), tmp_path)
     for said in ("What do few labels teach?", "above all arm C", "one round in each cell", "Error of C"):
         assert said in page, said
-    assert "widened by what training anew adds; none is tested." in page
+    assert "widened by how far seeds and GANs lie apart where there are several; none is tested." in page
     for not_so in ("GAN-made", "Error of E", "0 of 0", "after the first", "arm F", "In bold", "can be tests"):
         assert not_so not in page, not_so
     assert "the round" not in page.partition("validation patients choose")[2].partition(";")[0]
@@ -156,7 +156,7 @@ def test_trainings_widen_the_intervals_only_where_there_are_several(
     tmp_path: Path, seeds: int, widened: bool
 ) -> None:
     page, _ = render(write_study(tmp_path, patients=15, seeds=seeds, arms="ABCE"), tmp_path)
-    assert ("widened by what training anew adds" in page) == widened
+    assert ("widened by how far seeds" in page) == widened
     assert ("How far the seeds of a fold lie apart" in page) == widened
     assert ("With one seed the spread between seeds is not known." in page) == (not widened)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,34 @@ def test_work_renews_it(tmp_path, monkeypatch):
         first = json.loads((tmp_path / "lease.json").read_text())["renewed"]
         time.sleep(0.3)
         assert json.loads((tmp_path / "lease.json").read_text())["renewed"] > first
+
+
+def test_taken_again_inside_it_is_held_once_and_freed_by_the_outermost_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_S", 0.01)
+    renewals = threading.active_count() + 1
+    with lease(str(tmp_path), "mine"):
+        for _ in range(50):
+            with lease(str(tmp_path), "mine"):
+                assert threading.active_count() == renewals
+        with suppress(ValueError), lease(str(tmp_path), "mine"):
+            raise ValueError
+        assert json.loads((tmp_path / "lease.json").read_text())["renewed"] > 0
+    with pytest.raises(ValueError, match="outer"), lease(str(tmp_path), "mine"):
+        raise ValueError("outer")
+    assert json.loads((tmp_path / "lease.json").read_text())["renewed"] == 0
+
+
+def test_another_pod_of_the_run_that_renews_at_the_same_moment_takes_nothing_away(tmp_path, monkeypatch):
+    real = leases.storage.replace
+
+    def replace(uri, data, generation):
+        plant(tmp_path, owner="mine")  # the other pod is first
+        return real(uri, data, generation)
+
+    plant(tmp_path, owner="mine")
+    monkeypatch.setattr(leases.storage, "replace", replace)
+    assert leases._renew_once(f"{tmp_path}/lease.json", "mine", time.time())
+    with lease(str(tmp_path), "mine"):
+        pass
+    plant(tmp_path, owner="other")
+    assert not leases._renew_once(f"{tmp_path}/lease.json", "mine", time.time())

@@ -1,3 +1,6 @@
+import shutil
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -89,6 +92,10 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
     )
     save(model, {}, tmp_path / "whole")
     assert patients_behind(str(tmp_path / "whole/classifier.safetensors")) == ["a"]
+    save(replace(model, patients_seen=["b"], network=build("resnet18", 3)), {}, tmp_path / "other")
+    shutil.copyfile(tmp_path / "whole/classifier.safetensors", tmp_path / "other/renamed.safetensors")
+    with pytest.raises(InputError, match=r"is of other weights than .*renamed\.safetensors"):
+        patients_behind(str(tmp_path / "other/renamed.safetensors"))
     (tmp_path / "whole/classifier.json").unlink()
     with pytest.raises(InputError, match="which patients it has seen; valid: with that file beside it"):
         patients_behind(str(tmp_path / "whole/classifier.safetensors"))
