@@ -22,12 +22,13 @@ from components.run_arm.stage import run_arm
 from components.shared import forgotten as forgotten_module
 from components.shared import storage
 from components.shared.failures import surviving
-from components.shared.faults import ForgottenError
-from components.shared.forgotten import ASKED, REMOVING, forget, require_remembered
+from components.shared.faults import AwayError, ForgottenError, InputError
+from components.shared.forgotten import ASKED, REMOVING, TAKEN_BACK, forget, forgotten, require_remembered
 from components.shared.ledger import Ledger
 from components.shared.phantom import simulate_patients
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import VolumeEntry, write_snapshot
+from components.shared.splits import Splits
 from components.shared.study import Cell, Grid, Source
 from components.snapshot_volumes.stage import Config as SnapshotConfig
 from components.snapshot_volumes.stage import snapshot
@@ -209,14 +210,14 @@ def test_who_asks_while_it_is_only_asked_waits_for_the_answer(state, monkeypatch
     def nap(seconds):
         naps.append(seconds)
         if len(naps) == 3:
-            storage.delete(note)
+            storage.replace(note, TAKEN_BACK, storage.read_versioned(note)[1])
 
     monkeypatch.setattr(forgotten_module.time, "sleep", nap)
     require_remembered(state, [GONE])
     assert len(naps) == 3 and GONE.encode() in storage.read_bytes(f"{state}/splits/0001.csv")
-    storage.create(note, ASKED)
+    storage.replace(note, ASKED, storage.read_versioned(note)[1])
     monkeypatch.setattr(forgotten_module.time, "sleep", lambda _: None)
-    with pytest.raises(ForgottenError, match="another run began to forget them"):
+    with pytest.raises(ForgottenError, match="another run asked to forget them and did not end"):
         require_remembered(state, [GONE])
     assert GONE.encode() in storage.read_bytes(f"{state}/splits/0001.csv")
 
@@ -228,3 +229,46 @@ def test_a_studys_part_keeps_no_reason_that_names_the_patient(state):
     with pytest.raises(ForgottenError):
         surviving(f"{state}/cell", "arm", "owner", work)
     assert traces(state) == []
+
+
+def test_a_patient_without_planes_now_comes_back_in_no_version_of_the_splits(state, planes, tmp_path):
+    """The version that is written names everybody of the one before."""
+    other = KEY.of("patient", "away")
+    few = [name for name in SIDES.folds if name != GONE]
+    folds = {name: SIDES.folds[name] for name in few} | {other: 3}
+    sides = {name: SIDES.sides[name] for name in few} | {other: "train"}
+    storage.create(f"{state}/splits/0001.csv", Splits(folds, sides).text().encode())
+    storage.create(f"{state}/forgotten/{other}", REMOVING)
+    with pytest.raises(ForgottenError, match=other):
+        split(state, planes, tmp_path)
+    kept = [storage.read_bytes(found.uri) for found in storage.list_tree(f"{state}/splits")]
+    assert len(kept) == 2 and not [text for text in kept if other.encode() in text]
+
+
+def test_of_two_that_forget_the_refused_one_takes_nothing_from_the_other(state, monkeypatch):
+    storage.create(f"{state}/splits/0001.csv", SIDES.text().encode())
+    real = forgotten_module._require_idle
+
+    def idle(uri):
+        """Have another run forget the patient from beginning to end, and be refused afterwards."""
+        monkeypatch.setattr(forgotten_module, "_require_idle", real)
+        forget(state, GONE)
+        raise InputError("lease.json: held by another run")
+
+    monkeypatch.setattr(forgotten_module, "_require_idle", idle)
+    with pytest.raises(InputError, match="held by"):
+        forget(state, GONE)
+    assert forgotten(state) == {GONE} and traces(state) == []
+
+
+def test_where_the_store_goes_away_the_note_is_taken_back(state, monkeypatch):
+    def away(uri):
+        raise AwayError("no answer")
+
+    with monkeypatch.context() as patched, pytest.raises(AwayError):
+        patched.setattr(forgotten_module, "_require_idle", away)
+        forget(state, GONE)
+    assert forgotten(state) == set()
+    require_remembered(state, [GONE])
+    forget(state, GONE)
+    assert forgotten(state) == {GONE}

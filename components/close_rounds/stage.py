@@ -5,6 +5,7 @@ from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.forgotten import require_remembered
 from components.shared.history import HISTORY, history_table
 from components.shared.lease import release
 from components.shared.ledger import Ledger
@@ -22,7 +23,7 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
 
     Raises InputError when the loop has not come to an end: SUCCESS of its tasks alone proves nothing.
     """
-    rounds, rule = ledger.rounds(), ledger.rule()
+    rounds, rule, patients = ledger.rounds(), ledger.rule(), ledger.splits().folds
     if not stop_reason(rounds, rule):
         raise InputError(
             f"{ledger.uri}: the loop ended after {len(rounds)} of {rule.max_rounds + 1} rounds without a"
@@ -37,4 +38,5 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
         storage.upload(history, storage.join(ledger.uri, HISTORY))
     ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
     release(ledger.uri, owner)
+    require_remembered(ledger.state_uri, patients)
     return ledger.digest()

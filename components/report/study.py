@@ -96,7 +96,8 @@ def report_study(
     write_whole(doubtful, judged.sheet.table)
     parts = _parts(inputs, values, gallery) | {"judged": judged}
     write_whole(html, render("study.html.j2", values, language, **parts))
-    for path, name in ((html, "report.html"), (metrics, "metrics.json"), (doubtful, "doubtful.csv")):
+    # By its text what is a patient's is found: it comes before the page.
+    for path, name in ((metrics, "metrics.json"), (doubtful, "doubtful.csv"), (html, "report.html")):
         storage.upload(path, storage.join(inputs.study_uri, "report", name))
     require_remembered(Ledger.at(inputs.study_uri).state_uri, inputs.splits.folds)
     return values

@@ -120,7 +120,9 @@ def _comparing(values: Mapping[str, Any]) -> str:
     if not compared:
         return "No two arms are compared."
     interval = "Student's interval"
-    if most_repeats(values) > 1:
+    if not any(each["found"]["interval"] for each in compared):
+        interval = "no interval, of fewer than three patients"
+    elif most_repeats(values) > 1:
         interval += ", widened by how far seeds and GANs lie apart where there are several"
     if values["patients"] < FEWEST_FOR_CLAIM:
         return f"Differences: {interval}; with fewer than {FEWEST_FOR_CLAIM} tested patients no test is made."

@@ -77,8 +77,8 @@ def of_repeats(values: Mapping[str, Any]) -> str:
     """Return what more seeds and more GANs tell, and what they do not."""
     told = ["More seeds make a patient's value surer; they are not more patients."]
     if max((len(arm["seeds"] or ()) for arm in values["arms"]), default=0) < 2:
-        return f"{told[0]} With one seed the spread between seeds is not known."
-    if most_repeats(values) > 1:
+        return f"{told[0]} With one whole seed the spread between seeds is not known."
+    if any(each["found"]["repeats"] > 1 and each["found"]["interval"] for each in values["comparisons"]):
         told.append(
             "How far the seeds of a fold lie apart widens the intervals of differences, not those of an arm."
         )
@@ -88,9 +88,10 @@ def of_repeats(values: Mapping[str, Any]) -> str:
 def _of_repeated_gans(values: Mapping[str, Any]) -> list[str]:
     arms = [arm for arm in values["arms"] if arm["letter"] in with_images(values["parameters"]["arms"])]
     if any(arm["spread"] and arm["spread"]["gans"] is not None for arm in arms):
-        return ["Where several seeds learn from each of several GANs of a fold, seeds are told from GANs."]
+        return ["Where several seeds learn from one of a fold's several GANs, seeds are told from GANs."]
+    given = values["parameters"]
     repeated = sorted({arm["letter"] for arm in arms if len(arm["seeds"] or ()) > 1})
-    if values["parameters"]["gans"] == 1 or not repeated:
+    if given["gans"] == 1 or given["seeds"] > given["gans"] or not repeated:
         return []
     return [
         f"Between seeds of {arms_named(repeated)} there may also be what differs between GANs; more seeds"
@@ -124,8 +125,9 @@ def _of_trainings(values: Mapping[str, Any]) -> list[str]:
         )
     if any(each["found"]["gans"] == 1 for each in values["comparisons"]):
         told.append(
-            "Where all seeds learnt from one GAN of a fold, what another one would have changed is in no"
-            " interval, so with one GAN nothing is called shown either; more gans measure it."
+            "Where all whole seeds learnt from one GAN of a fold, what another one would have changed is in"
+            " no interval, so with one GAN nothing is called shown either; more gans measure it, each with a"
+            " whole seed."
         )
     return told
 
@@ -140,13 +142,13 @@ def _of_drawing(given: Mapping[str, Any]) -> list[str]:
 
 
 def _of_tests(values: Mapping[str, Any]) -> str:
-    if "E" in values["parameters"]["arms"]:
-        return (
-            "Only E − C, and E − D after it, at the first label fraction can be tests; all other differences"
-            " describe, and some of so many will look like something by chance."
-        )
     if not values["comparisons"]:
         return "No two arms are compared."
+    if "E" in values["parameters"]["arms"]:
+        return (
+            "Only E − C, and E − D after it, at the first label fraction can be tests, of six patients or"
+            " more; all other differences describe, and some of so many will look like something by chance."
+        )
     return (
         "No difference is tested, as tests are of arm E; all describe, and some of so many will look like"
         " something by chance."

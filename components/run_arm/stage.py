@@ -140,6 +140,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         _do_rounds(work)
         result = _conclude(work)
     release(ledger.uri, owner)
+    require_remembered(config.state_uri, splits.folds)
     return result
 
 

@@ -17,6 +17,8 @@ FAILED, ATTEMPTS = "failed.json", "attempts.json"
 DONE_WORD, FAILED_WORD = "done", "failed"
 # Folders whose names differ from attempt to attempt.
 _SCRATCH = re.compile(rf"{re.escape(tempfile.gettempdir())}/{tempfile.gettempprefix()}\w+/")
+# Who is forgotten later is named in no reason that is kept; the log has the names.
+_PATIENT = re.compile(r"\b[0-9a-f]{4}-[0-9a-f]{10}\b")
 MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
@@ -36,7 +38,7 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
         reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         reason = _SCRATCH.sub("", reason)
         emit(name, "warning", message=f"failed: {reason}")
-        _keep(storage.join(uri, FAILED), {"reason": reason})
+        _keep(storage.join(uri, FAILED), {"reason": _PATIENT.sub("a patient", reason)})
         return FAILED_WORD
     finally:  # whatever ends it but a kill, a request to stop among it
         storage.delete(storage.join(uri, ATTEMPTS))

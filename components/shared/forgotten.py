@@ -1,7 +1,8 @@
 """Forgetting a patient: what descends from them leaves the state, and their volumes are never read again.
 
     {state_uri}/forgotten/{pseudonym}    written first, empty: the patient's volumes are left out
-                                         then with REMOVING, once no other run works on the state
+                                         then with REMOVING, once no other run works on the state,
+                                         or with TAKEN_BACK, where one does: nobody is forgotten
                                          and at the end with DONE: whoever asks again removes no checkpoints
 
 Removed are their planes, every snapshot that lists them, their row in every version of the splits, every run
@@ -15,6 +16,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from components.shared import storage
@@ -24,17 +26,18 @@ from components.shared.planes import INDEX, read_rows
 from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
 
-ASKED, REMOVING, DONE = b"", b"removing", b"done"
+ASKED, REMOVING, DONE, TAKEN_BACK = b"", b"removing", b"done", b"taken back"
 _WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
 _FOLDER = "forgotten"
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
 # Of the state itself; every other folder is a run's.
-FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", _FOLDER)
+FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", "runs", _FOLDER)
 
 
 def forgotten(state_uri: str) -> set[str]:
     """Return the patients whose volumes are left out, by pseudonym."""
-    return {found.name for found in storage.list_tree(storage.join(state_uri, _FOLDER))}
+    notes = storage.list_tree(storage.join(state_uri, _FOLDER))
+    return {found.name for found in notes if _read(found.uri) not in (None, TAKEN_BACK)}
 
 
 def forget(state_uri: str, patient: str) -> list[str]:
@@ -48,14 +51,15 @@ def forget(state_uri: str, patient: str) -> list[str]:
             f"forget_patient={patient}: no pseudonym; valid: one as reports print it, e.g. 3fa1-7c21e09b4d"
         )
     note = _note(state_uri, patient)
-    new = storage.create(note, ASKED)  # before anybody is asked: a stage that begins now sees it
+    mine = _ask(note)  # before anybody is asked: a stage that begins now sees it
     try:
         _require_idle(state_uri)
-    except InputError:
-        if new:
-            storage.delete(note)
+    except BaseException:
+        if mine:
+            with suppress(InputError, OSError):
+                _turn(note, ASKED, TAKEN_BACK)
         raise
-    again = _turn(note, ASKED, REMOVING) == DONE
+    again = _begin(note) == DONE
     doomed = _remove(state_uri, patient, [] if again else _nameless(state_uri))
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     _turn(note, REMOVING, DONE)
@@ -83,13 +87,30 @@ def _note(state_uri: str, patient: str) -> str:
     return storage.join(state_uri, _FOLDER, patient)
 
 
-def _turn(note: str, before: bytes, after: bytes) -> bytes:
-    """Replace what a note says, if it says that; return what it says then."""
+def _ask(note: str) -> bool:
+    """Leave a note, or renew one that was taken back; tell whether it is ours to take back."""
+    if storage.create(note, ASKED):
+        return True
     told, generation = storage.read_versioned(note)
-    if told != before:
-        return told
-    storage.replace(note, after, generation)
-    return after
+    return told == TAKEN_BACK and storage.replace(note, ASKED, generation)
+
+
+def _begin(note: str) -> bytes:
+    """Say that what is the patient's is removed from now on; return what the note says."""
+    told = _turn(note, ASKED, REMOVING)
+    if told == TAKEN_BACK:
+        raise InputError(f"{note}: another run that asked was refused meanwhile; valid: submit it again")
+    return told
+
+
+def _turn(note: str, before: bytes, after: bytes) -> bytes:
+    """Replace what a note says, if it says that; return what it says then. A note is never deleted."""
+    while True:
+        told, generation = storage.read_versioned(note)
+        if told != before:
+            return told
+        if storage.replace(note, after, generation):
+            return after
 
 
 def _is_gone(state_uri: str, patient: str) -> bool:
@@ -99,13 +120,14 @@ def _is_gone(state_uri: str, patient: str) -> bool:
     """
     for _ in range(_WAITS):
         told = _read(_note(state_uri, patient))
-        if told is None:
+        if told is None or told == TAKEN_BACK:
             return False
         if told != ASKED:
             return True
         time.sleep(_WAIT_S)
     raise ForgottenError(
-        f"patient {patient}: another run began to forget them and did not end; valid: submit it again"
+        f"patient {patient}: another run asked to forget them and did not end; valid: forget_patient again,"
+        " which takes away what is theirs"
     )
 
 
@@ -120,7 +142,8 @@ def _read(uri: str) -> bytes | None:
 def _require_idle(state_uri: str) -> None:
     for found in storage.list_tree(state_uri):
         if found.name.endswith(f"/{LEASE}"):
-            require_free(found.uri)
+            with suppress(FileNotFoundError):  # removed with its run at this moment
+                require_free(found.uri)
 
 
 def _remove(state_uri: str, patient: str, besides: Iterable[str] = ()) -> list[str]:
@@ -138,6 +161,7 @@ def _single(state_uri: str, patient: str) -> Iterator[str]:
         "planes": lambda data: patient in _patients_of_cell(data),
         "generators": lambda data: patient in json.loads(data).get("patients", ()),
         "snapshots": lambda data: any(entry["patient"] == patient for entry in json.loads(data)),
+        "runs": lambda data: patient.encode() in data,
     }
     for folder, holds in told.items():
         for found in storage.list_tree(storage.join(state_uri, folder)):
@@ -185,13 +209,17 @@ def _trees(uri: str, patient: str, left_out: tuple[str, ...] = ()) -> Iterator[s
 def _leave_splits(state_uri: str, patient: str) -> None:
     """Take the patient out of every version of the splits; nobody else changes side."""
     for found in storage.list_tree(storage.join(state_uri, "splits")):
-        try:
-            data, generation = storage.read_versioned(found.uri)
-        except FileNotFoundError:
-            continue
-        splits = Splits.parse(data.decode())
-        if patient in splits.folds:
-            storage.replace(found.uri, _without(splits, patient).text().encode(), generation)
+        with suppress(FileNotFoundError):
+            while not _left(found.uri, patient):  # another one is forgotten at this moment
+                pass
+
+
+def _left(uri: str, patient: str) -> bool:
+    data, generation = storage.read_versioned(uri)
+    splits = Splits.parse(data.decode())
+    if patient not in splits.folds:
+        return True
+    return storage.replace(uri, _without(splits, patient).text().encode(), generation)
 
 
 def _without(splits: Splits, patient: str) -> Splits:

@@ -41,20 +41,22 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
     inside the body it is held already, and the outermost alone renews and frees it.
     """
     if (run_uri, owner) in _held:
+        _require_ours(storage.join(run_uri, LEASE), owner)
         yield
         return
     _take(run_uri, owner)
-    _held.add((run_uri, owner))
     done = threading.Event()
     renewal = threading.Thread(target=_renew, args=(run_uri, owner, done), daemon=True)
-    renewal.start()
     failed = True
     try:
+        _held.add((run_uri, owner))
+        renewal.start()
         yield
         failed = False
     finally:
         done.set()
-        renewal.join()
+        if renewal.ident is not None:
+            renewal.join()
         _held.discard((run_uri, owner))
         if failed:
             release(run_uri, owner)
@@ -76,7 +78,8 @@ def turn(uri: str, what: str) -> Iterator[None]:
                 told = True
                 time.sleep(_WAIT_S)
         yield
-    release(uri, owner)
+    if (uri, owner) not in _held:
+        release(uri, owner)
 
 
 def release(run_uri: str, owner: str) -> None:
@@ -100,6 +103,7 @@ def _take(run_uri: str, owner: str) -> None:
         first = json.loads(storage.read_bytes(uri))  # it came first, this moment
         if first["owner"] != owner:
             raise _held_by(uri, first)
+        _take(run_uri, owner)  # another pod of the run, which may have freed it
 
 
 def require_free(uri: str) -> None:
@@ -138,6 +142,12 @@ def _renew_once(uri: str, owner: str, now: float) -> bool:
         return False
     # Two pods of one run may renew at once: what the other one wrote holds for both.
     return storage.replace(uri, _claim(owner, now), generation) or _is_of(uri, owner)
+
+
+def _require_ours(uri: str, owner: str) -> None:
+    held = json.loads(storage.read_bytes(uri))
+    if held["owner"] != owner:
+        raise _held_by(uri, held)
 
 
 def _is_of(uri: str, owner: str) -> bool:

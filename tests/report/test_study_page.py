@@ -158,7 +158,7 @@ def test_trainings_widen_the_intervals_only_where_there_are_several(
     page, _ = render(write_study(tmp_path, patients=15, seeds=seeds, arms="ABCE"), tmp_path)
     assert ("widened by how far seeds" in page) == widened
     assert ("How far the seeds of a fold lie apart" in page) == widened
-    assert ("With one seed the spread between seeds is not known." in page) == (not widened)
+    assert ("With one whole seed the spread between seeds is not known." in page) == (not widened)
 
 
 def test_only_the_comparisons_that_were_tested_are_called_so(tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ def test_nobody_else_changes_side(state):
     assert left.sides == {STAYS: "test"}
 
 
+def test_what_runs_measured_goes_entry_by_entry(state):
+    for number, patient in enumerate((GONE, STAYS), 1):
+        put(f"{state}/runs/000{number}.json", {"models": {"published": {patient: 0.9}}})
+    assert "runs/0001.json" in forget(state, GONE)
+    assert storage.exists(f"{state}/runs/0002.json")
+
+
 def test_twice_is_once(state):
     forget(state, GONE)
     assert forget(state, GONE) == []
@@ -104,7 +111,7 @@ def test_while_another_run_works_on_the_state_nothing_is_removed(state):
     before = len(storage.list_tree(state))
     with held, pytest.raises(InputError, match=r"run_b/lease\.json: held by run another"):
         forget(state, GONE)
-    assert len(storage.list_tree(state)) == before + 1  # its lease
+    assert len(storage.list_tree(state)) == before + 2  # its lease, and the note that was taken back
 
 
 @pytest.mark.parametrize("after", range(12))

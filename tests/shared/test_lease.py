@@ -172,13 +172,24 @@ def test_another_pod_of_the_run_that_renews_at_the_same_moment_takes_nothing_awa
     real = leases.storage.replace
 
     def replace(uri, data, generation):
-        plant(tmp_path, owner="mine")  # the other pod is first
+        plant(tmp_path, owner="mine")  # the other pod is first, this once
+        monkeypatch.setattr(leases.storage, "replace", real)
         return real(uri, data, generation)
 
     plant(tmp_path, owner="mine")
     monkeypatch.setattr(leases.storage, "replace", replace)
     assert leases._renew_once(f"{tmp_path}/lease.json", "mine", time.time())
+    monkeypatch.setattr(leases.storage, "replace", replace)
     with lease(str(tmp_path), "mine"):
         pass
     plant(tmp_path, owner="other")
     assert not leases._renew_once(f"{tmp_path}/lease.json", "mine", time.time())
+
+
+def test_taken_again_it_is_looked_at_again(tmp_path):
+    """A machine that slept for long comes back into a body whose lease another run has taken."""
+    with lease(str(tmp_path), "mine"):
+        plant(tmp_path, owner="other")
+        with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
+            pass
+        plant(tmp_path, owner="mine")
