@@ -25,7 +25,7 @@ def remember(state_uri: str, values: Mapping[str, Any]) -> None:
     """Keep what a run measured for the run after it."""
     entry = {"run": values["run"], "snapshot": values["snapshot"], "models": _by_patient(values)}
     numbered.append(_place(state_uri), entry, lambda other: other["run"] == values["run"])
-    require_remembered(state_uri, [patient for side in values["patients"].values() for patient in side])
+    require_remembered(state_uri, {name for measured in entry["models"].values() for name in measured})
 
 
 def compare(values: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,6 +1,11 @@
 """A run is compared with the one before it, on the patients that both tested."""
 
+import pytest
+
 from components.report.previous import compare, remember, run_before
+from components.shared import storage
+from components.shared.faults import ForgottenError
+from components.shared.forgotten import REMOVING
 
 
 def values(run, patients, snapshot="s"):
@@ -35,3 +40,11 @@ def test_without_a_common_patient_there_is_no_mean(tmp_path):
     found = compare(values("b", {"q": 0.9}), run_before(str(tmp_path), "b"))
     assert found["common_patients"] == 0
     assert found["models"]["supervised"] == {"before": None, "now": None}
+
+
+def test_what_names_a_forgotten_patient_goes_again(tmp_path):
+    storage.create(f"{tmp_path}/forgotten/q", REMOVING)
+    remember(str(tmp_path), values("a", {"p": 0.8}))
+    with pytest.raises(ForgottenError):
+        remember(str(tmp_path), values("b", {"p": 0.8, "q": 0.6}))
+    assert run_before(str(tmp_path), "new")["run"] == "a"
