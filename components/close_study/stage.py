@@ -137,8 +137,7 @@ def _pair(  # noqa: PLR0917
     if one is None or two is None or not seeds:
         return None
     values = one.of(seeds), two.of(seeds)  # the same seeds: they are paired
-    images = any(ARMS[letter].pool == SYNTHETIC_POOL for letter in (model, other))
-    gans = [config.grid.gan_of(seed) for seed in seeds] if images else []
+    gans = _gans(config.grid, seeds, model, other)
     differences_P = averaged(values[0]) - averaged(values[1])
     found = compare(*values, one.folds, config.seed, gans)
     noise = training_noise(values[0] - values[1], one.folds, gans)
@@ -190,9 +189,13 @@ def _arm(
         "labelled_patients": _mean(outcome.result["labelled_patients"] for outcome in done),
         "pseudo": _mean(sum(outcome.result["pseudo"].values()) for outcome in done),
     }
-    synthetic = ARMS[letter].pool == SYNTHETIC_POOL
-    gans = [grid.gan_of(seed) for seed in table.seeds] if table and synthetic else []
-    return about | _measured(done, table, gans)
+    return about | _measured(done, table, _gans(grid, table.seeds, letter) if table else [])
+
+
+def _gans(grid: Grid, seeds: Sequence[int], *letters: str) -> list[int]:
+    """Return the GAN of a fold behind each seed; none where no arm learns from images."""
+    images = any(ARMS[letter].pool == SYNTHETIC_POOL for letter in letters)
+    return [grid.gan_of(seed) for seed in seeds] if images else []
 
 
 def _measured(done: Sequence[Outcome], table: Table | None, gans: Sequence[int]) -> dict[str, Any]:

@@ -36,8 +36,7 @@ FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", "ru
 
 def forgotten(state_uri: str) -> set[str]:
     """Return the patients whose volumes are left out, by pseudonym."""
-    notes = storage.list_tree(storage.join(state_uri, _FOLDER))
-    return {found.name for found in notes if _read(found.uri) not in (None, TAKEN_BACK)}
+    return {found.name for found in _notes(state_uri) if _read(found.uri) not in (None, TAKEN_BACK)}
 
 
 def forget(state_uri: str, patient: str) -> list[str]:
@@ -73,7 +72,8 @@ def require_remembered(state_uri: str, patients: Iterable[str]) -> None:
     it writes: either it sees the note that is left before anything is removed, or what it wrote was there to
     be removed. Raises ForgottenError.
     """
-    gone = sorted(patient for patient in forgotten(state_uri) & set(patients) if _is_gone(state_uri, patient))
+    noted = {found.name for found in _notes(state_uri)} & set(patients)
+    gone = sorted(patient for patient in noted if _is_gone(state_uri, patient))
     for patient in gone:
         _remove(state_uri, patient)
     if gone:
@@ -81,6 +81,10 @@ def require_remembered(state_uri: str, patients: Iterable[str]) -> None:
             f"patients {', '.join(gone)}: forgotten while this run was under way, or before; valid: submit"
             " it again, which leaves them out, with no artifact that descends from them"
         )
+
+
+def _notes(state_uri: str) -> list[storage.StoredObject]:
+    return storage.list_tree(storage.join(state_uri, _FOLDER))
 
 
 def _note(state_uri: str, patient: str) -> str:

@@ -100,10 +100,8 @@ def _take(run_uri: str, owner: str) -> None:
     if not _is_free(held, owner):
         raise _held_by(uri, held)
     if not storage.replace(uri, _claim(owner, time.time()), generation):
-        first = json.loads(storage.read_bytes(uri))  # it came first, this moment
-        if first["owner"] != owner:
-            raise _held_by(uri, first)
-        _take(run_uri, owner)  # another pod of the run, which may have freed it
+        _require_ours(uri, owner)  # who came first, this moment, may be another pod of the run,
+        _take(run_uri, owner)  # which may have freed it
 
 
 def require_free(uri: str) -> None:
