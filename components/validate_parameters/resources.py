@@ -6,12 +6,14 @@ from typing import Any
 from components.validate_parameters.requirements import require
 
 # Quantities as Kubernetes writes them.
-_CORES = re.compile(r"(?=.*[1-9])([0-9]+(\.[0-9]+)?|[0-9]+m)")
+_CORES = re.compile(r"([0-9]+(?:\.[0-9]{1,3})?)|([0-9]+)m")
 _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _SIZES = {unit: 1024 ** (power + 1) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"))}
 _SIZES |= {unit: 1000 ** (power + 1) for power, unit in enumerate("kMGT")}
 _GPUS = re.compile(r"[0-9]|[1-5][0-9]|6[0-4]")  # of one task: more than any node has
 _LEAST = 256 * 2**20  # bytes, in which Python and its libraries fit
+_MOST = 32 * 2**40  # bytes, and cores: more than any node has, so a pod that asks for more waits for ever
+_MOST_CORES = 1024
 
 _PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}")
@@ -47,9 +49,12 @@ def check_resources(p: Any) -> None:
     valid = 'tolerations as Kubernetes takes them, e.g. [{"key": "pool", "operator": "Exists"}], or []'
     require(p, "gpu_tolerations", all(map(_is_toleration, p.gpu_tolerations)), valid)
     for name in ("cpu", "gpu_cpu"):
-        require(p, name, _is(_CORES, getattr(p, name)), "cores above 0 as text, e.g. 2 or 500m")
+        require(
+            p, name, 0 < _cores(getattr(p, name)) <= _MOST_CORES, "cores as text, e.g. 2 or 500m, up to 1024"
+        )
     for name in ("memory", "gpu_memory"):
-        require(p, name, _bytes(getattr(p, name)) >= _LEAST, "memory as text, from 256Mi on, e.g. 8Gi")
+        fits = _LEAST <= _bytes(getattr(p, name)) <= _MOST
+        require(p, name, fits, "memory as text, from 256Mi to 32Ti, e.g. 8Gi")
 
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:
@@ -69,6 +74,11 @@ def _is_toleration(value: object) -> bool:
     seconds = value.get(_SECONDS, 0)  # a whole number, which the form may send as 60.0
     whole = isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds % 1 == 0
     return _SECONDS not in value or (whole and told["effect"] == "NoExecute")
+
+
+def _cores(text: str) -> float:
+    found = _CORES.fullmatch(text)
+    return float(found[1] or int(found[2]) / 1000) if found else 0.0
 
 
 def _bytes(text: str) -> float:
