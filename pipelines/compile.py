@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 from kfp import compiler
 
 from components.shared.faults import InputError, shown
+from components.shared.files import write_whole
 from components.shared.images import CPU_IMAGE, GPU_IMAGE
 from pipelines.catalogue import PIPELINES
 from pipelines.literals import add_literals
@@ -20,6 +22,7 @@ from pipelines.study import study_of
 from pipelines.when_new import SUFFIX, when_new
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+COMPILED = "what `python -m pipelines compile` of this version writes"
 GPU_NODES = "nvidia.com/gpu.present=true"  # as NVIDIA's operator labels them
 SPOT_GKE = "cloud.google.com/gke-spot=true"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
@@ -102,10 +105,12 @@ def compile_all(folder: Path, options: Options) -> list[Path]:
 
 
 def _compile(graph: Any, path: Path, options: Options) -> Path:
-    compiler.Compiler().compile(graph, str(path))
-    spec, platform = yaml.safe_load_all(path.read_text())
+    with TemporaryDirectory() as scratch:
+        compiled = Path(scratch) / path.name
+        compiler.Compiler().compile(graph, str(compiled))
+        spec, platform = yaml.safe_load_all(compiled.read_text())
     fit(spec, platform, options)
-    path.write_text(yaml.safe_dump_all([spec, platform], sort_keys=True))
+    write_whole(path, yaml.safe_dump_all([spec, platform], sort_keys=True))
     print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201
     return path
 
@@ -143,11 +148,25 @@ def _prefer_spot(parameters: Mapping[str, Document], label: str, value: str) -> 
             about["defaultValue"] = [*about["defaultValue"], taint]
 
 
+def read_compiled(path: Path) -> tuple[bytes, Document, list[str]]:
+    """Return a compiled pipeline's text, the parameters of its form, and its images."""
+    try:
+        text = path.read_bytes()
+        spec = next(yaml.safe_load_all(text))
+        form = spec["root"]["inputDefinitions"]["parameters"]
+        images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: not there; valid: {COMPILED}") from error
+    except (OSError, yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: no compiled pipeline; valid: {COMPILED}") from error
+    return text, form, sorted(images)
+
+
 def compiled_nodes(path: Path) -> dict[str, Any]:
     """Return the nodes that a compiled pipeline's form proposes; {} without a file."""
     if not path.is_file():
         return {}
-    form = next(yaml.safe_load_all(path.read_text()))["root"]["inputDefinitions"]["parameters"]
+    _, form, _ = read_compiled(path)
     return {name: form[name]["defaultValue"] for name in _NODES if name in form}
 
 

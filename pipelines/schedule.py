@@ -27,6 +27,7 @@ import kfp
 import yaml
 
 from components.shared.faults import InputError
+from components.validate_parameters.places import check_pipeline_root
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
 from pipelines.compile import compiled_nodes
@@ -162,6 +163,9 @@ def read(path: Path, build: Path) -> Schedule:
     given = _mapping(path, top["parameters"]) if "parameters" in top else {}
     nodes = compiled_nodes(build / f"{values['pipeline']}.yaml")
     parameters = _parameters(path, values, given, nodes)
+    if "pipeline_root" in top:
+        with _naming(path, top["pipeline_root"]):
+            check_pipeline_root(values["pipeline_root"], parameters["state_uri"])
     return Schedule(**values, parameters=parameters)
 
 

@@ -22,10 +22,10 @@ from typing import Any
 import kfp
 import kfp_server_api
 import urllib3
-import yaml
 
 from components.shared.faults import InputError
 from pipelines.catalogue import PIPELINES
+from pipelines.compile import COMPILED, read_compiled
 from pipelines.when_new import SUFFIX
 
 ENDPOINT = "KF_PIPELINES_ENDPOINT"  # kfp's own name for it
@@ -198,18 +198,9 @@ def _id(version: Any) -> str:
 
 def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
     """Return a compiled pipeline and its images; refuse one that other code compiled."""
-    valid = "what `python -m pipelines compile` of this version writes"
-    try:
-        text = package.read_bytes()
-        spec = next(yaml.safe_load_all(text))
-        form = spec["root"]["inputDefinitions"]["parameters"]
-        images = sorted({e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()})
-    except FileNotFoundError as error:
-        raise InputError(f"{package}: not there; valid: {valid}") from error
-    except (OSError, yaml.YAMLError, StopIteration, KeyError, TypeError) as error:
-        raise InputError(f"{package}: no compiled pipeline; valid: {valid}") from error
+    text, form, images = read_compiled(package)
     if set(form) != {field.name for field in fields(PIPELINES[name.removesuffix(SUFFIX)].parameters)}:
-        raise InputError(f"{package}: has other parameters than this version's {name}; valid: {valid}")
+        raise InputError(f"{package}: has other parameters than this version's {name}; valid: {COMPILED}")
     return text, images
 
 

@@ -50,7 +50,7 @@ def _parse_value(name: str, text: str, declared: Any) -> Any:
             return _require_type(json.loads(text), kind)
         items = json.loads(text) if text.startswith("[") else text.split(",")
         return [get_args(declared)[0](item) for item in items]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{name}={shown(text)}: not usable; valid: {_example(kind)}") from error
 
 

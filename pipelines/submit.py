@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from components.validate_parameters.places import NEEDED, check_remote
+from components.validate_parameters.places import NEEDED, check_pipeline_root, check_remote
 from components.validate_parameters.requirements import require_types
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
@@ -69,6 +69,7 @@ def _submit(options: argparse.Namespace) -> None:
     given = parse(options.p, PIPELINES[options.pipeline].parameters)
     nodes = compiled_nodes(options.build / f"{options.pipeline}.yaml")
     values = form_values(options.pipeline, options.profile, given, nodes)
+    check_pipeline_root(options.pipeline_root, values["state_uri"])
     client = server.connect(options)
     with server.asking(options.host):
         version = server.upload(client, options.pipeline, options.build)

@@ -74,12 +74,17 @@ class Config:
         )
 
 
-def make_synthetic(
-    config: Config, source: Source, planes: PlaneSet, splits: Splits, progress: Progress = silent
+def make_synthetic(  # noqa: PLR0917 - inputs, then progress, as in every stage
+    config: Config,
+    source: Source,
+    planes: PlaneSet,
+    splits: Splits,
+    owner: str,
+    progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Train a GAN on the fold's training patients and sample it; return what was made, once."""
     uri = source.uri(config.study_uri)
-    with turn(uri, "these images"):
+    with turn(uri, f"images {source.name}", owner):
         if storage.exists(storage.join(uri, MADE)):
             return dict(json.loads(storage.read_bytes(storage.join(uri, MADE))))
         require_remembered(config.gan.state_uri, splits.folds)  # who is known now stays so while this lasts

@@ -36,7 +36,7 @@ from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
 from components.shared.history import HISTORY, changes, history_table
 from components.shared.labels import labelled_rows
-from components.shared.lease import lease, release
+from components.shared.lease import turn
 from components.shared.ledger import Ledger, round_name
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.pool import pool_of
@@ -123,7 +123,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         return dict(json.loads(storage.read_bytes(done)))
     ledger = Ledger.at(cell.uri(config.study_uri))
     turned = splits.turned(cell.fold)
-    with lease(ledger.uri, owner), tempfile.TemporaryDirectory() as scratch:
+    with turn(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
         require_remembered(config.state_uri, splits.folds)  # who is known now stays so while this lasts
         ledger.begin(_record(config, cell, turned))
         work = Work(
@@ -139,7 +139,6 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         )
         _do_rounds(work)
         result = _conclude(work)
-    release(ledger.uri, owner)
     require_remembered(config.state_uri, splits.folds)
     return result
 

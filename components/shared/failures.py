@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from components.shared import storage
 from components.shared.faults import AwayError, ForgottenError, InputError
+from components.shared.lease import turn
 from components.shared.progress import emit
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
@@ -25,10 +26,15 @@ MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what b
 def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> str:
     """Return `done`, or `failed` with the reason kept at {uri}/failed.json until an attempt succeeds.
 
-    A killed process (out of memory, a lost node) leaves no reason, so the attempts of a run (`owner`) are
-    counted: after five the part is given up. One that was asked to stop does not count, and a store that is
-    away is no reason of this part's: that is raised.
+    A part that another run works at is waited for. A killed process (out of memory, a lost node) leaves no
+    reason, so the attempts of a run (`owner`) are counted: after five the part is given up. One that was
+    asked to stop does not count, and a store that is away is no reason of this part's: that is raised.
     """
+    with turn(uri, name, owner):
+        return _try(uri, name, owner, work)
+
+
+def _try(uri: str, name: str, owner: str, work: Callable[[], object]) -> str:
     try:
         _begin(uri, owner)
         work()

@@ -15,13 +15,14 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from components.shared import storage
 from components.shared.faults import ForgottenError, InputError
 from components.shared.lease import LEASE, require_free
+from components.shared.ledger import RECORD
 from components.shared.planes import INDEX, read_rows
 from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
@@ -172,7 +173,8 @@ def _single(state_uri: str, patient: str) -> Iterator[str]:
             data = None if "/" in found.name else _read(found.uri)
             if data is not None and holds(data):
                 yield found.uri
-    yield from _trees(storage.join(state_uri, "generators"), patient)
+    for objects in _folders(storage.join(state_uri, "generators")).values():
+        yield from _naming(objects, patient)
 
 
 def _nameless(state_uri: str) -> list[str]:
@@ -192,22 +194,33 @@ def _patients_of_cell(data: bytes) -> set[str]:
 
 
 def _runs(state_uri: str, patient: str) -> Iterator[str]:
-    """Yield all objects of every run that knew the patient."""
-    yield from _trees(state_uri, patient, left_out=FOLDERS)
+    """Yield all objects of every run that knew the patient; a folder without a run's record is none."""
+    for name, objects in _folders(state_uri).items():
+        record = storage.join(state_uri, name, RECORD)
+        if name not in FOLDERS and any(found.uri == record for found in objects):
+            yield from _naming(objects, patient, last=record)
 
 
-def _trees(uri: str, patient: str, left_out: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the objects of each folder at a place in which some table or JSON names the patient."""
+def _folders(uri: str) -> dict[str, list[storage.StoredObject]]:
+    """Return what is at any depth of each folder at a place."""
     folders: dict[str, list[storage.StoredObject]] = {}
     for found in storage.list_tree(uri):
         top, slash, _ = found.name.partition("/")
-        if slash and top not in left_out:
+        if slash:
             folders.setdefault(top, []).append(found)
-    for objects in folders.values():
-        texts = [found for found in objects if found.name.endswith(_TEXTS)]
-        naming = {found.uri for found in texts if patient.encode() in (_read(found.uri) or b"")}
-        if naming:  # what names the patient goes last: cut off before it, the folder is found again
-            yield from sorted((found.uri for found in objects), key=lambda uri: (uri in naming, uri))
+    return folders
+
+
+def _naming(objects: Sequence[storage.StoredObject], patient: str, last: str = "") -> list[str]:
+    """Return all of a folder's objects where some table or JSON among them names the patient.
+
+    What names the patient goes last, and what tells the folder after it: cut off before, it is found again.
+    """
+    texts = [found for found in objects if found.name.endswith(_TEXTS)]
+    naming = {found.uri for found in texts if patient.encode() in (_read(found.uri) or b"")}
+    return sorted(
+        (found.uri for found in objects if naming), key=lambda uri: (uri == last, uri in naming, uri)
+    )
 
 
 def _leave_splits(state_uri: str, patient: str) -> None:

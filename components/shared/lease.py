@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
+from uuid import uuid4
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.processes import is_alive, started_at
+from components.shared.processes import is_alive, machine, started_at
 from components.shared.progress import emit
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ RENEW_S = 60.0
 STALE_S = 600.0
 LEASE = "lease.json"
 _WAIT_S = 15.0  # between two looks at a lease that another run holds
+_MINE = uuid4().hex[:12]  # two pods may have one name and one process id
 _held: set[tuple[str, str]] = set()  # by this process: place and owner
 
 
@@ -63,9 +65,12 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
 
 
 @contextmanager
-def turn(uri: str, what: str) -> Iterator[None]:
-    """Hold a lease once the process that holds it is done, which makes the same (`what`, for the log)."""
-    owner = f"{socket.gethostname()}-{os.getpid()}"
+def turn(uri: str, what: str, owner: str = "") -> Iterator[None]:
+    """Hold a lease once whoever holds it is done, who makes the same (`what`, for the log).
+
+    Without an `owner` it is of this process alone: a pod tried again waits until its predecessor is done too.
+    """
+    owner = owner or f"{socket.gethostname()}-{os.getpid()}-{_MINE}"
     told = False
     with ExitStack() as stack:
         while True:
@@ -126,7 +131,7 @@ def _renew(run_uri: str, owner: str, done: threading.Event) -> None:
         try:
             ours = _renew_once(storage.join(run_uri, LEASE), owner, now)
             renewed = now
-        except (InputError, OSError):  # the storage does not answer: ask again, while that is in time
+        except Exception:  # noqa: BLE001 - no answer, or one that cannot be read: ask again, while in time
             ours = time.time() + RENEW_S - renewed < STALE_S
         if not ours:
             # Another run may write now, this one must not.
@@ -157,6 +162,7 @@ def _claim(owner: str, renewed: float) -> bytes:
     claim = {
         "owner": owner,
         "host": socket.gethostname(),
+        "machine": machine(),
         "process": process,
         "started": started_at(process),
         "renewed": renewed,
@@ -168,6 +174,5 @@ def _is_free(held: dict[str, Any], owner: str) -> bool:
     """A lease is free for its owner, when stale, or when its process died on this very machine."""
     if held["owner"] == owner or time.time() - held["renewed"] > STALE_S:
         return True
-    return bool(held["host"] == socket.gethostname()) and not is_alive(
-        held["process"], held.get("started", "")
-    )
+    here = held.get("machine") == machine()
+    return here and not is_alive(held["process"], held.get("started", ""))

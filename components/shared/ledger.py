@@ -30,6 +30,8 @@ from components.shared.rounds import Round, RoundRule, model_name
 from components.shared.splits import Splits
 from components.shared.weights import weights_digest
 
+RECORD = "run.json"  # by which a folder of the state is known as a run's
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRow:
@@ -63,7 +65,7 @@ class Ledger:
 
     def begin(self, record: Mapping[str, Any]) -> None:
         """Write run.json, or check that the one there is of the same study."""
-        uri = storage.join(self.uri, "run.json")
+        uri = storage.join(self.uri, RECORD)
         if storage.create(uri, _as_json(record)):
             return
         known = json.loads(storage.read_bytes(uri))
@@ -75,7 +77,7 @@ class Ledger:
 
     def record(self) -> Mapping[str, Any]:
         """Return what `begin` wrote."""
-        return dict(json.loads(storage.read_bytes(storage.join(self.uri, "run.json"))))
+        return dict(json.loads(storage.read_bytes(storage.join(self.uri, RECORD))))
 
     @property
     def finished(self) -> bool:

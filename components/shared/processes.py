@@ -1,6 +1,8 @@
-"""What Linux tells of other processes: whether they are still there, and since when."""
+"""What Linux tells of other processes: whether they are still there, since when, and where they count."""
 
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 _STATE, _PARENT, _START = 0, 1, 19  # fields of /proc/PID/stat, counted from the one after the name
@@ -28,6 +30,18 @@ def started_at(process: int) -> str:
     """Return when a process began, in ticks since the machine did; "" where that is not told."""
     status = _status(process)
     return status[_START] if status else ""
+
+
+def machine() -> str:
+    """Return what names the place in which process ids mean what they mean here.
+
+    A host name alone does not: the names of a cluster's pods are cut to 63 characters, so many share one.
+    """
+    told = [socket.gethostname()]
+    with suppress(OSError):  # Linux alone tells
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        told.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(told)
 
 
 def seconds_under(program: str) -> float | None:

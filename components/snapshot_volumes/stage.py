@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from components.shared import storage
 from components.shared.forgotten import forget, forgotten
 from components.shared.progress import emit
-from components.shared.pseudonyms import read_pseudonyms
+from components.shared.pseudonyms import read_pseudonyms, require_same_key
 from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
+from components.shared.splits import Splits
 
 __all__ = ["Config", "VolumeEntry", "read_snapshot", "snapshot"]
 
@@ -25,9 +27,14 @@ class Config:
 def snapshot(config: Config) -> str:
     """Store the list of volumes; its digest changes exactly when a name or a content does.
 
-    Volumes of forgotten patients are left out.
+    Volumes of forgotten patients are left out. Raises InputError where the state names its patients under
+    another key: who was forgotten would come back, and everyone be given a new side.
     """
+    pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
+    ours = [pseudonyms.of("patient", "")]  # its first digits tell the key
+    require_same_key(ours, _names_in(config.state_uri), f"state_uri={config.state_uri}")
     if config.forget_patient:
+        require_same_key(ours, [config.forget_patient], f"forget_patient={config.forget_patient}")
         removed = forget(config.state_uri, config.forget_patient)
         emit("snapshot_volumes", "warning", message=f"forgotten: {len(removed)} objects removed")
     source = Source(
@@ -35,5 +42,11 @@ def snapshot(config: Config) -> str:
         patient_pattern=config.patient_pattern,
         minimum_patients=config.minimum_patients,
     )
-    pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
     return write_snapshot(config.state_uri, list_entries(source, pseudonyms, forgotten(config.state_uri)))
+
+
+def _names_in(state_uri: str) -> set[str]:
+    """Return the pseudonyms of whom a state has forgotten, and of whom it has given a side."""
+    versions = storage.list_tree(storage.join(state_uri, "splits"))
+    known = Splits.parse(storage.read_bytes(versions[-1].uri).decode()).folds if versions else ()
+    return forgotten(state_uri) | set(known)

@@ -1,6 +1,7 @@
 """Where things are and what they are called, so far as it shows without asking any storage."""
 
 import re
+from pathlib import PurePosixPath
 from typing import Any
 from unicodedata import category
 
@@ -30,6 +31,7 @@ _BUCKETS = {
     "gs": re.compile(r"[a-z0-9][a-z0-9._-]{0,221}"),
     "s3": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}"),  # old buckets have capitals
 }
+_ROOTS = {**_BUCKETS, "minio": _BUCKETS["s3"]}  # where KFP keeps artifacts
 _RUN = re.compile(r"|[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -38,6 +40,8 @@ def check_places(p: Any) -> None:
     for name in _uris_of(p):
         require(p, name, bool(getattr(p, name)) or name not in NEEDED, NEEDED.get(name, ""))
         _check_uri(p, name)
+    apart = not lies_in(p.volumes_uri, p.state_uri)
+    require(p, "volumes_uri", apart, "a place outside state_uri, in which runs remove what is forgotten")
     snapshots.compile_pattern(p.patient_pattern)
 
 
@@ -62,6 +66,28 @@ def check_remote(p: Any) -> None:
             raise InputError(f"{name}={shown(uri)}: a place on one machine; valid: {valid}")
 
 
+def check_pipeline_root(root: str, state_uri: str) -> None:
+    """Check where KFP is told to keep a run's artifacts; empty is where its administrator keeps them."""
+    scheme, divider, rest = root.partition("?")[0].partition("://")  # KFP takes a query, of an S3 store
+    bucket, *parts = rest.removesuffix("/").split("/")
+    known = bool(divider) and scheme in _ROOTS and _ROOTS[scheme].fullmatch(bucket) is not None
+    plain = root.isprintable() and " " not in root and not {"", ".", ".."} & set(parts)
+    apart = known and not lies_in(f"{scheme.replace('minio', 's3')}://{rest}", state_uri)
+    if root and not (known and plain and apart):
+        valid = "empty, or gs://, s3:// or minio://bucket/prefix, outside state_uri"
+        raise InputError(f"pipeline_root={shown(root)}: not usable; valid: {valid}")
+
+
+def lies_in(uri: str, outer: str) -> bool:
+    """Tell whether a place is another one, or in it."""
+    return _as_folder(uri).startswith(_as_folder(outer))
+
+
+def _as_folder(uri: str) -> str:
+    path = storage.local_path(uri)
+    return f"{path.resolve() if path else uri}".rstrip("/") + "/"
+
+
 def _uris_of(p: Any) -> list[str]:
     return [name for name in URIS if hasattr(p, name)]
 
@@ -77,6 +103,9 @@ def _check_uri(p: Any, name: str) -> None:
         remote = storage.local_path(uri) is None
     if remote:  # a folder's name may hold what it likes
         _check_bucket(p, name)
+    elif name in IN_IMAGES and uri.startswith(BAKED):
+        baked = PurePosixPath(uri).parent == PurePosixPath(BAKED) and not uri.endswith(("/", "/.."))
+        require(p, name, baked, f"{BAKED} and the name of a file that was baked into the GPU image")
 
 
 def _check_bucket(p: Any, name: str) -> None:
@@ -87,3 +116,5 @@ def _check_bucket(p: Any, name: str) -> None:
     require(p, name, rest.isprintable(), "an address of characters that can be seen")
     once = not {"", ".", ".."} & set(parts)
     require(p, name, once, "parts between single slashes, none of them '.' or '..'")
+    own = bool(parts) or name != "state_uri"  # forgetting ends the uploads that are under way in it
+    require(p, name, own, f"{scheme}://{bucket}/PREFIX, in which nothing else lies")

@@ -11,7 +11,6 @@ _BYTES = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|k|M|G|T)?")
 _SIZES = {unit: 1024 ** (power + 1) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti"))}
 _SIZES |= {unit: 1000 ** (power + 1) for power, unit in enumerate("kMGT")}
 _GPUS = re.compile(r"[0-9]|[1-5][0-9]|6[0-4]")  # of one task: more than any node has
-_LEAST = 256 * 2**20  # bytes, in which Python and its libraries fit
 _MOST = 32 * 2**40  # bytes, and cores: more than any node has, so a pod that asks for more waits for ever
 _MOST_CORES = 1024
 
@@ -52,9 +51,9 @@ def check_resources(p: Any) -> None:
         require(
             p, name, 0 < _cores(getattr(p, name)) <= _MOST_CORES, "cores as text, e.g. 2 or 500m, up to 1024"
         )
-    for name in ("memory", "gpu_memory"):
-        fits = _LEAST <= _bytes(getattr(p, name)) <= _MOST
-        require(p, name, fits, "memory as text, from 256Mi to 32Ti, e.g. 8Gi")
+    for name, least in (("memory", "256Mi"), ("gpu_memory", "2Gi")):  # in which numpy, and torch, fit
+        fits = _bytes(least) <= _bytes(getattr(p, name)) <= _MOST
+        require(p, name, fits, f"memory as text, from {least} to 32Ti, e.g. 8Gi")
 
 
 def _is(pattern: re.Pattern[str], value: object) -> bool:

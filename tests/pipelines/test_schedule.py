@@ -188,6 +188,11 @@ def test_in_a_namespace_of_several_users(build, file):
         ("label_fraction: 0.1", "forget_patient: a", ":8: forget_patient: a: not usable; valid: none"),
         ("label_fraction: 0.1", "label_fraction: !tag 1", ":8: no plain value"),
         ("label_fraction: 0.1", "label_fraction: &a [*a]", ":8: no plain value"),
+        (
+            "name: weekly",
+            "name: weekly\npipeline_root: b/a",
+            ":3: pipeline_root=b/a: not usable; valid: empty, or",
+        ),
         ("label_fraction: 0.1", "[a]: 1", ":8: a list or mapping as key"),
     ],
 )

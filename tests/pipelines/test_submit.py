@@ -166,6 +166,9 @@ def test_a_cookie_is_read_from_its_file_and_a_login_page_is_no_server(build, tmp
         (["-p", "volumes_uri=GS://b/s"], "volumes_uri=GS://b/s: GS://b/s: not a place"),
         (["-p", "volumes_uri=gs:///s"], "volumes_uri=gs:///s: not usable; valid: gs://bucket/prefix"),
         (["-p", "state_uri=http://b/st"], "state_uri=http://b/st: http://b/st: not a place"),
+        (["-p", "state_uri=gs://b"], "state_uri=gs://b: not usable; valid: gs://b/PREFIX"),
+        (["--pipeline-root", "gs:///a"], "pipeline_root=gs:///a: not usable; valid: empty, or gs://"),
+        (["-p", f"gpu_node_selector={'[' * 9000}"], "gpu_node_selector="),
         (["-p", "forget_patient=Ana"], "forget_patient=Ana: not usable; valid: empty, or a pseudonym"),
         (["-p", "run_name=gan"], "run_name=gan: not usable; valid: another name"),
         (["-p", "run_name=a\n"], "run_name='a\\n': not usable; valid: empty, or up to 63"),
@@ -218,6 +221,15 @@ def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):
     assert ask("upload", server, tmp_path) == 1
     assert "has other parameters than this version's augmentation" in capsys.readouterr().err
     assert not server.versions
+
+
+@pytest.mark.parametrize("text", ["", "hello", "root: 1", "{", "root: {inputDefinitions: {parameters: [a]}}"])
+def test_a_file_that_is_no_pipeline_is_refused(text, server, tmp_path, capsys):
+    (tmp_path / "augmentation.yaml").write_text(text)
+    assert ask("submit", server, tmp_path, *PLACES) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'augmentation.yaml'}: no compiled pipeline; valid: what `python" in said
+    assert said.count("\n") == 1
 
 
 def test_what_the_server_refuses_is_told_in_its_words(server, build, capsys, monkeypatch):

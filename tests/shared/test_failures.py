@@ -1,14 +1,17 @@
 """A part that fails or is killed: its reason is kept, and it is not tried for ever."""
 
+import json
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from components.shared.failures import DONE_WORD, FAILED_WORD, MOST_KILLED, reason_at, surviving
+from components.shared import lease
+from components.shared.failures import ATTEMPTS, DONE_WORD, FAILED_WORD, MOST_KILLED, reason_at, surviving
 from components.shared.faults import AwayError, InputError
 
 KILLED = """
@@ -82,3 +85,22 @@ def test_a_store_that_is_away_is_raised_and_is_nobodys_reason(tmp_path: Path) ->
             surviving(uri, "part", "run", ask)
     assert reason_at(uri) == "it was never run to its end"
     assert surviving(uri, "part", "run", lambda: None) == DONE_WORD
+
+
+def test_a_part_that_another_run_works_at_is_waited_for_and_its_count_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One killed a minute ago in another pod leaves a live lease: its cell is no failure of this run's."""
+    uri, worked = str(tmp_path / "part"), []
+    killed(uri)
+    place = Path(uri) / "lease.json"
+    held = json.loads(place.read_text()) | {"machine": "another pod", "renewed": time.time() - 60}
+    place.write_text(json.dumps(held))
+
+    def nap(seconds: float) -> None:
+        assert not worked and json.loads((Path(uri) / ATTEMPTS).read_text()) == {"owner": "run", "begun": 1}
+        place.write_text(json.dumps(held | {"renewed": time.time() - lease.STALE_S - 1}))
+
+    monkeypatch.setattr("time.sleep", nap)
+    assert surviving(uri, "part", "another run", lambda: worked.append(1)) == DONE_WORD and worked
+    assert json.loads(place.read_text())["renewed"] == 0, "others need not wait"

@@ -72,6 +72,19 @@ def test_what_descends_from_the_patient_goes_and_nothing_else(state):
             assert GONE.encode() not in storage.read_bytes(found.uri), found.name
 
 
+def test_what_is_no_run_of_this_state_stays_whoever_it_names(state):
+    others = {
+        "artifacts/v2/augmentation/split/splits.csv": f"{GONE},0",
+        "artifacts/v2/other/model.bin": "weights",
+        "state-demo/pseudonym.key": "k" * 32,
+        "state-demo/run_c/run.json": json.dumps({"sides": {GONE: "train"}}),
+    }
+    for name, text in others.items():
+        put(f"{state}/{name}", text)
+    forget(state, GONE)
+    assert others.keys() <= {found.name for found in storage.list_tree(state)}
+
+
 def test_nobody_else_changes_side(state):
     forget(state, GONE)
     left = Splits.parse(storage.read_bytes(f"{state}/splits/0002.csv").decode())

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,14 +13,20 @@ import pytest
 
 from components.shared import lease as leases
 from components.shared.faults import InputError
-from components.shared.lease import lease, release
-from components.shared.processes import started_at
+from components.shared.lease import lease, release, turn
+from components.shared.processes import machine, started_at
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="told by Linux alone")
 
 
 def plant(folder, **changes):
-    held = {"owner": "other", "host": socket.gethostname(), "process": os.getpid(), "renewed": time.time()}
+    held = {
+        "owner": "other",
+        "host": "pod",
+        "machine": machine(),
+        "process": os.getpid(),
+        "renewed": time.time(),
+    }
     (folder / "lease.json").write_text(json.dumps({**held, **changes}))
 
 
@@ -41,13 +46,13 @@ def test_its_own_run_takes_it_again(tmp_path):
 
 
 def test_a_stale_lease_of_another_machine_is_taken_over(tmp_path):
-    plant(tmp_path, host="elsewhere", renewed=time.time() - leases.STALE_S - 1)
+    plant(tmp_path, machine="elsewhere", renewed=time.time() - leases.STALE_S - 1)
     with lease(str(tmp_path), "mine"):
         assert json.loads((tmp_path / "lease.json").read_text())["owner"] == "mine"
 
 
 def test_a_fresh_lease_of_another_machine_is_not(tmp_path):
-    plant(tmp_path, host="elsewhere", process=2**22 + 1)
+    plant(tmp_path, machine="elsewhere", process=2**22 + 1)
     with pytest.raises(InputError), lease(str(tmp_path), "mine"):
         pass
 
@@ -62,7 +67,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):
 
 
 def test_of_many_runs_that_take_a_stale_lease_one_wins(tmp_path):
-    plant(tmp_path, host="elsewhere", renewed=0)
+    plant(tmp_path, machine="elsewhere", renewed=0)
     winners, start = [], threading.Barrier(8)
 
     def take(owner):
@@ -117,6 +122,28 @@ def test_a_stage_that_fails_frees_it_and_one_that_ends_keeps_it(tmp_path):
             pass
 
 
+def test_pods_of_one_name_are_not_one_machine(tmp_path, monkeypatch):
+    """A cluster cuts the names of pods, so that many have one, and process 1 is in each of them."""
+    plant(tmp_path, machine=f"{machine()} of another pod", process=2**22 + 1)
+    with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
+        pass
+    monkeypatch.setattr(leases, "_WAIT_S", 0.05)
+    with lease(str(tmp_path / "gan"), "another pod's"):
+        waits = threading.Thread(target=enter, args=(str(tmp_path / "gan"),), daemon=True)
+        waits.start()
+        waits.join(0.3)
+        assert waits.is_alive()
+    release(str(tmp_path / "gan"), "another pod's")
+    waits.join(5)
+    assert not waits.is_alive()
+
+
+def enter(uri):
+    """Take a turn and end it."""
+    with turn(uri, "this"):
+        pass
+
+
 def work(folder, stale_s, body):
     """Run `body` under a lease, renewed each 50 ms, in a process of its own."""
     code = (
@@ -143,6 +170,17 @@ def test_a_storage_that_fails_for_a_moment_ends_no_renewal(tmp_path):
 def test_work_ends_before_a_lease_that_cannot_be_renewed_goes_stale(tmp_path):
     body = ["file.unlink()", "time.sleep(20)"]
     assert work(tmp_path, 0.5, body) == 75
+
+
+def test_a_lease_that_cannot_be_read_ends_no_renewal_at_once_and_work_in_time(tmp_path):
+    torn = ["before = file.read_text()", "file.write_text('{')", "time.sleep(0.3)"]
+    mended = [
+        "file.write_text(before)",
+        "time.sleep(0.3)",
+        "os._exit(0 if file.read_text() != before else 1)",
+    ]
+    assert work(tmp_path, 60, torn + mended) == 0
+    assert work(tmp_path, 0.5, [*torn, "time.sleep(20)"]) == 75
 
 
 def test_work_renews_it(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from components.shared import snapshots, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import Source, check
+from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
 
@@ -250,3 +252,23 @@ def test_forgotten_patients_are_left_out_and_do_not_count(folder, tmp_path):
     assert [entry.patient for entry in entries] == patients("a", "a", "b")
     with pytest.raises(InputError, match="2 patients in 3 usable volumes; valid: volumes of at least 3"):
         snapshot(config(folder, tmp_path))
+
+
+def test_another_key_is_refused_where_the_state_knows_patients(folder, tmp_path):
+    """Under it who was forgotten would have another name, and come back."""
+    wanted, state = config(folder, tmp_path), str(tmp_path / "state")
+    (tmp_path / "other").write_bytes(b"another key of the tests")
+    other = replace(wanted, pseudonym_key_uri=str(tmp_path / "other"))
+    snapshot(wanted)
+    snapshot(other)  # nobody has a side yet, and nobody is forgotten
+    with pytest.raises(InputError, match=r"^forget_patient=.*named under key"):
+        snapshot(replace(other, forget_patient=KEY.of("patient", "c")))
+    assert storage.list_tree(f"{state}/forgotten") == []
+    sides = Splits(dict.fromkeys(patients("a", "b"), 0), dict.fromkeys(patients("a", "b"), "test"))
+    storage.create(f"{state}/splits/0001.csv", sides.text().encode())
+    with pytest.raises(InputError, match=r"^state_uri=.*named under key.*valid: pseudonym_key_uri"):
+        snapshot(other)
+    storage.delete(f"{state}/splits/0001.csv")
+    snapshot(replace(wanted, minimum_patients=2, forget_patient=KEY.of("patient", "c")))
+    with pytest.raises(InputError, match=r"^state_uri=.*named under key"):
+        snapshot(other)

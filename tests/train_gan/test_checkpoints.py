@@ -1,7 +1,6 @@
 import json
 import logging
 import os
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from components.shared import lease as leases
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.processes import machine
 from components.shared.storage import patience
 from components.shared.storage.clients import aws
 from components.train_gan.checkpoints import Mirror, run_folder
@@ -113,7 +113,7 @@ def test_cut_off_anywhere_in_a_push_no_half_checkpoint_is_taken_or_left(
 
 
 def plant(folder: Path, renewed: float) -> None:
-    held = {"owner": "other", "host": socket.gethostname(), "process": os.getpid(), "renewed": renewed}
+    held = {"owner": "other", "host": "pod", "machine": machine(), "process": os.getpid(), "renewed": renewed}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lease.json").write_text(json.dumps(held))
 

@@ -10,7 +10,7 @@ import pytest
 from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
-from components.validate_parameters.places import URIS, check_places
+from components.validate_parameters.places import URIS, check_pipeline_root, check_places
 from components.validate_parameters.stage import Parameters, fingerprint, validate
 from components.validate_parameters.study import StudyParameters, validate_study
 from components.validate_parameters.weights import weights_given
@@ -38,7 +38,14 @@ WRONG = {
     "gan_augment": ["bgcfnc"],
     "gan_checkpoint_kimg": [-1, float("inf")],
     "gan_resume_uri": ["/nowhere", "ftp://a/b"],
-    "pretrained_uri": ["/nowhere.pt", "ftp://a/b.pt"],
+    "pretrained_uri": [
+        "/nowhere.pt",
+        "ftp://a/b.pt",
+        "/opt/pretrained/",
+        "/opt/pretrained/..",
+        "/opt/pretrained/../../etc/passwd",
+        "/opt/pretrained/a/b.pt",
+    ],
     "truncations": [["0.5"], [], [0], [0.5, 0.5], [0.501, 0.502], [3]],
     "images": [1],
     "max_copy_rate": [-0.1, 1.5, float("nan")],
@@ -82,7 +89,7 @@ WRONG = {
     "gpu_memory": ["16GB", "64Ti", "9999999999999999999"],
     "seed": [-1, 2**31],
     "patient_pattern": ["(", "no group", "(?P<patient>a{99999999999999999999})", "\n"],
-    "state_uri": ["", "ftp://a/b", "  ", "file://", "gs://"],
+    "state_uri": ["", "ftp://a/b", "  ", "file://", "gs://", "gs://bucket", "s3://bucket/"],
 }
 # What a form or a file takes with a pasted address, and what no bucket is called.
 ODD = (
@@ -145,10 +152,61 @@ def test_an_odd_address_is_refused_before_any_storage_is_asked(name, uri):
 
 @pytest.mark.parametrize(
     "uri",
-    ["my state", "/a/b c/d", "file:///a/b%20c", "gs://b", "gs://b/a b/", "s3://Old_bucket/x", "gs://b/é"],
+    ["my state", "/a/b c/d", "file:///a/b%20c", "gs://b/s", "gs://b/a b/", "s3://Old_bucket/x", "gs://b/é"],
 )
 def test_a_folder_or_a_prefix_may_have_blanks_inside(uri):
-    check_places(SimpleNamespace(state_uri=uri, patient_pattern=Parameters.patient_pattern))
+    check_places(places(state_uri=uri))
+
+
+def places(**uris):
+    given = {"volumes_uri": "gs://scans", "state_uri": "state", "patient_pattern": Parameters.patient_pattern}
+    return SimpleNamespace(**given | uris)
+
+
+@pytest.mark.parametrize(
+    ("volumes", "state"),
+    [
+        ("gs://b/state/scans", "gs://b/state"),
+        ("a/s/../s/v/*.nrrd", "a/s/"),
+        ("file:///a/v", "/a"),
+        ("a", "./a"),
+    ],
+)
+def test_volumes_do_not_lie_in_the_state(volumes, state):
+    with pytest.raises(InputError, match=r"^volumes_uri=.*outside state_uri"):
+        check_places(places(volumes_uri=volumes, state_uri=state))
+    check_places(places(volumes_uri=state.rstrip("/") + "-volumes", state_uri=state))
+
+
+def test_weights_in_an_image_are_named_by_their_file():
+    check_places(places(pretrained_uri="/opt/pretrained/convnext_tiny.safetensors"))
+
+
+ROOTS = [
+    "gs:///a",
+    "/tmp/a",
+    " gs://b/a",
+    "gs//b/a",
+    "b/a",
+    "gs://b/a\n",
+    "gs://$B/x",
+    "ftp://x/y",
+    "gs://b//a",
+]
+
+
+@pytest.mark.parametrize("root", [*ROOTS, "s3://b/state", "minio://b/state/kfp?region=x"])
+def test_artifacts_go_where_kfp_can_put_them_and_forgetting_does_not_come(root):
+    with pytest.raises(InputError, match=r"^pipeline_root=.*outside state_uri"):
+        check_pipeline_root(root, "s3://b/state")
+    for usable in (
+        "",
+        "gs://b",
+        "s3://b/artifacts?region=x",
+        "minio://mlpipeline/v2/artifacts",
+        "s3://b/state2",
+    ):
+        check_pipeline_root(usable, "s3://b/state")
 
 
 IN_POD = """
