@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from components.close_study.settle import settle
 from components.close_study.stage import Config, close_study
 from components.shared import storage
 from components.shared.calibration import Gauge
+from components.shared.comparisons import patients_needed, training_noise
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL
 from components.shared.splits import TEST, Splits
@@ -61,9 +63,12 @@ def write_cell(study, cell, rows, right, taught):
 
 @pytest.fixture
 def study(tmp_path, planes, splits):
-    """Return a function that writes all cells and closes the study: arm -> coronal planes found, of 20."""
+    """Return a function that writes all cells and closes the study: arm -> coronal planes found, of 20.
 
-    def close(found, grid=GRID, leave_out=(), taught=3):
+    `more` is by arm and seed.
+    """
+
+    def close(found, grid=GRID, leave_out=(), taught=3, more=MappingProxyType({})):
         uri = str(tmp_path / "study")
         rng = np.random.default_rng(0)
         apart = {patient: int(rng.integers(-9, 1)) for patient in sorted(splits.folds)}
@@ -72,6 +77,7 @@ def study(tmp_path, planes, splits):
                 storage.create(f"{cell.uri(uri)}/failed.json", b'{"reason": "out of memory"}')
                 continue
             put_in = found.get((cell.arm, cell.fraction), found[cell.arm])
+            put_in += more.get((cell.arm, cell.seed), 0)
             right = {patient: put_in + apart[patient] for patient in apart}
             write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), right, taught)
         config = Config(study_uri=uri, grid=grid, worthwhile_gain=0.02, seed=0)
@@ -180,6 +186,42 @@ def test_arms_are_paired_by_the_seeds_that_both_have(study):
     arm = next(a for a in result["arms"] if a["letter"] == "E")
     assert (arm["failed"], len(arm["seeds"])) == (1, 1)
     assert arm["naive"] is not None and arm["recall"]["coronal"] is not None
+
+
+def test_a_difference_is_of_the_seeds_that_both_arms_have(study):
+    """E's seed 0, which C lost, is far better than the two that are compared."""
+    grid = Grid(folds=5, fractions=[0.2], seeds=3, gans=3, arms="ABCDE")
+    found, more = {"A": 20, "B": 10, "C": 10, "D": 10, "E": 13}, {("E", 0): 6, ("C", 0): -4}
+    result = study(found, grid, ["fold0_C_0.2_seed0"], more=more)
+    told = compared(result, "E", "C")["found"]
+    assert (told["repeats"], told["gans"]) == (2, 2)
+    assert told["difference"] == pytest.approx(3 / PER_CLASS / 2)
+
+
+def test_seeds_on_one_gan_show_nothing_and_ask_for_more(study):
+    grid = Grid(folds=5, fractions=[0.2], seeds=3, gans=1, arms="ABCDE")
+    result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid, more={("E", 2): 1})
+    assert "[" in result["verdict"][0]
+    assert result["verdict"][0].endswith("not shown, with one GAN a fold: another one might change as much")
+    told = compared(result, "E", "C")
+    assert (told["found"]["gans"], told["needed"]["patients"]) == (1, None)
+    assert compared(result, "C", "B")["needed"]["patients"], "no GAN is behind these"
+
+
+def test_what_gans_add_is_counted_into_the_patients_that_are_needed(study):
+    """Two GANs whose images teach unlike: six seeds on them tell less than six trainings would."""
+    grid, found = Grid(folds=5, fractions=[0.2], seeds=6, gans=2, arms="CE"), {"C": 12, "E": 15}
+    apart = {("E", seed): (0, 2)[seed % 2] for seed in range(6)}
+    told = compared(study(found, grid, more=apart), "E", "C")
+    assert (told["found"]["gans"], told["needed"]["patients"]) == (2, None)
+    assert of_independent_seeds(told, apart) is not None
+
+
+def of_independent_seeds(told, apart):
+    """Return the patients needed where every seed were a GAN of its own."""
+    differences_KP = np.array([[(3 + apart["E", seed]) / PER_CLASS / 2] * 15 for seed in range(6)])
+    noise = training_noise(differences_KP, np.array([k % 5 for k in range(15)]), [])
+    return patients_needed(np.array(told["differences"]), 0.02, noise).patients
 
 
 def test_a_seed_lost_leaves_one_which_shows_nothing(study):
