@@ -253,6 +253,8 @@ def _cell(outcome: Outcome) -> dict[str, Any]:
             "round": each["round"],
             "accepted": dict(each["accepted"]),
             "pool": each["pool"],
+            "taught": each["taught"],
+            "taught_flips": each["taught_flips"],
             "validation_loss": each["validation"]["mean_patient_loss"],
             "validation_balanced_accuracy": each["validation"]["balanced_accuracy"],
             "stop_reason": each["stop_reason"],

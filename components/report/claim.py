@@ -107,7 +107,11 @@ def _discussion(f: Facts) -> list[Item]:
     return [
         (40, "Limitations", "the section Limits, and whatever concerns the clinic"),
         (41, "Implications for practice", None),
-        (42, "Where the protocol is", "this report names every parameter, version and digest"),
+        (
+            42,
+            "Where the protocol is",
+            "in this report: every parameter that changes a result, versions, digests",
+        ),
         (43, "Availability of software, models and data", f"software: Apache-2.0; identity: {f.identity}"),
         (44, "Funding and interests", None),
     ]

@@ -140,7 +140,7 @@ def datasheet(f: Facts) -> Document:
                     ),
                     ("Left out", "volumes that a passport refuses; planes between noise and anatomy"),
                     ("Raw data kept", "the volumes, where they were; only planes are copied"),
-                    ("Shortcuts", "audited on volumes without anatomy, in the section of that name"),
+                    ("Shortcuts", f.shortcuts),
                 ],
             ),
             (

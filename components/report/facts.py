@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.report.shortcuts import Section
 from components.report.words import count, listed, percent, plural
 from components.shared.passports import ACCEPT, REFUSE, SUSPECT, Passport
 from components.shared.planes import CLASSES, UNCERTAIN
@@ -41,12 +42,17 @@ class Facts:
     uncertainty: str
     errors: str
     robustness: str  # what was done to find out
+    shortcuts: str  # what the audit came to
     software: str
     identity: str
 
 
 def facts_of_run(
-    values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, copies: str
+    values: Mapping[str, Any],
+    passports: Sequence[Passport],
+    simulated: bool,
+    copies: str,
+    audit: Section,
 ) -> Facts:
     """Return the facts of a run of pipeline `augmentation`."""
     sides = {split: len(values["patients"][split]) for split in SPLITS}
@@ -66,7 +72,8 @@ def facts_of_run(
         result=result(model["balanced_accuracy"], model["balanced_accuracy_interval"]),
         uncertainty=UNCERTAINTY,
         errors="Errors by class, patient by patient, and noise apart are in the sections above.",
-        robustness="the shortcut audit",
+        robustness=looked_for(audit),
+        shortcuts=shortcuts(audit),
         annotated=annotated(bool(values["parameters"].get("expert_labels_uri"))),
         **shared(values, passports, simulated, _by_class(values["planes"])),
     )
@@ -80,6 +87,19 @@ UNCERTAINTY = (
     "95 % intervals over patients (Wilson's score interval with the variance between patients; what it covers"
     " was measured, docs/statistics.md)."
 )
+
+
+def looked_for(audit: Section) -> str:
+    """Return whether shortcuts were looked for."""
+    return "the shortcut audit" if audit.audited else "no shortcut audit"
+
+
+def shortcuts(audit: Section) -> str:
+    """Return what the audit came to, in half a sentence."""
+    if not audit.audited:
+        return "not looked for: the audit was switched off"
+    found = "a class could be told, so no figure can be trusted" if audit.alarm else "no class could be told"
+    return f"audited on volumes without anatomy, in the section of that name: {found}"
 
 
 def inherited(images: str, generator: str) -> str:
@@ -133,12 +153,14 @@ def _cut(given: Mapping[str, Any]) -> str:
 def labels(given: Mapping[str, Any], *fractions: float) -> str:
     """Return which shares of the training set have their labels."""
     unit = "patients" if given["label_unit"] == "patient" else "planes"
-    return f"{listed([percent(fraction) for fraction in fractions])} of the training {unit}"
+    return f"{listed([percent(fraction) for fraction in fractions])} (asked for) of the training {unit}"
 
 
 def generator(gan: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
     """Return which GAN it is, by size, length and digest, or which ones."""
     kind = f"StyleGAN2-ADA at {gan['resolution']} px, {count(gan['kimg'])} kimg"
+    if gan["begun_from"]:
+        kind += " from a given generator"
     return f"{kind}, digests in metrics.json" if others else f"{kind}, digest {gan['snapshot'][:12]}"
 
 

@@ -185,7 +185,8 @@ def _with_numbers(element: str, catalogue: Catalogue) -> str:
     if not element.startswith("<data"):
         return element
     opening, text = element.removesuffix("</data>").split(">", 1)
-    return f"{opening}>{comma(catalogue.translate(text))}</data>"
+    told = comma(catalogue.translate(html.unescape(text)))
+    return f"{opening}>{html.escape(told, quote=False)}</data>"
 
 
 def comma(text: str) -> str:

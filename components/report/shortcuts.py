@@ -33,11 +33,17 @@ class Section:
 
     sentence: str
     alarm: bool
+    audited: bool
     looks: Sequence[Look]  # on blanks; these gate
     beside: Sequence[Look]  # on the real planes; these do not
     noise_by_disc: str  # how often it is smaller, or darker, than anatomy
     noise_by_grey: str
     pictures: Sequence[tuple[str, str]]  # caption and data URI of what gave a class away
+
+    @property
+    def warning(self) -> str:
+        """What whoever reads the answer alone must know of the audit, "" where it found nothing."""
+        return self.sentence if self.alarm or not self.audited else ""
 
 
 def shortcuts_section(folder: Path) -> Section:
@@ -47,6 +53,7 @@ def shortcuts_section(folder: Path) -> Section:
     return Section(
         sentence=_sentence(found),
         alarm=any(case["leak"] for case in cases),
+        audited=bool(cases),
         looks=[_look(case, _KINDS[case["kind"]], _verdict(case)) for case in cases],
         beside=[_look(case, case["what"], "") for case in real.get("cases", [])],
         noise_by_disc=_share(real.get("disc_radius_tells_noise")),

@@ -207,7 +207,8 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
 
 def _facts(inputs: Inputs, values: Mapping[str, Any]) -> Facts:
     shown = any(row.site == SIMULATED for row in inputs.planes.rows)
-    return facts_of_run(values, inputs.passports, shown, copied(values["quality"]))
+    audit = shortcuts_section(inputs.findings)
+    return facts_of_run(values, inputs.passports, shown, copied(values["quality"]), audit)
 
 
 def _main_rows(rows: Sequence[Row]) -> list[Row]:

@@ -159,6 +159,7 @@ def flat_metrics(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[str, Any]:
     fractions = inputs.parameters["label_fractions"]
+    audit = shortcuts_section(inputs.findings)
     measured = [arm for arm in values["arms"] if arm["value"] is not None]
     return {
         "notes": simulated(inputs.planes),
@@ -188,10 +189,10 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
         "copied": _copies_told(values["synthetic"]),
         "worst": gallery.worst(),
         "samples": gallery.samples(),
-        "shortcuts": shortcuts_section(inputs.findings),
+        "shortcuts": audit,
         "volumes": volumes_page(inputs.passports),
         "documents": documents(
-            facts_of_study(values, inputs.passports, bool(simulated(inputs.planes)), _copied(values))
+            facts_of_study(values, inputs.passports, bool(simulated(inputs.planes)), _copied(values), audit)
         ),
         "digests": [("Snapshot of the volumes", inputs.snapshot), ("Planes", inputs.planes.digest)],
     }

@@ -98,7 +98,7 @@ def fraction_chart(arms: Sequence[Mapping[str, Any]]) -> Markup | None:
     for place, found in enumerate(curves.values()):
         _draw_curve(drawing, axes, found, place)
     _draw_all_labels(drawing, axes, arms)
-    axes.draw_x(drawing, [100 * fraction for fraction in fractions], "Labels used (% of the training set)")
+    axes.draw_x(drawing, [100 * fraction for fraction in fractions], "Labels asked for (% of training set)")
     return drawing.markup()
 
 

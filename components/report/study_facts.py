@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.report import facts
+from components.report.shortcuts import Section
 from components.report.words import count, listed, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
 from components.shared.passports import Passport
@@ -11,9 +12,15 @@ from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 from components.shared.splits import SPLITS
 from components.shared.study import ARMS, SYNTHETIC_POOL
 
+_KINDS = {"class": "class", "angle": "angle", "offset": "distance", "site": "site"}
+
 
 def facts_of_study(
-    values: Mapping[str, Any], passports: Sequence[Passport], simulated: bool, copies: str
+    values: Mapping[str, Any],
+    passports: Sequence[Passport],
+    simulated: bool,
+    copies: str,
+    audit: Section,
 ) -> facts.Facts:
     """Return the facts of a study, above all of one arm at the first label fraction: E where there is one."""
     given, made = values["parameters"], [each for each in values["synthetic"] if "failed" not in each]
@@ -25,7 +32,7 @@ def facts_of_study(
         else "what few labels, and what is added to them, teach a classifier",
         subject=f"the classifiers of study {values['run']}, above all arm {lead}",
         partitions=_partitions(values["folds"]),
-        test=plural(values["patients"], "tested patient"),
+        test=_test(values),
         labels=_labels(given),
         generator=facts.generator(*made) if made else _no_gan(values),
         synthetic=_of_gans(values, made),
@@ -34,8 +41,9 @@ def facts_of_study(
         rounds=_rounds(given),
         result=_result(values, lead),
         uncertainty=f"{facts.UNCERTAINTY} {_comparing(values)}",
-        errors="Errors by class, angle, distance and site are in the section Where it errs.",
-        robustness=_robustness(given),
+        errors=_errors(values),
+        robustness=_robustness(given, audit),
+        shortcuts=facts.shortcuts(audit),
         annotated=facts.annotated(expert_labels_used(values) > 0),
         **facts.shared(values, passports, simulated, values["planes"]),
     )
@@ -83,9 +91,32 @@ def images_kept(copies: Mapping[str, Any]) -> int:
     return int(copies["images"] - copies["dropped"])
 
 
+def measured(values: Mapping[str, Any]) -> bool:
+    """Tell whether any arm was: only a seed that came to its end in every fold is."""
+    return any(arm["value"] is not None for arm in values["arms"])
+
+
+def _test(values: Mapping[str, Any]) -> str:
+    if not measured(values):
+        return "no patient: no arm came to its end in every fold"
+    return plural(values["patients"], "tested patient")
+
+
+def told_errors(errors: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[str]:
+    """Return the kinds of groups by which errors are told: those with more than one group."""
+    return [kind for kind, parts in next(iter(errors.values()), {}).items() if len(parts) > 1]
+
+
+def _errors(values: Mapping[str, Any]) -> str:
+    kinds = [_KINDS[kind] for kind in told_errors(values["errors"])]
+    if not kinds:
+        return "Errors by group are told of arms C and E, and neither was measured."
+    return f"Errors by {listed(kinds)} are in the section Where it errs."
+
+
 def _partitions(folds: Sequence[Mapping[str, Any]]) -> str:
     sides = ", ".join(f"{side}: {plural(len(folds[0][side]), 'patient')}" for side in SPLITS)
-    return f"{plural(len(folds), 'fold')} of patients, each tested once; in fold 0 {sides}"
+    return f"{plural(len(folds), 'fold')} of patients, each to be tested once; in fold 0 {sides}"
 
 
 def _labels(given: Mapping[str, Any]) -> str:
@@ -154,7 +185,7 @@ def _result(values: Mapping[str, Any], lead: str) -> str:
     return f"arm {lead}: {facts.result(arm['value'], arm['interval'])}"
 
 
-def _robustness(given: Mapping[str, Any]) -> str:
+def _robustness(given: Mapping[str, Any], audit: Section) -> str:
     extra = [letter for letter in "FG" if letter in given["arms"]]
     repeats = [plural(given["folds"], "fold"), plural(given["seeds"], "seed")]
-    return ", ".join(["the shortcut audit", *([arms_named(extra)] if extra else []), *repeats])
+    return ", ".join([facts.looked_for(audit), *([arms_named(extra)] if extra else []), *repeats])

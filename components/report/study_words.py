@@ -8,12 +8,22 @@ from components.report.study_facts import (
     chooses_rounds,
     expert_labels_used,
     few_to_choose,
+    measured,
     most_repeats,
+    told_errors,
     with_images,
 )
-from components.report.words import ABSENT, REALISTIC_KIMG, STOPPED, count, percent, plural
+from components.report.words import (
+    ABSENT,
+    REALISTIC_KIMG,
+    STOPPED,
+    count,
+    given_starts,
+    percent,
+    plural,
+)
 from components.shared.comparisons import FEWEST_FOR_CLAIM
-from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
+from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS, unsteady
 from components.shared.study import ARMS
 
 QUESTIONS = {
@@ -42,6 +52,8 @@ def ended(cell: Mapping[str, Any]) -> str:
 def caution(values: Mapping[str, Any]) -> str:
     """Return the sentence that tells what the verdict rests on."""
     patients = plural(values["patients"], "patient")
+    if not measured(values):
+        return f"No arm came to its end in every fold, so none of {patients} was measured."
     base = (
         f"Everything below rests on {patients}, each tested by models that have not seen it. Neighbouring"
         " planes of one patient are near-copies, so it is patients that count, however many planes they give."
@@ -76,7 +88,10 @@ def division(values: Mapping[str, Any]) -> str:
 def of_repeats(values: Mapping[str, Any]) -> str:
     """Return what more seeds and more GANs tell, and what they do not."""
     told = ["More seeds make a patient's value surer; they are not more patients."]
-    if max((len(arm["seeds"] or ()) for arm in values["arms"]), default=0) < 2:
+    whole = max((len(arm["seeds"] or ()) for arm in values["arms"]), default=0)
+    if not whole:
+        return f"{told[0]} No seed came to its end in every fold."
+    if whole == 1:
         return f"{told[0]} With one whole seed the spread between seeds is not known."
     if any(each["found"]["repeats"] > 1 and each["found"]["interval"] for each in values["comparisons"]):
         told.append(
@@ -102,7 +117,8 @@ def _of_repeated_gans(values: Mapping[str, Any]) -> list[str]:
 def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this study cannot show, in plain sentences."""
     found = [*notes, *_of_gans(values), *_of_failures(values), *_of_validation(values)]
-    found += [*_of_trainings(values), *_of_drawing(values["parameters"])]
+    found += [*_of_trainings(values), *_of_drawing(values["parameters"]), *given_starts(values["parameters"])]
+    found += _of_flips(values)
     if len(values["folds"]) > 1 and most_repeats(values) > 1:
         found.append(
             "A seed begins with the same weights in every fold: what that does to all folds alike is in no"
@@ -113,6 +129,21 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
     return found + _of_experts(values)
+
+
+def _of_flips(values: Mapping[str, Any]) -> list[str]:
+    """Return in which cells, but those of G, a round contradicts the one before."""
+    torn = [
+        cell["cell"]
+        for cell in values["cells"]
+        if not ARMS[cell["arm"]].shuffled and any(unsteady(each) for each in cell["rounds"])
+    ]
+    if not torn:
+        return []
+    return [
+        f"In {plural(len(torn), 'cell')} ({', '.join(torn)}) a round gave other labels to many images that"
+        " the round before had accepted: at least one of the two is wrong."
+    ]
 
 
 def _of_trainings(values: Mapping[str, Any]) -> list[str]:
@@ -188,6 +219,11 @@ def _of_gans(values: Mapping[str, Any]) -> list[str]:
     young = [each for each in values["synthetic"] if each.get("kimg", REALISTIC_KIMG) < REALISTIC_KIMG]
     if not young:
         return []
+    if young[0]["begun_from"]:
+        return [
+            f"The GANs went on from a given generator for {count(young[0]['kimg'])} kimg; what it had seen"
+            " before, it names itself."
+        ]
     return [
         f"The GANs were trained for {count(young[0]['kimg'])} kimg at {young[0]['resolution']} px (the"
         " notebooks: 1,200 at 256), so their pictures are not realistic: what they add here says nothing of"
@@ -236,7 +272,7 @@ def error_tables(
             ],
         )
         for kind, title in _KINDS.items()
-        if len(first.get(kind, [])) > 1
+        if kind in told_errors(errors)
     ]
 
 

@@ -132,6 +132,7 @@ def caution(metrics: Mapping[str, Any]) -> str:
 def limits(metrics: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this run cannot show, in plain sentences."""
     found = [*notes, _test_limit(metrics), _validation_limit(metrics), _gan_limit(metrics)]
+    found += given_starts(metrics["parameters"])
     found.append(
         "A pseudo-label is the classifier's own guess about an image that no expert has seen; errors that the"
         " classifier makes with confidence are taught to the next round."
@@ -177,4 +178,20 @@ def _gan_limit(metrics: Mapping[str, Any]) -> str:
 
 def is_sketch(metrics: Mapping[str, Any]) -> bool:
     """Tell whether the GAN is too young for its pictures to mean anything."""
-    return bool(metrics["gan"]["kimg"] < REALISTIC_KIMG)
+    return bool(metrics["gan"]["kimg"] < REALISTIC_KIMG and not metrics["gan"]["begun_from"])
+
+
+def given_starts(given: Mapping[str, Any]) -> list[str]:
+    """Return what is taken on trust of the weights that a run was given."""
+    told = []
+    if given["pretrained_uri"]:
+        told.append(
+            "The classifiers began with given weights: a classifier of this suite names whom it has seen;"
+            " other weights are taken to have seen none of these patients."
+        )
+    if given["gan_resume_uri"]:
+        told.append(
+            "The GAN began with a given generator: one of this suite names whom it has seen; an imported one"
+            " is taken to have seen none of these patients, and so are its images."
+        )
+    return told

@@ -33,6 +33,7 @@ class Comparison:
     repeats: int  # trainings of both classifiers
     gans: int | None  # behind the repeats, a fold; None where neither model learnt from images of one
     difference: float  # mean over patients
+    other: float  # the other model's own mean over patients, of shares
     interval: tuple[float, float] | None  # 95 %
     p_value: float | None  # two-sided; None with fewer than six patients
 
@@ -73,6 +74,7 @@ def compare(
         repeats=len(model_KP),
         gans=len(set(gans_K)) or None,
         difference=float(differences_P.mean()),
+        other=float(averaged(other_KP).mean()),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         p_value=None if len(differences_P) < FEWEST_FOR_CLAIM else float(sign_flip_p(differences_P, seed)),
     )

@@ -79,6 +79,7 @@ def train_gan(
             about = {
                 "patients_seen": sorted({row.patient for row in rows} | set(patients)),
                 "classes": list(GAN_CLASSES),
+                "begun_from": "" if start is None else storage.hash_file(start / INDEX),
                 "digests": {"planes": planes.digest, "splits": splits.digest},
             }
             info = _publish(folder.path, out, about)

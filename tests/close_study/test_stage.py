@@ -48,6 +48,7 @@ def write_cell(study, cell, rows, right, taught):
     storage.create(f"{cell.uri(study)}/{PREDICTIONS}", buffer.getvalue().encode())
     validation = {"mean_patient_loss": 0.1, "balanced_accuracy": 0.9}
     rounds = [{"round": 0, "accepted": {}, "pool": 0, "validation": validation, "stop_reason": "max_rounds"}]
+    rounds[0] |= {"taught": 0, "taught_flips": 0}
     result = {
         "labelled": 40,
         "labelled_patients": 2,

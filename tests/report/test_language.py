@@ -40,6 +40,9 @@ RUNS = (
     {"test": 8, "validation": 5, "kimg": 1200.0},
     {"test": 1, "validation": 1},
 )
+OF_FOLD_0 = tuple(f"fold0_B_{fraction}_seed{seed}" for fraction in (0.2, 0.5) for seed in (0, 1))
+OF_E = (f"fold{fold}_E_{fraction}_seed0" for fold in (0, 1) for fraction in (0.2, 0.5))
+NO_GAN = ("fold0_all_gan0", "fold1_all_gan0", *OF_E)
 STUDIES = (
     {"patients": 15, "gans": 2},
     {"patients": 25, "arms": "ABC"},
@@ -64,6 +67,11 @@ STUDIES = (
         "expert_labels_uri": "e.csv",
         "failed": ("fold0_E_0.2_seed0", "fold0_F_0.2_seed0"),
     },
+    {"patients": 15, "arms": "CF", "seeds": 2, "gan_resume_uri": "gs://b/g", "pretrained_uri": "gs://b/w.pt"},
+    {"patients": 8, "arms": "AB", "audit": "off", "folds": 1, "leak": False},
+    {"patients": 8, "arms": "AB", "folds": 1, "leak": True},
+    {"patients": 15, "arms": "CE", "seeds": 1, "failed": NO_GAN},
+    {"patients": 15, "arms": "AB", "failed": (*OF_FOLD_0, "fold0_A_1_seed0", "fold0_A_1_seed1")},
 )
 
 VERDICTS = (NOTHING_TO_GAIN, WORSE)
@@ -106,7 +114,9 @@ def rarely_said() -> list[str]:
     """Return the answers of studies in which something is missing."""
     whole = Outcome(cell=CELL, result={"pseudo": {}}, rows=[], predictions=NOBODY)
     grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
-    nothing = Comparison(patients=9, repeats=2, gans=2, difference=0.0, interval=(-0.1, 0.1), p_value=1.0)
+    nothing = Comparison(
+        patients=9, repeats=2, gans=2, difference=0.0, other=0.8, interval=(-0.1, 0.1), p_value=1.0
+    )
     return [
         *answer(replace(grid, arms="BC"), {"B": [whole]}, {}, 9),
         *answer(replace(grid, arms="C"), {}, {}, 9),

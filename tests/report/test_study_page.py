@@ -166,3 +166,68 @@ def test_only_the_comparisons_that_were_tested_are_called_so(tmp_path: Path) -> 
     page, values = render(write_study(tmp_path, patients=25, arms="BCDE"), tmp_path)
     tested = [f"{e['model']} − {e['other']}" for e in values["comparisons"] if e["role"] == "tested"]
     assert tested and f"patient by patient: {', then '.join(tested)}." in page
+
+
+def answer_box(page: str) -> str:
+    return page.partition('<div class="verdict">')[2].partition("</div>")[0]
+
+
+def test_what_the_audit_found_stands_beside_the_answer(tmp_path: Path) -> None:
+    few = {"patients": 15, "arms": "ABCE"}
+    for name, change in (("leak", {"leak": True}), ("off", {"audit": "off"}), ("clean", {})):
+        pages = render(write_study(tmp_path / name, **few, **change), tmp_path)[0]
+        told = {
+            "leak": ("no figure here can be trusted", "a class could be told, so no figure can be trusted"),
+            "off": ("The audit was switched off", "not looked for: the audit was switched off"),
+            "clean": ("", "no class could be told"),
+        }[name]
+        box, documents = answer_box(pages), pages.partition("Model card</h2>")[2]
+        assert ('class="alarm"' in box) == (name != "clean") and told[0] in box
+        assert told[1] in documents
+        assert ("no shortcut audit" in documents) == (name == "off")
+
+
+def test_where_no_arm_came_to_its_end_nobody_was_tested(tmp_path: Path) -> None:
+    lost = [f"fold0_B_{fraction}_seed{seed}" for fraction in (0.2, 0.5) for seed in (0, 1)]
+    lost += ["fold0_A_1_seed0", "fold0_A_1_seed1"]
+    page, values = render(write_study(tmp_path, patients=15, arms="AB", failed=lost), tmp_path)
+    assert [arm["value"] for arm in values["arms"]] == [None] * 3
+    assert "No arm came to its end in every fold, so none of 6 patients was measured." in answer_box(page)
+    assert "No seed came to its end in every fold." in page
+    assert "neither was measured" in page
+    for not_so in (
+        "6 tested patients",
+        "by models that have not seen it",
+        "With one whole seed",
+        "one label",
+    ):
+        assert not_so not in page, not_so
+
+
+def test_a_second_fraction_without_its_arms_is_no_study_of_one(tmp_path: Path) -> None:
+    lost = [f"fold0_{arm}_0.5_seed{seed}" for arm in "BC" for seed in (0, 1)]
+    page, _ = render(write_study(tmp_path, patients=15, arms="ABCG", failed=lost), tmp_path)
+    assert "This study has one label fraction" not in page
+    assert "there is no curve" in page
+    assert "<h3>50.0 % of the labels</h3>" in page, "arm G was measured there"
+
+
+def test_cells_whose_rounds_contradict_each_other_are_named(tmp_path: Path) -> None:
+    page, _ = render(write_study(tmp_path, patients=15, arms="ACDG"), tmp_path)
+    limits = page.partition("Limits</h2>")[2].partition("</section>")[0]
+    torn = "fold0_D_0.2_seed1, fold0_D_0.5_seed1, fold1_D_0.2_seed1, fold1_D_0.5_seed1"
+    assert f"In 4 cells ({torn}) a round gave other labels" in limits
+
+
+def test_given_starts_are_told_and_a_generator_that_went_on_is_not_called_young(tmp_path: Path) -> None:
+    given = {"gan_resume_uri": "gs://b/g", "pretrained_uri": "gs://b/w.safetensors"}
+    page, _ = render(write_study(tmp_path / "given", patients=8, folds=1, arms="CE", **given), tmp_path)
+    young = "their pictures are not realistic"
+    for said in (
+        "went on from a given generator for 4 kimg",
+        "4 kimg from a given generator",
+        "taken to have",
+    ):
+        assert said in page, said
+    assert young not in page
+    assert young in render(write_study(tmp_path / "new", patients=8, folds=1, arms="CE"), tmp_path)[0]

@@ -25,7 +25,7 @@ from components.shared.intervals import (
     welch,
 )
 from components.shared.spread import spread
-from components.shared.verdicts import NOTHING_TO_GAIN, WORSE, headroom_verdict, verdict
+from components.shared.verdicts import NOTHING_TO_GAIN, WORSE, headroom_figures, headroom_verdict, verdict
 
 ONE_FOLD = np.zeros(20, dtype=int)  # of up to so many patients
 
@@ -124,7 +124,13 @@ def test_fewer_than_six_patients_have_no_p_value_and_make_no_claim(patients):
 def comparison(difference, low, high, p_value, patients=8):
     interval = (low, high)
     return Comparison(
-        difference=difference, interval=interval, p_value=p_value, patients=patients, repeats=3, gans=None
+        difference=difference,
+        other=0.9,
+        interval=interval,
+        p_value=p_value,
+        patients=patients,
+        repeats=3,
+        gans=None,
     )
 
 
@@ -174,6 +180,13 @@ def test_the_verdict_on_the_headroom():
     assert headroom_verdict(comparison(0.01, -0.01, 0.03, 0.3)) == NOTHING_TO_GAIN
     assert headroom_verdict(comparison(-0.02, -0.03, -0.01, 0.01)) == WORSE
     assert headroom_verdict(comparison(0.05, 0.02, 0.08, 0.01)) is None
+
+
+@pytest.mark.parametrize(("high", "told"), [(0.03, "3.0"), (0.8, "10.0")])
+def test_no_more_is_to_gain_than_all_right(high, told):
+    """Labelled only is right in 90 % here, whatever a wide interval allows."""
+    said = headroom_figures(comparison(0.01, -0.6, high, 0.3))
+    assert said.endswith(f"; up to {told} pt to gain are not excluded")
 
 
 @pytest.mark.parametrize("worth", [0.01, 0.02, 0.2])

@@ -1,3 +1,4 @@
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -124,6 +125,8 @@ def test_a_generator_can_be_the_start_of_another(planes: PlaneSet, generator: Pa
     splits = splits_of(dict(SPLITS.sides) | {"c": "train"})
     info = train_gan(replace(TINY, resume_uri=str(generator)), planes, splits, tmp_path)
     assert info["config"]["ada_kimg"] == 100  # as the authors do after a transfer
+    assert info["begun_from"] == storage.hash_file(generator / "generator.json")
+    assert json.loads((generator / "generator.json").read_text())["begun_from"] == ""
 
 
 def test_a_start_of_another_architecture_is_refused(
