@@ -139,6 +139,23 @@ def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, capsys: pytest.Capt
     assert counts.startswith("parameters: generator 5")
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_dry_run_refuses_what_the_run_refuses(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, "--freeze-d=99", *more)) == 2
+    assert capsys.readouterr().err == "freeze_d=99: not that many convolutions; valid: 0 to 4\n"
+
+
+def test_a_dry_run_warns_of_a_gamma_that_is_meant_for_another_batch(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["train", "--data=-", "--outdir=-", "--dry-run", "--cfg=paper256", "--batch=16"]) == 0
+    assert "gamma=1, ema_kimg=20 meant for a batch of 64, not 16" in caplog.text
+    assert '"gamma": 1' in capsys.readouterr().out
+
+
 def test_a_dry_run_of_several_processes_is_of_the_batch_they_share(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
