@@ -26,7 +26,7 @@ from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import PHASES, Chance
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
-from stylegan2_ada.devices import device_of
+from stylegan2_ada.devices import device_of, search_convolutions
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import LATENT
 from stylegan2_ada.sampler import Sampler
@@ -179,6 +179,7 @@ def make(cfg: Any) -> Bench:
     if given.get("threads"):
         torch.set_num_threads(given["threads"])
     device = device_of(str(given.get("device") or "cpu"))
+    search_convolutions(device)
     return Bench(settings_of(given, device), device)
 
 
