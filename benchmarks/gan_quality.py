@@ -156,6 +156,11 @@ def curve(
             "cpu_seconds": seconds}  # fmt: skip
 
 
+def run_settings(size: int, kimg: float | None) -> dict[str, Any]:
+    """Return the settings of a size's runs, of another length than usual where one is given."""
+    return {**RUNS[size], **({"kimg": kimg} if kimg else {})}
+
+
 def curves_of(
     planes: PlaneSet, members: list[str], detector: PlaneFeatures, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
@@ -164,7 +169,7 @@ def curves_of(
     for seed, size, dtype in itertools.product(options.seeds, options.sizes, options.dtypes):
         work = options.work / f"{size}-{dtype}-{seed}"
         row = work.with_suffix(".json")
-        settings = {**RUNS[size], **({"kimg": options.kimg} if options.kimg else {})}
+        settings = run_settings(size, options.kimg)
         config = TrainingConfig(channels=1, resolution=size, seed=seed, dtype=dtype, **settings)
         with claimed(work.with_suffix(".lock")) as mine:
             known = json.loads(row.read_text()) if row.is_file() else None
@@ -240,7 +245,8 @@ def main() -> None:
     print_table(curves, differences)
     real = {size: of_real(images_of(planes, members, size), detector) for size in options.sizes}
     about = {"detector": detector.name, "digest": detector.digest, "planes": len(members)}
-    settings = {"runs": RUNS, "images": METRICS.count}
+    runs = {size: run_settings(size, options.kimg) for size in options.sizes}
+    settings = {"runs": runs, "images": METRICS.count}
     everything = {**about, "settings": settings, "real": real, "differences": differences}
     options.out.write_text(json.dumps({**everything, "curves": curves}, indent=1) + "\n")
 

@@ -12,6 +12,7 @@ import copy
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import PHASES, Chance
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
+from stylegan2_ada.devices import device_of, search_convolutions
+from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import LATENT
 from stylegan2_ada.sampler import Sampler
 from stylegan2_ada.training_state import TrainingState
@@ -59,13 +62,18 @@ def given_by(cfg: Any) -> dict[str, Any]:
 
 
 def settings_of(cfg: Any, device: torch.device) -> TrainingConfig:
-    """Return a run's settings from a dict of SETTINGS' names, or an object with such attributes."""
+    """Return a run's settings from a dict of SETTINGS' names, or an object with such attributes.
+
+    A group of minibatch deviation larger than the batch is the batch, as it is in the network.
+    """
     given = given_by(cfg)
     chosen = {
         ours: given.get(name) if given.get(name) is not None else default
         for name, (ours, default) in SETTINGS.items()
     }
     chosen = {name: value for name, value in chosen.items() if value is not None}
+    if chosen.get("group") and chosen["batch"]:
+        chosen["group"] = min(chosen["group"], chosen["batch"])
     return derived(TrainingConfig(aug="fixed", **chosen), cuda=device.type == "cuda")
 
 
@@ -84,7 +92,15 @@ class Bench:
         self.z_NZ = torch.randn(max(config.batch, DRAWN), LATENT, device=device)
 
     def peer(self) -> "Bench":
-        """Return the same phases of the plain peer, in float32: same weights, same images."""
+        """Return the same phases of the plain peer, in float32: same weights, same images.
+
+        UsageError where it does not have the networks.
+        """
+        if (self.config.g_blocks, self.config.d_blocks) != ("skip", "resnet"):
+            raise UsageError(
+                f"versus=plain: the peer has no generator of {self.config.g_blocks} with a discriminator of"
+                f" {self.config.d_blocks} blocks; valid: skip with resnet, none"
+            )
         from plain_training import Plain, augmented
 
         peer = copy.copy(self)
@@ -162,7 +178,8 @@ def make(cfg: Any) -> Bench:
     given = given_by(cfg)
     if given.get("threads"):
         torch.set_num_threads(given["threads"])
-    device = torch.device(given.get("device") or "cpu")
+    device = device_of(str(given.get("device") or "cpu"))
+    search_convolutions(device)
     return Bench(settings_of(given, device), device)
 
 
@@ -258,7 +275,10 @@ def peak_memory(bench: Bench) -> dict[str, float]:
 
 def seconds_per_kimg(config: TrainingConfig, seconds: dict[str, float]) -> float:
     """Return what a thousand training images take, from the seconds of each part."""
-    weights = {"Gmain": 1.0, "Greg": 1 / config.path_interval, "Dmain": 1.0, "Dreg": 1 / config.r1_interval}
+    path = (
+        1 / config.path_interval if config.path_weight else 0.0
+    )  # a run without its weight has no such step
+    weights = {"Gmain": 1.0, "Greg": path, "Dmain": 1.0, "Dreg": 1 / config.r1_interval}
     step = sum(seconds[name] * weight for name, weight in {**weights, "EMA": 1.0, "data": 1.0}.items())
     return step / config.batch * 1000
 
@@ -312,9 +332,27 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
+def require_usable(chosen: argparse.Namespace) -> None:
+    """Refuse, before anything is timed, what would fail after it."""
+    if chosen.rounds < 1:
+        raise UsageError(f"rounds={chosen.rounds}: nothing to take a median of; valid: 1 or more")
+    if chosen.json and (chosen.json.is_dir() or not chosen.json.parent.is_dir()):
+        raise UsageError(f"json={chosen.json}: cannot be written; valid: a file in a folder that is there")
+
+
+def main() -> int:
+    """Measure what the command line asks for; return 2 where it cannot be, with one line that says why."""
+    try:
+        measure(options())
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def measure(chosen: argparse.Namespace) -> None:
     """Print a table, and write JSON."""
-    chosen = options()
+    require_usable(chosen)
     ours = make(chosen)
     benches = {"ours": ours}
     result: dict[str, Any] = {"settings": asdict(ours.config), "machine": machine(ours.device)}
@@ -339,4 +377,4 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

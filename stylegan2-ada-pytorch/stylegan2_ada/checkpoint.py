@@ -4,7 +4,6 @@ checkpoint-<run>-<images>.pt    tensors and numbers, read with weights_only; <im
 checkpoint-<run>-<images>.json  size and hash of the former; written after it
 """
 
-import json
 import logging
 import os
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from stylegan2_ada.files import sha256, whole, write_json
+from stylegan2_ada.files import read_json, sha256, whole, write_json
 
 _LEFTOVER_S = 3600.0  # age of a half-written file that nobody writes any more
 
@@ -96,7 +95,7 @@ def read_latest(folder: Path, run: str, device: torch.device) -> dict[str, Any] 
 
 def _is_whole(path: Path, run: str) -> bool:
     try:
-        about = json.loads(path.with_suffix(".json").read_text())
+        about = read_json(path.with_suffix(".json"))
     except (OSError, ValueError):
         return False
     return bool(about.get("run") == run and about.get("sha256") == sha256(path))

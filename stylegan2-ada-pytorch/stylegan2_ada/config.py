@@ -170,12 +170,14 @@ def derived(
     """Return the settings with every gap filled: by the base configuration, else by its formula.
 
     The formulas take the batch that is really used; the authors' code keeps to the one that it would have
-    chosen itself, so that a smaller batch meets a gamma tuned for another.
+    chosen itself, so that a smaller batch meets a gamma tuned for another. What a configuration of the papers
+    fixes stays whatever the batch (`of_another_batch`), but for groups of minibatch deviation, which every
+    process has one of.
     A transferred network is past the start that the ramp of the running mean and a slow p are for.
     """
     base = BASES[config.cfg]
     config = replace(config, batch=config.batch or base.batch or _batch(config.resolution, ranks))
-    config = replace(config, group=config.group or _group(config.batch, base.group))
+    config = replace(config, group=config.group or _group(config.batch, base.group, ranks))
     kimg = config.kimg or base.kimg
     return replace(
         config,
@@ -195,8 +197,24 @@ def _batch(resolution: int, ranks: int) -> int:
     return max(min(ranks * min(4096 // resolution, 32), 64), ranks)
 
 
-def _group(batch: int, most: int) -> int:
+def _group(batch: int, most: int, ranks: int) -> int:
+    """Return the largest group that cuts the batch evenly and leaves each process one."""
+    most = max(min(most, batch // ranks), 1)
     return max(size for size in range(1, most + 1) if batch % size == 0)
+
+
+def of_another_batch(given: TrainingConfig, done: TrainingConfig) -> str:
+    """Return a warning where a named configuration's own values meet another batch than its own, else ""."""
+    base = BASES[done.cfg]
+    kept = [name for name in ("gamma", "ema_kimg") if getattr(base, name) and not getattr(given, name)]
+    if done.batch == base.batch or not kept:
+        return ""
+    values = ", ".join(f"{name}={getattr(base, name):g}" for name in kept)
+    flags = " and ".join("--" + name.replace("_", "-") for name in kept)
+    return (
+        f"cfg={done.cfg}: {values} meant for a batch of {base.batch}, not {done.batch};"
+        f" valid too: others by {flags}"
+    )
 
 
 def _rates(config: TrainingConfig, base: Base, transfer: bool) -> dict[str, Any]:

@@ -34,3 +34,9 @@ def own_device(device: torch.device) -> torch.device:
         raise UsageError(f"nproc-per-node={index + 1}: {present} GPU(s) here; valid: at most {present}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def search_convolutions(device: torch.device) -> None:
+    """Let cuDNN time its ways to convolve a shape when it first comes: training has few shapes."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True

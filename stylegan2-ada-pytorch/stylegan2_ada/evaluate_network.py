@@ -94,6 +94,8 @@ def evaluate(
     """Return every figure of a generator, with the detector's name and hash and what to know of them."""
     evaluator = Evaluator(detector, images_NCHW, options=options, labels_NK=labels_NK, cache=cache)
     evaluator.try_detector()
+    if classifier is not None:  # as early
+        metrics.require_probabilities(statistics_of([images_NCHW[:2]], classifier, kept=2).features_NF)
     fake = evaluator.fake(generator)
     return {
         "detector": detector.name,

@@ -16,6 +16,7 @@ from torch.nn import functional
 from stylegan2_ada.errors import UsageError
 
 _ROWS, _COLUMNS = 2048, 8192  # distances held at a time: 64 MiB of float32, however many images
+_SUM_ERROR = 1e-2  # of a row of probabilities, as of a thousand classes in 16 bits
 
 
 def frechet_distance(
@@ -99,12 +100,25 @@ def inception_score(probabilities_MK: Tensor, *, splits: int = 10) -> tuple[floa
     """Return mean and deviation over splits of exp(E KL(p(y|x) || p(y))) (arXiv 1606.03498, Section 4)."""
     count = len(probabilities_MK)
     _require(count >= splits, "images", count, f"at least splits={splits}")
+    require_probabilities(probabilities_MK)
     scores = []
     for split in range(splits):
         part = probabilities_MK[split * count // splits : (split + 1) * count // splits].double()
         divergence = torch.xlogy(part, part) - torch.xlogy(part, part.mean(dim=0))
         scores.append(float(divergence.sum(dim=1).mean().exp()))
     return float(np.mean(scores)), float(np.std(scores))
+
+
+def require_probabilities(probabilities_MK: Tensor) -> None:
+    """Raise UsageError unless every row is of numbers from 0 on that sum to 1."""
+    least, sums_M = float(probabilities_MK.min()), probabilities_MK.double().sum(dim=1)
+    # As negations, so that NaN is refused too.
+    if not least >= 0 or not bool(((sums_M - 1).abs() <= _SUM_ERROR).all()):
+        low, high = float(sums_M.min()), float(sums_M.max())
+        raise UsageError(
+            f"inception_score: the least output is {least:.3g}, an image's sum to {low:.3g} to {high:.3g};"
+            " valid: class probabilities, from 0 on, that sum to 1"
+        )
 
 
 def nearest(real_NF: Tensor, fake_MF: Tensor, *, others: bool = False) -> tuple[Tensor, Tensor]:

@@ -242,10 +242,11 @@ def discriminator_kwargs(architecture: Architecture, group: int) -> dict[str, An
 
 
 def _common(architecture: Architecture) -> dict[str, Any]:
+    """Return the settings of both networks; without a clamp the published code overflows in float16."""
     return {
         "channel_base": architecture.channel_base,
         "channel_max": architecture.channel_max,
-        "num_fp16_res": architecture.low_blocks,
+        "num_fp16_res": 0 if architecture.clamp is None else architecture.low_blocks,
         "conv_clamp": architecture.clamp,
     }
 

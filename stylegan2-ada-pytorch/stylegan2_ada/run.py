@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from stylegan2_ada import checkpoint, weights
-from stylegan2_ada.config import TrainingConfig, derived
+from stylegan2_ada.config import TrainingConfig, derived, of_another_batch
 from stylegan2_ada.dataset import Dataset
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.evaluate_network import Evaluator
+from stylegan2_ada.networks import freeze
 from stylegan2_ada.sampler import Sampler
 from stylegan2_ada.snapshots import Watch
-from stylegan2_ada.training_state import ARCHITECTURE, TrainingState, architecture_of
+from stylegan2_ada.training_state import ARCHITECTURE, TrainingState, architecture_of, require_shares
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,20 @@ def settled(
 ) -> TrainingConfig:
     """Return the derived settings for label vectors of a length.
 
-    What the user left open about the networks follows those to start from.
+    What the user left open about the networks follows those to start from. UsageError where no such networks
+    can be made, or shared by so many processes.
     """
     done = derived(config, transfer=resume is not None, ranks=ranks, cuda=cuda)
-    if resume is None:
-        return done
-    given = {item.name for item in fields(config) if getattr(config, item.name) != item.default}
-    there = weights.transferred(architecture_of(done, labels), given, resume)
-    return replace(done, **{name: getattr(there, name) for name in ARCHITECTURE})
+    if resume is not None:
+        given = {item.name for item in fields(config) if getattr(config, item.name) != item.default}
+        there = weights.transferred(architecture_of(done, labels), given, resume)
+        done = replace(done, **{name: getattr(there, name) for name in ARCHITECTURE})
+    require_shares(done, ranks)
+    with torch.device("meta"):  # nothing is allocated
+        freeze(architecture_of(done).discriminator(done.group), done.freeze_d)
+    if warning := of_another_batch(config, done):
+        log.warning("%s", warning)
+    return done
 
 
 def require_judge(config: TrainingConfig, *, judged: bool) -> None:
@@ -89,6 +96,8 @@ def go_on(run: Run, resume: Path | None, *, required: bool) -> None:
         _restore(run, saved)
     else:
         _check_beginning(run.folder, required=required)
+        if checkpoint.paths(run.folder, run.digest):
+            log.warning("%s: no whole checkpoint is left, beginning at 0 kimg", run.folder)
         if resume is not None:
             weights.transfer(resume, run.state.g.architecture, run.state.g, run.state.d, run.state.g_ema)
     _check_start(run)

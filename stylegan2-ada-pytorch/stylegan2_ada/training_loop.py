@@ -17,7 +17,7 @@ from stylegan2_ada import checkpoint, dataset, progress, weights
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
 from stylegan2_ada.detector import Detector
-from stylegan2_ada.devices import device_of
+from stylegan2_ada.devices import device_of, search_convolutions
 from stylegan2_ada.distributed import join, own_rows
 from stylegan2_ada.errors import DivergenceError, Stopped, UsageError
 from stylegan2_ada.evaluate_network import Evaluator
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 BEST = "best"  # folder of the network of the best KID
 _GRID = 64  # images in a grid
+_LARGER = 4  # times the gamma of a run that diverged: what to try next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,9 @@ def train(
     require_judge(config, judged=detector is not None)
     if run_dir.resolve() == archive.resolve():
         raise UsageError(f"outdir={run_dir}: is the data; valid: another folder")
+    _check_start(run_dir, resume, begin)
     with join(device_of(device)) as (ranks, where), ExitStack() as stack:
+        search_convolutions(where)
         derived(config, ranks=ranks.count)  # settings that cannot be are refused before the images are read
         ranks.led(lambda: stack.enter_context(locked(run_dir)), where)
         images = _load(config, archive, members)
@@ -116,6 +119,12 @@ def train(
         )  # fmt: skip
         go_on(run, resume, required=begin == "never")
         return _work(run, listeners if ranks.first else Listeners())
+
+
+def _check_start(run_dir: Path, resume: Path | None, begin: Begin) -> None:
+    """Refuse to remove the very networks that a run is to start from."""
+    if begin == "over" and resume is not None and resume.resolve().is_relative_to(run_dir.resolve()):
+        raise UsageError(f"resume={resume}: --start-over removes it with {run_dir}; valid: another outdir")
 
 
 def _load(config: TrainingConfig, archive: Path, members: Sequence[str] | None) -> Dataset:
@@ -199,12 +208,29 @@ def _close_tick(run: Run) -> dict[str, float]:
 def _require_numbers(run: Run, row: Mapping[str, float]) -> None:
     if run.state.is_finite() and all(map(math.isfinite, row.values())):
         return
-    last = checkpoint.newest(run.folder, run.digest)
     measured = f" ({dict(row)})" if row else ""
-    raise DivergenceError(
-        f"not a number after {run.state.images / 1000:g} kimg{measured}; try a larger gamma;"
-        f" last good checkpoint: {last or 'none'}"
+    raise DivergenceError(f"not a number after {run.state.images / 1000:g} kimg{measured}; {_way_on(run)}")
+
+
+def _way_on(run: Run) -> str:
+    """Return the command to go on with after a divergence, and write the networks that it starts from."""
+    larger = f"--gamma {_LARGER * run.config.gamma:g}"
+    last = checkpoint.newest(run.folder, run.digest)
+    if last is None:
+        return f"try the same command with --start-over {larger}; there is no checkpoint from before"
+    run.state.ranks.led(lambda: _write_last(run), run.device)
+    return (
+        f"try the same command with --outdir NEW --resume {run.folder} {larger}, which starts from the"
+        f" networks of the last good checkpoint: {last}"
     )
+
+
+def _write_last(run: Run) -> None:
+    """Write the networks of the newest whole checkpoint."""
+    saved = checkpoint.read_latest(run.folder, run.digest, run.device)
+    if saved is not None:
+        run.state.load_state_dict(saved)
+        _write(run, run.folder, {})
 
 
 def _report(run: Run, journal: progress.Journal, seconds: float, images: int) -> None:

@@ -18,7 +18,8 @@ from stylegan2_ada.ada import Controller
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import Chance, Latents, PhaseChance
 from stylegan2_ada.config import CLAMP, LOW_BLOCKS, TrainingConfig
-from stylegan2_ada.distributed import Part, Ranks, cut
+from stylegan2_ada.distributed import Part, Ranks, cut, own_rows
+from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import Architecture, Discriminator, Generator, freeze, track_style_mean
 
 ADA_INTERVAL = 4  # steps between two moves of p
@@ -97,7 +98,7 @@ class TrainingState:
     ) -> "TrainingState":
         """Return the seeded state before the first step; equal on all processes."""
         g, d = _networks(config, 0 if labels is None else labels.shape[1], device)
-        half, most = max(config.batch // 2, 1), config.batch_gpu and max(config.batch_gpu // 2, 1)
+        require_shares(config, ranks.count)
         return cls(
             config=config,
             ranks=ranks,
@@ -109,7 +110,7 @@ class TrainingState:
             controller=_controller(config),
             labels=None if labels is None else labels.to(device),
             parts=cut(config.batch, config.group, ranks, config.batch_gpu, device),
-            path_parts=cut(half, 1, ranks, most, device),
+            path_parts=_path_parts(config, ranks, device),
             path_mean=torch.zeros([], device=device),
             signs=torch.zeros([], device=device),
         )
@@ -174,7 +175,7 @@ class TrainingState:
 
         The mean length is that of the whole half; where it is cut, the lengths are measured once before.
         """
-        size, drawn = max(self.config.batch // 2, 1), chance.phase("Greg")
+        size, drawn = _half(self.config), chance.phase("Greg")
         latents = self._latents(size, drawn)
 
         def lengths(part: Part, *, differentiable: bool = True) -> tuple[Tensor, Tensor]:
@@ -316,6 +317,26 @@ def _networks(config: TrainingConfig, labels: int, device: torch.device) -> tupl
     for network in (g, d):
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return g, d
+
+
+def _half(config: TrainingConfig) -> int:
+    """Return how many images path length is measured on."""
+    return max(config.batch // 2, 1)
+
+
+def require_shares(config: TrainingConfig, processes: int) -> None:
+    """Refuse a batch, or its half that path length is measured on, of which a process would have none."""
+    own_rows(config.batch, config.group, Ranks(count=processes))
+    if config.path_weight and _half(config) < processes:
+        raise UsageError(
+            f"batch={config.batch}: path length takes half of it, {_half(config)} image(s) for {processes}"
+            f" processes; valid: at least {2 * processes}, or path_weight=0"
+        )
+
+
+def _path_parts(config: TrainingConfig, ranks: Ranks, device: torch.device) -> list[Part]:
+    half, most = _half(config), config.batch_gpu and max(config.batch_gpu // 2, 1)
+    return cut(half, 1, ranks, most, device) if half >= ranks.count else []
 
 
 def _controller(config: TrainingConfig) -> Controller:

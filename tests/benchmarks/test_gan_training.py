@@ -66,3 +66,52 @@ def test_seconds_a_kimg_weigh_the_lazy_phases(gan_training: ModuleType) -> None:
     bench = gan_training.make(TINY)
     seconds = {"Gmain": 1.0, "Greg": 4.0, "Dmain": 1.0, "Dreg": 16.0, "EMA": 0.0, "data": 0.0, "augment": 9.0}
     assert gan_training.seconds_per_kimg(bench.config, seconds) == 1000.0
+
+
+def test_path_length_without_a_weight_takes_no_time(gan_training: ModuleType) -> None:
+    config = gan_training.make({**TINY, "cfg": "cifar", "mbstd": 4}).config
+    seconds = dict.fromkeys(("Gmain", "Dmain", "EMA", "data", "Dreg"), 0.0) | {"Greg": 4.0}
+    assert config.path_weight == 0 and gan_training.seconds_per_kimg(config, seconds) == 0
+
+
+@pytest.mark.parametrize(("batch", "group"), [(1, 1), (2, 2), (3, 3), (4, 4), (8, 4)])
+def test_a_group_is_no_larger_than_the_batch(gan_training: ModuleType, batch: int, group: int) -> None:
+    bench = gan_training.make({**TINY, "batch": batch, "mbstd": 4})
+    assert bench.config.group == group
+    for name in ("Gmain", "Greg", "Dmain", "Dreg"):
+        bench.phase(name)
+    assert bench.trainer.is_finite()
+
+
+def test_the_peer_computes_our_numbers_of_an_odd_batch(
+    gan_training: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    ours = gan_training.make({**TINY, "batch": 3, "mbstd": 4})
+    assert max(gan_training.same_numbers(ours, ours.peer()).values()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--cfg cifar --versus plain", "versus=plain: the peer has no generator of skip with a"),
+        ("--mbstd 3", "group=3: not possible; valid: a divisor of batch 4"),
+        ("--res 33", "resolution=33: not possible; valid: "),
+        ("--device abacus", "device=abacus: no such device; valid: "),
+        ("--rounds 0", "rounds=0: "), ("--json /absent/folder/x.json", "json=/absent/folder/x.json: "),
+        ("--json .", "json=.: cannot be written"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused_in_one_line_before_it_is_timed(
+    gan_training: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: str,
+    said: str,
+) -> None:
+    monkeypatch.delattr(gan_training, "timed")
+    command = f"gan_training.py --res 16 --batch 4 --channel-base 128 {flags}"
+    monkeypatch.setattr("sys.argv", command.split())
+    assert gan_training.main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said) and "valid: " in line

@@ -32,7 +32,11 @@ def test_runs_in_one_folder_never_mix(tmp_path: Path) -> None:
     assert checkpoint.read_latest(tmp_path, "c" * 64, CPU) is None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "no json", "half a json"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", "flipped", "no json", "half a json", "[]", "null", "3", "[" * 100_000],
+    ids=lambda text: text[:12],
+)
 def test_a_damaged_newest_one_is_skipped_with_a_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -46,8 +50,10 @@ def test_a_damaged_newest_one_is_skipped_with_a_warning(
             path.write_bytes(data[:500] + bytes([data[500] ^ 1]) + data[501:])
         case "no json":
             path.with_suffix(".json").unlink()
-        case _:
+        case "half a json":
             path.with_suffix(".json").write_text('{"run"')
+        case _:
+            path.with_suffix(".json").write_text(damage)
     with caplog.at_level(logging.WARNING):
         state = checkpoint.read_latest(tmp_path, RUN, CPU)
     assert state is not None and state["images"] == 8

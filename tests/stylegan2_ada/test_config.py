@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 from stylegan2_ada import TrainingConfig, UsageError, derived
+from stylegan2_ada.distributed import Ranks, own_rows
+from stylegan2_ada.run import settled
 from stylegan2_ada.training_state import lazy_adam
 from torch import nn
 
@@ -104,6 +106,39 @@ def test_more_processes_share_a_larger_batch(ranks: int, batch: int, gamma: floa
     config = derived(TrainingConfig(resolution=256), ranks=ranks)
     assert (config.batch, config.ema_kimg) == (batch, ema)
     assert config.gamma == pytest.approx(gamma)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "batch", "ranks", "group"),
+    [
+        ("auto", 0, 16, 4), ("auto", 0, 17, 2), ("auto", 0, 32, 2), ("auto", 4, 4, 1), ("auto", 6, 2, 3),
+        ("auto", 10, 3, 2), ("stylegan2", 0, 8, 4), ("stylegan2", 0, 16, 2), ("cifar", 0, 2, 32),
+        ("cifar", 0, 4, 16), ("paper256", 0, 8, 8),
+    ],
+)  # fmt: skip
+def test_every_process_has_a_group_of_its_own(cfg: str, batch: int, ranks: int, group: int) -> None:
+    config = derived(TrainingConfig(cfg=cfg, batch=batch), ranks=ranks)
+    assert config.group == group
+    assert all(own_rows(config.batch, group, Ranks(rank=r, count=ranks)).size for r in range(ranks))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"batch": 16}, "cfg=stylegan2: gamma=10, ema_kimg=10 meant for a batch of 32, not 16; valid too"),
+        ({"batch": 16, "ema_kimg": 3.0}, "gamma=10 meant for a batch of 32, not 16; valid too: others by"),
+        ({"batch": 16, "gamma": 3.0, "ema_kimg": 3.0}, ""), ({"batch": 32}, ""), ({}, ""),
+        ({"batch": 16, "cfg": "auto"}, ""),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_meant_for_another_batch_is_warned_of(
+    given: dict[str, object], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = TrainingConfig(**{"cfg": "stylegan2", **given})  # type: ignore[arg-type]
+    done = settled(config, None, 0)
+    if config.cfg == "stylegan2":
+        assert (done.gamma, done.ema_kimg) == (config.gamma or 10, config.ema_kimg or 10)
+    assert said in caplog.text and bool(said) == bool(caplog.text)
 
 
 def test_the_type_follows_the_device_unless_given() -> None:

@@ -1,7 +1,13 @@
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
-from stylegan2_ada import UsageError
-from stylegan2_ada.devices import device_of, own_device
+from stylegan2_ada import UsageError, training_loop
+from stylegan2_ada.devices import device_of, own_device, search_convolutions
+
+from tests.stylegan2_ada.archives import write_archive
+from tests.stylegan2_ada.test_training_loop import TINY
 
 
 @pytest.mark.parametrize(
@@ -28,3 +34,20 @@ def test_each_of_torchruns_processes_has_a_gpu_of_its_own(monkeypatch: pytest.Mo
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UsageError, match=r"nproc-per-node=3: 2 GPU\(s\) here; valid: at most 2"):
         own_device(torch.device("cuda"))
+
+
+@pytest.mark.parametrize(("device", "searched"), [("cpu", False), ("cuda", True), ("cuda:0", True)])
+def test_ways_to_convolve_are_searched_on_a_gpu_alone(
+    device: str, searched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # undone afterwards
+    search_convolutions(torch.device(device))
+    assert torch.backends.cudnn.benchmark == searched
+
+
+def test_a_run_searches_on_its_own_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.device] = []
+    monkeypatch.setattr(training_loop, "search_convolutions", seen.append)
+    write_archive(tmp_path / "a.zip")
+    training_loop.train(replace(TINY, kimg=0.004), tmp_path / "a.zip", None, tmp_path / "run", device="cpu")
+    assert seen == [torch.device("cpu")]

@@ -1,15 +1,18 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from stylegan2_ada import UsageError
+from stylegan2_ada import TrainingConfig, UsageError, derived
 from stylegan2_ada.__main__ import main
 from stylegan2_ada.distributed import Ranks, join, own_rows
+from stylegan2_ada.training_state import TrainingState
 
 from tests.stylegan2_ada.archives import write_archive
 
@@ -68,6 +71,22 @@ def test_a_batch_too_small_for_all_is_refused() -> None:
         UsageError, match=r"batch=8: 2 group\(s\) of 4 images for 3 processes; valid: at least 12"
     ):
         own_rows(8, 4, Ranks(rank=0, count=3))
+
+
+def test_a_half_batch_too_small_for_all_is_refused_by_the_batch_that_was_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    valid = r"batch=4: path length takes half of it, 2 image\(s\) for 4 processes; valid: at least 8, or path"
+    config = derived(TrainingConfig(resolution=8, batch=4, channel_base=64), ranks=4)
+    with pytest.raises(UsageError, match=valid):
+        TrainingState.fresh(config, torch.device("cpu"), ranks=Ranks(count=4))
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    command = ["train", "--data=-", "--outdir=-", "--dry-run", "--batch=4"]
+    assert main(command) == 2
+    assert re.match(valid, capsys.readouterr().err)
+    assert main([*command, "--path-weight=0"]) == 0
+    state = TrainingState.fresh(replace(config, path_weight=0.0), torch.device("cpu"), ranks=Ranks(count=4))
+    assert len(state.parts) == 1 and not state.path_parts
 
 
 def test_any_number_of_processes_shares_a_batch() -> None:

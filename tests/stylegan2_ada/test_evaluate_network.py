@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from stylegan2_ada import weights
+from stylegan2_ada import UsageError, weights
 from stylegan2_ada.detector import load_detector
 from stylegan2_ada.evaluate_network import Evaluator, add_arguments, evaluate, run
 from stylegan2_ada.features import MetricOptions, generated
@@ -114,6 +114,15 @@ def test_the_inception_score_is_that_of_the_detectors_probabilities(
     expected = inception_score(load_detector(script, output="probabilities")(images))
     figures = report["inception_score"], report["inception_score_deviation"]
     assert figures == pytest.approx(expected, rel=1e-3) and figures[0] > 1
+
+
+def test_a_classifier_without_probabilities_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, features = generator(), PooledDetector()  # as a file without another output
+    monkeypatch.delattr(Evaluator, "fake")
+    with pytest.raises(UsageError, match=r"^inception_score: .*valid: class probabilities"):
+        evaluate(network, PooledDetector(), images_of(network), options=OPTIONS, classifier=features)
 
 
 @pytest.mark.gpu

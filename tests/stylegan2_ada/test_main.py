@@ -1,5 +1,7 @@
 import json
 import logging
+import re
+import shutil
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -137,6 +139,23 @@ def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, capsys: pytest.Capt
     assert counts.startswith("parameters: generator 5")
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_dry_run_refuses_what_the_run_refuses(
+    more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, "--freeze-d=99", *more)) == 2
+    assert capsys.readouterr().err == "freeze_d=99: not that many convolutions; valid: 0 to 4\n"
+
+
+def test_a_dry_run_warns_of_a_gamma_that_is_meant_for_another_batch(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["train", "--data=-", "--outdir=-", "--dry-run", "--cfg=paper256", "--batch=16"]) == 0
+    assert "gamma=1, ema_kimg=20 meant for a batch of 64, not 16" in caplog.text
+    assert '"gamma": 1' in capsys.readouterr().out
+
+
 def test_a_dry_run_of_several_processes_is_of_the_batch_they_share(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +226,51 @@ def test_a_run_that_diverges_ends_with_its_own_status(
     write_archive(tmp_path / "a.zip")
     assert main(flags(tmp_path, "--learning-rate=1e30", "--kimg=0.1")) == 1
     assert capsys.readouterr().err.startswith("not a number after")
+
+
+def test_the_command_that_a_diverged_run_names_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    longer = flags(tmp_path, "--kimg=0.1", "--tick-kimg=0.004")
+    assert main(flags(tmp_path)) == 0
+    (tmp_path / "run" / "generator.json").unlink()  # as if it had not come to an end
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingState, "is_finite", lambda self: False)
+        assert main(longer) == 1
+    said = capsys.readouterr().err
+    named = re.search(r"same command with (--outdir NEW --resume (\S+) --gamma (\S+)), which", said)
+    assert named is not None and named[2] == str(tmp_path / "run")
+    assert float(named[3]) == pytest.approx(4 * 0.0032)
+    new = tmp_path / "new"
+    assert main([*longer, "--kimg=0.004", *named[1].replace("NEW", str(new)).split()]) == 0
+    assert json.loads((new / "training_options.json").read_text())["config"]["gamma"] == float(named[3])
+    assert main(["generate", f"--network={named[2]}", f"--outdir={tmp_path / 'out'}", "--seeds=0"]) == 0
+    about = json.loads((tmp_path / "run" / "generator.json").read_text())
+    assert about["kimg"] == 0.008  # of the last good checkpoint
+    assert main(longer) == 0  # it is not taken for finished
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_names_a_command_that_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, "--learning-rate=1e30", "--kimg=0.1")) == 1
+    named = re.search(r"same command with (--start-over --gamma \S+); there is no", capsys.readouterr().err)
+    assert named is not None
+    assert main(flags(tmp_path, *named[1].split())) == 0
+
+
+@pytest.mark.parametrize("start", ["run", "run/best"])
+def test_starting_over_never_removes_what_is_started_from(
+    tmp_path: Path, start: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path)) == 0
+    shutil.copytree(tmp_path / "run", tmp_path / "run" / "best")
+    assert main(flags(tmp_path, f"--resume={tmp_path / start}", "--start-over", "--gamma=3")) == 2
+    assert "--start-over removes it with" in capsys.readouterr().err
+    assert (tmp_path / start / "generator.json").is_file()
 
 
 def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:

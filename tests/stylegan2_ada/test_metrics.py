@@ -1,3 +1,4 @@
+import math
 import weakref
 from collections.abc import Callable
 
@@ -168,6 +169,25 @@ def test_inception_score_of_extreme_classifiers() -> None:
     sure = torch.eye(5).repeat(20, 1)  # each split holds every class equally
     assert inception_score(sure, splits=4) == pytest.approx((5, 0))
     assert inception_score(torch.full((40, 5), 0.2)) == pytest.approx((1, 0))
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([3.0, -1.0, -1.0], "least output is -1, an image's sum to 1 to 1;"),
+        ([0.5, 0.2, 0.1], "least output is 0.1, an image's sum to 0.8 to 0.8;"),
+        ([0.9, 0.9, 0.9], "sum to 2.7 to 2.7;"),
+        ([math.nan, 0.5, 0.5], "least output is nan"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_have_no_inception_score(row: list[float], said: str) -> None:
+    with pytest.raises(UsageError, match=rf"^inception_score: .*{said}.*valid: class probabilities"):
+        inception_score(torch.tensor([row] * 20))
+
+
+def test_probabilities_of_sixteen_bits_have_an_inception_score() -> None:
+    rounded = normal(20, 1000).mul(3).softmax(dim=1).bfloat16().float()
+    assert 1 < inception_score(rounded)[0] < 1000
 
 
 def test_a_copy_is_found_and_told_from_a_new_image() -> None:

@@ -165,6 +165,12 @@ def test_settings_of_an_architecture_give_it_back(architecture: Architecture) ->
     assert group_of(d) == 2
 
 
+def test_no_half_precision_is_asked_of_the_published_code_without_a_clamp() -> None:
+    bfloat16 = replace(SMALL, clamp=None, low_blocks=4)
+    g, d = generator_kwargs(bfloat16)["synthesis_kwargs"], discriminator_kwargs(bfloat16, 2)
+    assert [(kwargs["num_fp16_res"], kwargs["conv_clamp"]) for kwargs in (g, d)] == [(0, None)] * 2
+
+
 def test_settings_left_out_are_those_of_the_published_code() -> None:
     size = {"c_dim": 0, "img_resolution": 64, "img_channels": 3}
     nested = architecture_of({"z_dim": 512, "w_dim": 512, **size, "synthesis_kwargs": {}})

@@ -128,6 +128,17 @@ def test_a_finished_network_is_not_trained_over(tmp_path: Path, members: list[st
     assert after == before
 
 
+@pytest.mark.parametrize("damaged", [True, False], ids=["damaged", "whole"])
+def test_a_run_whose_checkpoints_are_all_damaged_begins_anew_and_says_so(
+    tmp_path: Path, members: list[str], damaged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "run" / "generator.json").unlink()
+    for path in checkpoint.paths(tmp_path / "run") if damaged else ():
+        path.with_suffix(".json").write_text("[]")
+    trained(tmp_path, members)
+    assert ("no whole checkpoint is left, beginning at 0" in caplog.text) == damaged
+
+
 def test_an_outdir_that_holds_a_network_of_no_run_is_refused(tmp_path: Path, members: list[str]) -> None:
     (tmp_path / "run" / "training_options.json").unlink()
     for begin in ("if needed", "over"):
