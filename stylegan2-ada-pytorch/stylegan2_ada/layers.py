@@ -24,9 +24,10 @@ def normalise_second_moment(x_NZ: Tensor) -> Tensor:
     return x_NZ * (x_NZ.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
-def activate(x: Tensor, clamp: float | None = None) -> Tensor:
-    """Apply the leaky ReLU, then keep values within -clamp..clamp."""
+def activate(x: Tensor, clamp: float | None = None, gain: float = 1.0) -> Tensor:
+    """Apply the leaky ReLU times gain, then keep values within -clamp..clamp."""
     x = functional.leaky_relu(x, SLOPE)
+    x = x if gain == 1 else x * gain
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 

@@ -161,11 +161,13 @@ class SynthesisLayer(nn.Module):
             weight, style_NI = bounded(weight, style_NI)
         y_NOHW = modulated_conv(x_NIHW, weight, style_NI, self.resample_filter if self.up else None)
         total = GAIN * gain
+        # In float32 the gain comes last, as in the paper, so that rounding leaves each value on its side of 0.
+        before, after = (1.0, total) if y_NOHW.dtype == torch.float32 else (total, 1.0)
         noise_HW = self._noise(y_NOHW, noise, rng)
         if noise_HW is not None:
-            noise_HW = noise_HW * (self.noise_strength * total)
-        y_NOHW = scale_and_shift(y_NOHW, demodulation(weight, style_NI) * total, self.bias * total, noise_HW)
-        return activate(y_NOHW, None if self.clamp is None else self.clamp * gain)
+            noise_HW = noise_HW * (self.noise_strength * before)
+        y_NOHW = scale_and_shift(y_NOHW, demodulation(weight, style_NI) * before, self.bias * before, noise_HW)
+        return activate(y_NOHW, None if self.clamp is None else self.clamp * gain, after)
 
     def _noise(self, y_NOHW: Tensor, noise: Noise, rng: Rng | None) -> Tensor | None:
         if noise == "none":
@@ -284,6 +286,7 @@ class Generator(nn.Module):
         self.styles = 2 * int(math.log2(architecture.resolution)) - 2  # L
         self.mapping = Mapping(architecture.labels, architecture.mapping_layers, self.styles)
         self.synthesis = Synthesis(architecture, low)
+        self.to(memory_format=torch.channels_last)
 
     @property
     def low(self) -> torch.dtype:
@@ -394,6 +397,7 @@ class Discriminator(nn.Module):
         labels, features = architecture.labels, architecture.maps(4)
         self.mapping = LabelMapping(labels, architecture.d_mapping_layers, features) if labels else None
         self.b4 = DiscriminatorEpilogue(architecture, group)
+        self.to(memory_format=torch.channels_last)
 
     def blocks(self) -> list[DiscriminatorBlock]:
         """Return the blocks from the highest resolution on."""

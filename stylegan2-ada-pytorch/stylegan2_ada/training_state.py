@@ -315,7 +315,7 @@ def _networks(config: TrainingConfig, labels: int, device: torch.device) -> tupl
         d = architecture.discriminator(config.group, low=low)
     freeze(d, config.freeze_d)
     for network in (g, d):
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(device)
     return g, d
 
 

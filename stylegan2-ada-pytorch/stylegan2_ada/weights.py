@@ -108,8 +108,7 @@ def load_generator(folder: Path, device: str = "auto") -> tuple[Generator, dict[
     tensors = read_tensors(folder, info, GENERATOR)
     network = architecture_in(info).generator()
     network.load_state_dict(tensors)
-    network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.eval().requires_grad_(False)
+    network.to(place).eval().requires_grad_(False)
     return network, info
 
 

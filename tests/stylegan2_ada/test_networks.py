@@ -21,9 +21,7 @@ def their_generator() -> tuple[Generator, Any]:
     theirs = full("G_64_tiny")
     ours = THEIRS.generator()
     ours.load_state_dict(theirs["state_dict"])
-    # In map 15 of image 3 this pixel lies 1e-7 from the kink, where rounding decides the slope: take theirs.
-    ours.synthesis.b64.conv0.noise_const[56, 19] -= 3e-5
-    return ours.to(memory_format=torch.channels_last), theirs
+    return ours, theirs
 
 
 @cache
@@ -31,7 +29,7 @@ def their_discriminator() -> tuple[Discriminator, Any]:
     theirs = full("D_64_tiny")
     ours = THEIRS.discriminator(4)
     ours.load_state_dict(theirs["state_dict"])
-    return ours.to(memory_format=torch.channels_last), theirs
+    return ours, theirs
 
 
 def assert_gradients(
