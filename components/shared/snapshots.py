@@ -22,11 +22,10 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
-from unicodedata import normalize
 
 from components.shared import storage, volumes
 from components.shared.faults import InputError, shown
-from components.shared.pseudonyms import Pseudonyms
+from components.shared.pseudonyms import Pseudonyms, folded
 
 TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
@@ -224,7 +223,7 @@ def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
     """Refuse two names that a person would read as one: that infant could be on two sides."""
     known: dict[str, str] = {}
     for name, who in owners.items():
-        other = known.setdefault(normalize("NFC", who.patient).casefold(), name)
+        other = known.setdefault(folded(who.patient), name)
         if owners[other].patient != who.patient:
             raise InputError(
                 f"{name}: its patient and that of {other} differ in capitals, or in how accents are stored,"

@@ -254,6 +254,32 @@ def test_forgotten_patients_are_left_out_and_do_not_count(folder, tmp_path):
         snapshot(config(folder, tmp_path))
 
 
+@pytest.fixture
+def respelt(folder, tmp_path):
+    """Two folders with the same scans, one patient spelt otherwise in the second."""
+    other = shutil.copytree(folder, tmp_path / "other")
+    for place, name in ((folder, "Garc\u00eda"), (other, "GARCI\u0301A")):
+        (place / "c_2024_01_01.nrrd").rename(place / f"{name}_2024_01_01.nrrd")
+    return folder, other
+
+
+def test_a_patient_whose_files_are_spelt_otherwise_in_another_run_is_the_same(respelt, tmp_path):
+    owners = []
+    for place in respelt:
+        entries = read_snapshot(str(tmp_path / "state"), snapshot(config(place, tmp_path)))
+        owners.append({(entry.patient, entry.session) for entry in entries})
+    assert owners[0] == owners[1]
+
+
+def test_a_forgotten_patient_does_not_come_back_under_another_spelling(respelt, tmp_path):
+    first, other = respelt
+    snapshot(config(first, tmp_path))
+    (gone,) = patients("Garc\u00eda")
+    snapshot(replace(config(first, tmp_path, minimum=2), forget_patient=gone))
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(other, tmp_path, minimum=2)))
+    assert [entry.patient for entry in entries] == patients("a", "a", "b")
+
+
 def test_another_key_is_refused_where_the_state_knows_patients(folder, tmp_path):
     """Under it who was forgotten would have another name, and come back."""
     wanted, state = config(folder, tmp_path), str(tmp_path / "state")
