@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -278,33 +279,57 @@ def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
 def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
     if TABLE not in beside:
         return None
-    listed = _rows(beside[TABLE])
-    rows = {row["file"]: row for row in listed}
-    if twice := [row["file"] for row in listed if row is not rows[row["file"]]]:
-        raise InputError(f"{TABLE}: two rows for {twice[0]}; valid: one row a file")
-    absent = sorted(set(rows) - set(beside))
-    if absent:
-        raise InputError(f"{TABLE}: row {absent[0]} names no file beside it; valid: rows of files that exist")
+    rows: dict[str, Mapping[str, str]] = {}
+    known: dict[str, int] = {}
+    for line, row in _rows(beside[TABLE]):
+        file, said = row["file"], f"{TABLE}: line {line}{_named(row['file'])}"
+        if file in known:
+            raise InputError(f"{said} is of the same file as line {known[file]}; valid: one row a file")
+        if file not in beside:
+            raise InputError(f"{said} names no file beside it; valid: rows of files that exist")
+        rows[file], known[file] = row, line
     return rows
 
 
-def _rows(table: storage.StoredObject) -> list[dict[str, str]]:
-    """Return the table's rows, or refuse one that cannot be read as such."""
+def _named(cell: str) -> str:
+    """Return a cell in brackets where it is plainly a file's name; of any other a patient may be in it."""
+    is_name = cell.lower().endswith(SUFFIXES) and re.fullmatch(r"[^,;\"/\\]{1,255}", cell)
+    return f" ({cell})" if is_name and shown(cell) == cell else ""
+
+
+def _rows(table: storage.StoredObject) -> list[tuple[int, dict[str, str]]]:
+    """Return the table's rows, each with the number of its first line, or refuse what is no such table."""
     if table.size > MAX_TABLE:
         raise InputError(f"{TABLE}: {table.size} bytes; valid: at most {MAX_TABLE}")
-    lines = csv.DictReader(io.StringIO(storage.read_bytes(table.uri).decode("utf-8-sig", "replace")))
-    try:
-        columns, listed = lines.fieldnames or [], list(lines)
-    except csv.Error as error:
-        valid = "comma-separated fields of less than 128 kB, quotes in pairs"
-        raise InputError(f"{TABLE}: after line {lines.line_num}: {error}; valid: {valid}") from error
+    (_, columns), *records = [*_records(_text(table))] or [(1, [])]
     if not {"file", "patient"} <= set(columns):
         valid = "a first line with file, patient, and session, site if known"  # it may hold a patient: unsaid
         raise InputError(f"{TABLE}: its first line names no file and patient; valid: {valid}")
-    if longer := [number for number, row in enumerate(listed, 2) if None in row]:
+    if longer := [line for line, cells in records if len(cells) > len(columns)]:
         valid = "a cell a column, in quotes where it holds a comma"
-        raise InputError(f"{TABLE}: row {longer[0]} has more cells than columns; valid: {valid}")
-    return listed
+        raise InputError(f"{TABLE}: line {longer[0]} has more cells than columns; valid: {valid}")
+    return [(line, dict(zip_longest(columns, cells, fillvalue=""))) for line, cells in records]
+
+
+def _text(table: storage.StoredObject) -> str:
+    """Return what a table says; guessed, two names that differ in an accent would be one."""
+    try:
+        return storage.read_bytes(table.uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{TABLE}: no UTF-8 at byte {error.start}; valid: CSV saved as UTF-8") from error
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of every row that has some, and the number of the line on which it begins."""
+    lines, begins = csv.reader(io.StringIO(text, newline="")), 1
+    try:
+        for cells in lines:
+            if cells:
+                yield begins, cells
+            begins = lines.line_num + 1
+    except csv.Error as error:
+        valid = "comma-separated fields of less than 128 kB, quotes in pairs"
+        raise InputError(f"{TABLE}: after line {begins - 1}: {error}; valid: {valid}") from error
 
 
 def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re.Pattern[str]) -> _Owner:
@@ -339,7 +364,8 @@ def _from_name(name: str, pattern: re.Pattern[str]) -> Mapping[str, str]:
     match = pattern.search(name) or pattern.search(str(Path(name).with_suffix(".nrrd")))
     if match is None:
         raise InputError(
-            f"{name}: whose volume it is cannot be read from its name by patient_pattern={pattern.pattern};"
+            f"{name}: whose volume it is cannot be read from its name by"
+            f" patient_pattern={shown(pattern.pattern)};"
             f" valid: a pattern that matches every name, or a {TABLE} beside it"
         )
     return {key: value or "" for key, value in match.groupdict().items()}

@@ -91,11 +91,19 @@ def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (TABLE.replace("b_2024", "b_2042"), r"volumes\.csv: row b_2042_01_01\.nrrd names no file"),
+        (TABLE.replace("b_2024", "b_2042"), r"^volumes\.csv: line 4 \(b_2042_01_01\.nrrd\) names no file"),
         (TABLE.replace("c_2024_01_01.nrrd,c,,\n", ""), r"c_2024_01_01\.nrrd: no row in volumes\.csv"),
         (TABLE.replace("second", "x" * 200_000), r"^volumes\.csv: after line 2: field larger .*; valid: "),
         (TABLE + "x" * snapshots.MAX_TABLE, r"^volumes\.csv: 16\d+ bytes; valid: at most 16\d+"),
         (TABLE + "z" * 200_000 + ",c", r"^volumes\.csv: after line 5: field larger .*; valid: "),
+        (
+            TABLE + "\nb_2024_01_01.nrrd,b,,",
+            r"^volumes\.csv: line 7 \(b_2.*nrrd\) is of the same file as line 4;",
+        ),
+        (
+            "patient,file\na\n",
+            r"^volumes\.csv: line 2 names no file beside it; valid: rows of files that exist$",
+        ),
         ("x" * 5000 + "\n" + TABLE, r"^volumes\.csv: its first line names no file and patient; valid: "),
     ],
 )
@@ -103,6 +111,38 @@ def test_a_slip_in_the_table_never_makes_a_new_patient(folder, tmp_path, table, 
     (folder / "volumes.csv").write_text(table)
     with pytest.raises(InputError, match=words):
         snapshot(config(folder, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE.replace("file,patient,", "patient,file,").replace(",a,", ",Ruiz Ana,"),  # two columns exchanged
+        TABLE + '"Ruiz Ana,a_2024_01_01.nrrd',
+        TABLE.replace("b_2024_01_01", '"Ruiz Ana\nb_2024_01_01'),
+        TABLE + "Ruiz Ana,,\nRuiz Ana,,\n",
+        TABLE + "\n\t Ruiz Ana\u2028.nrrd,b,,\n",
+    ],
+)
+def test_a_refused_table_is_told_by_the_line_alone_where_a_name_may_be_in_it(folder, tmp_path, table):
+    (folder / "volumes.csv").write_text(table)
+    with pytest.raises(InputError, match=r"^volumes\.csv: line \d names no file beside it") as refused:
+        snapshot(config(folder, tmp_path))
+    assert "Ruiz" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(("encoding", "place"), [("latin-1", 68), ("cp1252", 68), ("utf-16", 0)])
+def test_a_table_that_is_no_utf8_is_refused(folder, tmp_path, encoding, place):
+    """Read with replacements, two patients of one letter's difference would be one."""
+    table = TABLE.replace(",z,", ",Muñoz,").replace(",b,", ",Muüoz,")
+    (folder / "volumes.csv").write_text(table, encoding=encoding)
+    with pytest.raises(
+        InputError, match=rf"^volumes\.csv: no UTF-8 at byte {place}; valid: CSV saved as UTF-8$"
+    ):
+        snapshot(config(folder, tmp_path))
+    (folder / "volumes.csv").write_text(table, encoding="utf-8-sig")
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert [entry.patient for entry in entries] == patients("a", "Muñoz", "Muüoz", "c")
 
 
 def test_one_scan_under_two_patients_is_refused(folder, tmp_path):
@@ -169,7 +209,7 @@ def test_detached_data_is_content(folder, tmp_path):
         (
             "volumes.csv",
             b"file,patient\na_2024_01_01.nrrd,Lopez, Maria\n",
-            r"volumes\.csv: row 2 has more cells than columns",
+            r"volumes\.csv: line 2 has more cells than columns",
         ),
     ],
 )
