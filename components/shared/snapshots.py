@@ -184,9 +184,9 @@ def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mappi
     beside = {found.name: found for found in _listed(source.volumes_uri, folder)}
     names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
     if not names:
-        raise InputError(
-            f"volumes_uri={source.volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
-        )
+        as_glob = ", its last part read as a glob of files" if folder != source.volumes_uri else ""
+        valid = "a place with .nrrd or .nhdr files"
+        raise InputError(f"volumes_uri={source.volumes_uri}: no volume there{as_glob}; valid: {valid}")
     table = _table(beside)
     with _in_time(pattern):
         owners = {name: _owner(name, table, pattern) for name in names}

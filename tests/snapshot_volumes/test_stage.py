@@ -9,7 +9,7 @@ import pytest
 from components.shared import snapshots, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
-from components.shared.snapshots import Source, check
+from components.shared.snapshots import Source, check, require_unchanged
 from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
@@ -71,6 +71,22 @@ def test_the_digest_changes_exactly_when_a_name_or_a_content_does(folder, tmp_pa
 def test_a_glob_lists_what_it_matches(folder, tmp_path):
     digest = snapshot(config(folder / "[bc]_*.nrrd", tmp_path, minimum=2))
     assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == patients("b", "c")
+
+
+@pytest.mark.parametrize("name", ["scans [2024]", "scans*", "scans?"])
+def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(folder, tmp_path, name):
+    usual = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    place = folder.rename(tmp_path / name)
+    for uri in (place, place.as_uri(), place / "*.nrrd"):
+        entries = read_snapshot(str(tmp_path / "state"), snapshot(config(uri, tmp_path)))
+        assert entries == usual
+        require_unchanged(str(uri), entries)
+
+
+def test_where_a_glob_matches_nothing_it_is_called_one(folder, tmp_path):
+    words = r"^volumes_uri=.*: no volume there, its last part read as a glob of files; valid: a place"
+    with pytest.raises(InputError, match=words):
+        snapshot(config(folder.parent / "volumes [2024]", tmp_path))
 
 
 TABLE = "file,patient,session,site\na_2024_01_01.nrrd,a,,\na_2024_02_01.nrrd,z,second,north\n"
