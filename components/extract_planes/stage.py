@@ -51,7 +51,7 @@ class _Opened:
     """A volume ready to be cut, or why it is not."""
 
     entry: VolumeEntry
-    fault: str = ""
+    fault: str = ""  # after the file's name, which the passport drops
     content: str = ""  # hash of its files
     volume: Volume | None = None
     anatomy: Anatomy | None = None
@@ -150,9 +150,11 @@ def _open(config: Config, entry: VolumeEntry) -> _Opened:
             anatomy=Anatomy.of(volume, config.cuts.window),
         )
     except FileNotFoundError:
-        return _Opened(entry=entry, fault="data file: absent; valid: a file that exists beside its header")
+        fault = "data file: absent; valid: a file that exists beside its header"
+        return _Opened(entry=entry, fault=f"{entry.name}: {fault}")
     except InputError as error:
-        return _Opened(entry=entry, content=content, fault=str(error))
+        fault = str(error).removeprefix(f"{entry.name}: ")  # which geometry does not know
+        return _Opened(entry=entry, content=content, fault=f"{entry.name}: {fault}")
 
 
 def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress) -> int:

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -305,25 +306,29 @@ def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted
         ("4 4 4", "endless.raw", "data file: "),
     ],
 )
-def test_what_no_plane_can_be_cut_from_is_left_out(volumes, tmp_path, sizes, data_file, words):
+def test_what_no_plane_can_be_cut_from_is_left_out(volumes, tmp_path, capsys, sizes, data_file, words):
     """A slab, a needle, data that are not there, and data that never end."""
     folder = copied(volumes, tmp_path / "volumes")
     count = int(np.prod([int(n) for n in sizes.split()]))
     header = f"NRRD0005\ntype: uint8\ndimension: 3\nsizes: {sizes}\nspace: RAS\nencoding: raw\n"
     header += "space directions: (1,0,0) (0,1,0) (0,0,1)\n"
     (folder / "endless.raw").symlink_to("/dev/zero")
+    name = "Ruiz.nhdr" if data_file else "Ruiz.nrrd"
     if data_file:
-        (folder / "z.nhdr").write_text(f"{header}data file: {data_file}\n\n")
+        (folder / name).write_text(f"{header}data file: {data_file}\n\n")
     else:
-        (folder / "z.nrrd").write_bytes(header.encode() + b"\n" + bytes(range(200)) * (count // 200 + 1))
-        with (folder / "z.nrrd").open("r+b") as file:
+        (folder / name).write_bytes(header.encode() + b"\n" + bytes(range(200)) * (count // 200 + 1))
+        with (folder / name).open("r+b") as file:
             file.truncate(len(header) + 1 + count)
     extract_planes(configured(folder, tmp_path / "state"), tmp_path / "set")
     (refused,) = [
         each for each in passports.read(tmp_path / "set/passports.json") if each.verdict == "refuse"
     ]
     assert words in refused.reason
-    assert "Mueller" not in refused.reason
+    assert not {"Mueller", "Ruiz"} & set(re.findall(r"\w+", refused.reason))
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "left out: " in line]
+    assert f'"left out: {name}: ' in told
+    assert told.count(name) == 1
 
 
 def test_volumes_that_are_all_unusable_end_the_run(tmp_path):
