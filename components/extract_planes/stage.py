@@ -22,7 +22,13 @@ from components.shared.geometry import Anatomy
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
-from components.shared.snapshots import VolumeEntry, read_snapshot, require_one_owner, require_unchanged
+from components.shared.snapshots import (
+    VolumeEntry,
+    read_snapshot,
+    require_one_owner,
+    require_there,
+    require_unchanged,
+)
 from components.shared.volumes import MAX_HEADER, Volume, data_files, read_header, read_volume
 
 __all__ = ["Config", "Cuts", "extract_planes", "extract_shard"]
@@ -139,6 +145,7 @@ def _open(config: Config, entry: VolumeEntry) -> _Opened:
     """Read a volume and find its anatomy; what cannot be used is said, not raised."""
     content = ""
     try:
+        require_there(entry.name, entry.digest)
         with _fetched(config.volumes_uri, entry.name) as files:
             read_header(files[0], config.cuts.missing_geometry)  # before other files are even opened
             content = volume_hash([storage.hash_file(file) for file in files])

@@ -131,6 +131,12 @@ def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
             )
 
 
+def require_there(name: str, digest: str) -> None:
+    """Refuse a link that leads nowhere, as archives leave them where a file was."""
+    if digest == storage.NOWHERE:
+        raise InputError(f"{name}: file: a link that leads nowhere; valid: a file that can be read")
+
+
 def require_one_owner(first: VolumeEntry, again: VolumeEntry) -> None:
     """Refuse one scan under two patients."""
     if first.patient != again.patient:
@@ -235,7 +241,7 @@ def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
 def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geometry: str) -> str:
     """Return what a volume's first bytes have against it, "" for nothing."""
     try:
-        head = storage.read_head(beside[name].uri, volumes.MAX_HEADER)
+        head = _head(beside[name])
         volumes.read_head(Path(name), head, missing_geometry)
         _parts(beside, name, head)
     except InputError as error:
@@ -279,6 +285,7 @@ def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
 def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
     if TABLE not in beside:
         return None
+    require_there(TABLE, beside[TABLE].checksum)
     rows: dict[str, Mapping[str, str]] = {}
     known: dict[str, int] = {}
     for line, row in _rows(beside[TABLE]):
@@ -378,20 +385,30 @@ def _entry(beside: Mapping[str, storage.StoredObject], name: str, who: _Owner) -
     )
 
 
+def _is_lost(found: storage.StoredObject) -> bool:
+    return found.checksum == storage.NOWHERE
+
+
+def _head(found: storage.StoredObject) -> bytes:
+    require_there(found.name, found.checksum)
+    return storage.read_head(found.uri, volumes.MAX_HEADER)
+
+
 def _parts(beside: Mapping[str, storage.StoredObject], name: str, head: bytes) -> list[storage.StoredObject]:
     """Return a volume's file and its detached ones, which its first bytes name."""
     found = beside[name]
     detached = volumes.data_files(Path(name), head)
-    absent = [file for file in detached if file not in beside]
-    if absent:
-        raise InputError(f"{name}: data file: {absent[0]}; valid: a file that exists beside its header")
+    if absent := [file for file in detached if file not in beside or _is_lost(beside[file])]:
+        raise InputError(
+            f"{name}: data file: {shown(absent[0])}; valid: a file that exists beside its header"
+        )
     return [found, *(beside[file] for file in detached)]
 
 
 def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
     """Return the size and the digest of a volume, its detached files included where its header names them."""
     try:
-        parts = _parts(beside, name, storage.read_head(beside[name].uri, volumes.MAX_HEADER))
+        parts = _parts(beside, name, _head(beside[name]))
     except InputError:  # it is no volume, and yet what it holds is known by its digest
         parts = [beside[name]]
     if len(parts) == 1:

@@ -297,6 +297,17 @@ def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted
     assert "sim09" not in found[-1].reason
 
 
+def test_a_link_that_leads_nowhere_is_left_out_with_its_reason(volumes, extracted, tmp_path, capsys):
+    link = copied(volumes, tmp_path / "volumes") / "sim09_2024_01_01.nrrd"
+    link.symlink_to(tmp_path / "absent.nrrd")
+    extract_planes(configured(tmp_path / "volumes", tmp_path / "state"), tmp_path / "set")
+    assert len(PlaneSet.open(tmp_path / "set").rows) == len(extracted[0].rows)
+    last = passports.read(tmp_path / "set/passports.json")[-1]
+    assert (last.verdict, last.patient) == ("refuse", pseudonym("patient", "sim09"))
+    assert last.reason == "file: a link that leads nowhere; valid: a file that can be read"
+    assert "left out: sim09_2024_01_01.nrrd: file: a link that leads nowhere" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("sizes", "data_file", "words"),
     [

@@ -55,6 +55,17 @@ def test_a_listed_digest_changes_exactly_when_the_content_does(place):
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_a_link_that_leads_nowhere_is_listed_in_its_folder_alone(tmp_path):
+    (tmp_path / "b").write_bytes(b"two")
+    (tmp_path / "folder").mkdir()
+    for name, target in (("a", "absent"), (".hidden", "absent"), ("circle", "circle"), ("linked", "folder")):
+        (tmp_path / name).symlink_to(target)
+    found = {each.name: each.digest for each in storage.list_objects(str(tmp_path))}
+    assert [name for name in found if found[name] == storage.NOWHERE] == ["a", "circle"]
+    assert sorted(found) == ["a", "b", "circle"]
+    assert [each.name for each in storage.list_tree(str(tmp_path))] == ["b"]
+
+
 def test_what_is_absent_is_a_file_not_found_error(place, tmp_path):
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(storage.join(place, "absent"))

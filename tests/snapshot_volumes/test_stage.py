@@ -190,6 +190,36 @@ def test_a_file_that_is_no_volume_is_told_listed_and_not_counted(folder, tmp_pat
         check(Source(volumes_uri=str(folder), patient_pattern=PATTERN, minimum_patients=4))
 
 
+def test_a_link_that_leads_nowhere_is_told_and_listed_until_its_file_is_there(folder, tmp_path):
+    """Archives leave such links where a volume was: it would be missing without a word."""
+    for name in ("d_2024_01_01", "e_2024_01_01"):
+        (folder / f"{name}.nrrd").symlink_to(tmp_path / f"{name}.nrrd")
+    people, left_out = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
+    assert people == {"a", "b", "c"}
+    assert left_out == [
+        f"{name}_2024_01_01.nrrd: file: a link that leads nowhere; valid: a file that can be read"
+        for name in "de"
+    ]
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert [entry.size for entry in entries if entry.patient in patients("d", "e")] == [0, 0]
+    require_unchanged(str(folder), entries)
+    write(tmp_path / "d_2024_01_01.nrrd", 9)
+    with pytest.raises(InputError, match=r"^d_2024_01_01\.nrrd: changed since the snapshot"):
+        require_unchanged(str(folder), entries)
+
+
+def test_a_detached_file_or_a_table_that_is_a_link_to_nowhere_is_not_there(folder, tmp_path):
+    header = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nspace: RAS\n"
+    header += "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\ndata file: d.raw\n\n"
+    (folder / "d_2024_01_01.nhdr").write_text(header)
+    (folder / "d.raw").symlink_to("absent")
+    _, (left_out,) = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
+    assert left_out.startswith("d_2024_01_01.nhdr: data file: d.raw; valid: ")
+    (folder / "volumes.csv").symlink_to("absent")
+    with pytest.raises(InputError, match=r"^volumes\.csv: file: a link that leads nowhere; valid: "):
+        snapshot(config(folder, tmp_path))
+
+
 def test_where_no_file_is_a_volume_the_first_says_why(tmp_path):
     (tmp_path / "a.nrrd").write_text("plain text")
     with pytest.raises(InputError, match=r"^a\.nrrd: first bytes"):

@@ -17,9 +17,10 @@ from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.progress import Progress, silent
 from components.shared.storage import local, transfer
 from components.shared.storage.clients import google as _client
-from components.shared.storage.objects import VALID, StoredObject, absent, again, agrees, hash_file
+from components.shared.storage.objects import NOWHERE, VALID, StoredObject, absent, again, agrees, hash_file
 
 __all__ = [
+    "NOWHERE",
     "VALID",
     "StoredObject",
     "_client",
@@ -81,7 +82,7 @@ def local_path(uri: str) -> Path | None:
 
 
 def list_objects(uri: str) -> list[StoredObject]:
-    """List the files directly in a folder, sorted by name."""
+    """List the files directly in a folder, sorted by name; links that lead nowhere are among them."""
     return sorted(_place(uri).entries(uri, deep=False), key=lambda found: found.name)
 
 
