@@ -7,6 +7,7 @@ import nrrd
 import numpy as np
 import pytest
 
+from components.extract_planes import stage
 from components.extract_planes.cells import open_cell
 from components.extract_planes.stage import Config, Cuts, extract_planes, extract_shard
 from components.shared import passports, storage
@@ -340,6 +341,41 @@ def test_what_no_plane_can_be_cut_from_is_left_out(volumes, tmp_path, capsys, si
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "left out: " in line]
     assert f'"left out: {name}: ' in told
     assert told.count(name) == 1
+
+
+def test_what_a_store_or_disk_refuses_is_not_kept_against_a_volume(volumes, extracted, tmp_path, monkeypatch):
+    """The volume would be left out by every later run too."""
+    real = storage.download
+
+    def refused(uri, path, *progress):
+        if "sim02" in uri:
+            raise InputError(f"{path}: no space left on its disk; valid: one with room for it")
+        real(uri, path, *progress)
+
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.upload(copied(volumes, tmp_path / "volumes"), f"{uri}/volumes")
+        config = configured(f"{uri}/volumes", tmp_path / "state")
+        with monkeypatch.context() as broken:
+            broken.setattr(storage, "download", refused)
+            with pytest.raises(InputError, match=r"sim02_.*: no space left on its disk"):
+                extract_planes(config, tmp_path / "set")
+        extract_planes(config, tmp_path / "set")
+    assert len(PlaneSet.open(tmp_path / "set").rows) == len(extracted[0].rows)
+
+
+def test_a_volume_that_is_taken_away_meanwhile_is_no_unusable_one(volumes, tmp_path, monkeypatch):
+    folder = copied(volumes, tmp_path / "volumes")
+    config = configured(folder, tmp_path / "state")
+    last = max(folder.glob("*.nrrd"))
+    real = stage.require_there
+
+    def take_away(name, digest):
+        last.unlink(missing_ok=True)
+        real(name, digest)
+
+    monkeypatch.setattr(stage, "require_there", take_away)
+    with pytest.raises(InputError, match=rf"^{last.name}: changed since the snapshot was taken"):
+        extract_planes(config, tmp_path / "set")
 
 
 def test_volumes_that_are_all_unusable_end_the_run(tmp_path):
