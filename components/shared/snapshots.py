@@ -239,9 +239,10 @@ def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
 
 
 def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geometry: str) -> str:
-    """Return what a volume's first bytes have against it, "" for nothing."""
+    """Return what a volume's first bytes have against it, "" for nothing; a store's refusal is raised."""
+    head = _head(beside[name])
     try:
-        head = _head(beside[name])
+        require_there(name, beside[name].checksum)
         volumes.read_head(Path(name), head, missing_geometry)
         _parts(beside, name, head)
     except InputError as error:
@@ -390,8 +391,7 @@ def _is_lost(found: storage.StoredObject) -> bool:
 
 
 def _head(found: storage.StoredObject) -> bytes:
-    require_there(found.name, found.checksum)
-    return storage.read_head(found.uri, volumes.MAX_HEADER)
+    return b"" if _is_lost(found) else storage.read_head(found.uri, volumes.MAX_HEADER)
 
 
 def _parts(beside: Mapping[str, storage.StoredObject], name: str, head: bytes) -> list[storage.StoredObject]:
@@ -407,8 +407,9 @@ def _parts(beside: Mapping[str, storage.StoredObject], name: str, head: bytes) -
 
 def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
     """Return the size and the digest of a volume, its detached files included where its header names them."""
+    head = _head(beside[name])
     try:
-        parts = _parts(beside, name, _head(beside[name]))
+        parts = _parts(beside, name, head)
     except InputError:  # it is no volume, and yet what it holds is known by its digest
         parts = [beside[name]]
     if len(parts) == 1:

@@ -9,7 +9,7 @@ import pytest
 from components.shared import snapshots, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
-from components.shared.snapshots import Source, check, require_unchanged
+from components.shared.snapshots import Source, check, list_entries, require_unchanged
 from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
@@ -206,6 +206,19 @@ def test_a_link_that_leads_nowhere_is_told_and_listed_until_its_file_is_there(fo
     write(tmp_path / "d_2024_01_01.nrrd", 9)
     with pytest.raises(InputError, match=r"^d_2024_01_01\.nrrd: changed since the snapshot"):
         require_unchanged(str(folder), entries)
+
+
+def test_what_a_store_refuses_is_raised_at_once(folder, monkeypatch):
+    """It is nothing against a volume: said to be left out, it would stop a later stage."""
+
+    def refused(uri, size):
+        raise InputError(f"{uri}: this user has no permission; valid: a folder that it may use")
+
+    monkeypatch.setattr(storage, "read_head", refused)
+    source = Source(volumes_uri=str(folder), patient_pattern=PATTERN)
+    for ask in (check, lambda source: list_entries(source, KEY)):
+        with pytest.raises(InputError, match=r"a_2024_01_01\.nrrd: this user has no permission"):
+            ask(source)
 
 
 def test_a_detached_file_or_a_table_that_is_a_link_to_nowhere_is_not_there(folder, tmp_path):

@@ -179,7 +179,8 @@ def _uri_in(folder: str, name: str) -> str:
 
 
 def _digest(path: Path) -> str:
-    return f"sha256:{hash_file(path)}"
+    with disk(path):
+        return f"sha256:{hash_file(path)}"
 
 
 def _generation(status: os.stat_result) -> str:
