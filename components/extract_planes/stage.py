@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,13 @@ from components.shared.geometry import Anatomy
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
-from components.shared.snapshots import VolumeEntry, read_snapshot, require_one_owner, require_unchanged
+from components.shared.snapshots import (
+    VolumeEntry,
+    read_snapshot,
+    require_one_owner,
+    require_there,
+    require_unchanged,
+)
 from components.shared.volumes import MAX_HEADER, Volume, data_files, read_header, read_volume
 
 __all__ = ["Config", "Cuts", "extract_planes", "extract_shard"]
@@ -51,7 +57,7 @@ class _Opened:
     """A volume ready to be cut, or why it is not."""
 
     entry: VolumeEntry
-    fault: str = ""
+    fault: str = ""  # after the file's name, which the passport drops
     content: str = ""  # hash of its files
     volume: Volume | None = None
     anatomy: Anatomy | None = None
@@ -136,23 +142,39 @@ def _read_ahead(
 
 
 def _open(config: Config, entry: VolumeEntry) -> _Opened:
-    """Read a volume and find its anatomy; what cannot be used is said, not raised."""
-    content = ""
+    """Read a volume and find its anatomy; what its files have against it is said, not raised.
+
+    What a store or this machine's disk refuses is raised: it says nothing of the volume, and would be kept.
+    """
+    try:
+        require_there(entry.name, entry.digest)
+    except InputError as error:
+        return _unusable(entry, error)
     try:
         with _fetched(config.volumes_uri, entry.name) as files:
-            read_header(files[0], config.cuts.missing_geometry)  # before other files are even opened
-            content = volume_hash([storage.hash_file(file) for file in files])
-            volume = read_volume(files[0], config.cuts.missing_geometry)
-        return _Opened(
-            entry=entry,
-            content=content,
-            volume=volume,
-            anatomy=Anatomy.of(volume, config.cuts.window),
-        )
+            return _read(config, entry, files)
     except FileNotFoundError:
-        return _Opened(entry=entry, fault="data file: absent; valid: a file that exists beside its header")
+        require_unchanged(config.volumes_uri, [entry])  # it was taken away meanwhile, or never there
+        return _unusable(entry, "data file: absent; valid: a file that exists beside its header")
+
+
+def _read(config: Config, entry: VolumeEntry, files: Sequence[Path]) -> _Opened:
+    """Return a volume with its anatomy, or with what its files have against it."""
+    content = ""
+    try:
+        read_header(files[0], config.cuts.missing_geometry)  # before other files are even opened
+        content = volume_hash([storage.hash_file(file) for file in files])
+        volume = read_volume(files[0], config.cuts.missing_geometry)
+        anatomy = Anatomy.of(volume, config.cuts.window)
+        return _Opened(entry=entry, content=content, volume=volume, anatomy=anatomy)
     except InputError as error:
-        return _Opened(entry=entry, content=content, fault=str(error))
+        return _unusable(entry, error, content)
+
+
+def _unusable(entry: VolumeEntry, fault: InputError | str, content: str = "") -> _Opened:
+    """Return what is known of a volume that is left out; its geometry does not know the file's name."""
+    words = str(fault).removeprefix(f"{entry.name}: ")
+    return _Opened(entry=entry, content=content, fault=f"{entry.name}: {words}")
 
 
 def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress) -> int:
@@ -201,5 +223,7 @@ def _fetched(volumes_uri: str, name: str) -> Iterator[list[Path]]:
 
 
 def _detached(path: Path) -> Sequence[str]:
-    with path.open("rb") as file:
+    """Return the names of a volume's other files; what is wrong with its header is said when that is read."""
+    with path.open("rb") as file, suppress(InputError):
         return data_files(path, file.read(MAX_HEADER))
+    return ()

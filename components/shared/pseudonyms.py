@@ -2,9 +2,11 @@
 
     "3fa1-7c21e09b4d"    four digits that tell the key, then ten of an HMAC-SHA256 of the name under it
 
-Without the key nobody can test whether a name they know is among the pseudonyms, which a plain hash would
-allow. Names under two keys cannot be compared, so whoever compares patients asks `require_same_key` first.
-The key is a file or object of the user's, a Secret where one is mounted, or one made once in `state_uri`.
+Spellings that differ in capitals, or in how accents are stored, alone are one name: a patient's files may be
+spelt otherwise in another run. Without the key nobody can test whether a name they know is among the
+pseudonyms, which a plain hash would allow. Names under two keys cannot be compared, so whoever compares
+patients asks `require_same_key` first. The key is a file or object of the user's, a Secret where one is
+mounted, or one made once in `state_uri`.
 """
 
 import hmac
@@ -15,6 +17,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from components.shared import storage
 from components.shared.faults import InputError
@@ -33,11 +36,16 @@ class Pseudonyms:
     key: bytes
 
     def of(self, kind: str, name: str) -> str:
-        """Return the pseudonym of a patient's or session's name; equal names have equal ones."""
-        return f"{self._digest('key', '')[:4]}-{self._digest(kind, name)[:10]}"
+        """Return the pseudonym of a patient's or session's name, however it is spelt."""
+        return f"{self._digest('key', '')[:4]}-{self._digest(kind, folded(name))[:10]}"
 
     def _digest(self, kind: str, name: str) -> str:
         return hmac.new(self.key, f"{kind}\0{name}".encode(), "sha256").hexdigest()
+
+
+def folded(name: str) -> str:
+    """Return the spelling that stands for all that differ in capitals or Unicode normal form alone."""
+    return normalize("NFC", normalize("NFC", name).casefold())
 
 
 def read_pseudonyms(key_uri: str, state_uri: str) -> Pseudonyms:

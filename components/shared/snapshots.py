@@ -20,13 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
-from unicodedata import normalize
 
 from components.shared import storage, volumes
 from components.shared.faults import InputError, shown
-from components.shared.pseudonyms import Pseudonyms
+from components.shared.pseudonyms import Pseudonyms, folded
 
 TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
@@ -131,6 +131,12 @@ def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
             )
 
 
+def require_there(name: str, digest: str) -> None:
+    """Refuse a link that leads nowhere, as archives leave them where a file was."""
+    if digest == storage.NOWHERE:
+        raise InputError(f"{name}: file: a link that leads nowhere; valid: a file that can be read")
+
+
 def require_one_owner(first: VolumeEntry, again: VolumeEntry) -> None:
     """Refuse one scan under two patients."""
     if first.patient != again.patient:
@@ -184,9 +190,9 @@ def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mappi
     beside = {found.name: found for found in _listed(source.volumes_uri, folder)}
     names = sorted(name for name in beside if fnmatchcase(name, glob) and name.lower().endswith(SUFFIXES))
     if not names:
-        raise InputError(
-            f"volumes_uri={source.volumes_uri}: no volume there; valid: a place with .nrrd or .nhdr files"
-        )
+        as_glob = ", its last part read as a glob of files" if folder != source.volumes_uri else ""
+        valid = "a place with .nrrd or .nhdr files"
+        raise InputError(f"volumes_uri={source.volumes_uri}: no volume there{as_glob}; valid: {valid}")
     table = _table(beside)
     with _in_time(pattern):
         owners = {name: _owner(name, table, pattern) for name in names}
@@ -224,7 +230,7 @@ def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
     """Refuse two names that a person would read as one: that infant could be on two sides."""
     known: dict[str, str] = {}
     for name, who in owners.items():
-        other = known.setdefault(normalize("NFC", who.patient).casefold(), name)
+        other = known.setdefault(folded(who.patient), name)
         if owners[other].patient != who.patient:
             raise InputError(
                 f"{name}: its patient and that of {other} differ in capitals, or in how accents are stored,"
@@ -233,9 +239,10 @@ def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
 
 
 def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geometry: str) -> str:
-    """Return what a volume's first bytes have against it, "" for nothing."""
+    """Return what a volume's first bytes have against it, "" for nothing; a store's refusal is raised."""
+    head = _head(beside[name])
     try:
-        head = storage.read_head(beside[name].uri, volumes.MAX_HEADER)
+        require_there(name, beside[name].checksum)
         volumes.read_head(Path(name), head, missing_geometry)
         _parts(beside, name, head)
     except InputError as error:
@@ -279,33 +286,58 @@ def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
 def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
     if TABLE not in beside:
         return None
-    listed = _rows(beside[TABLE])
-    rows = {row["file"]: row for row in listed}
-    if twice := [row["file"] for row in listed if row is not rows[row["file"]]]:
-        raise InputError(f"{TABLE}: two rows for {twice[0]}; valid: one row a file")
-    absent = sorted(set(rows) - set(beside))
-    if absent:
-        raise InputError(f"{TABLE}: row {absent[0]} names no file beside it; valid: rows of files that exist")
+    require_there(TABLE, beside[TABLE].checksum)
+    rows: dict[str, Mapping[str, str]] = {}
+    known: dict[str, int] = {}
+    for line, row in _rows(beside[TABLE]):
+        file, said = row["file"], f"{TABLE}: line {line}{_named(row['file'])}"
+        if file in known:
+            raise InputError(f"{said} is of the same file as line {known[file]}; valid: one row a file")
+        if file not in beside:
+            raise InputError(f"{said} names no file beside it; valid: rows of files that exist")
+        rows[file], known[file] = row, line
     return rows
 
 
-def _rows(table: storage.StoredObject) -> list[dict[str, str]]:
-    """Return the table's rows, or refuse one that cannot be read as such."""
+def _named(cell: str) -> str:
+    """Return a cell in brackets where it is plainly a file's name; of any other a patient may be in it."""
+    is_name = cell.lower().endswith(SUFFIXES) and re.fullmatch(r"[^,;\"/\\]{1,255}", cell)
+    return f" ({cell})" if is_name and shown(cell) == cell else ""
+
+
+def _rows(table: storage.StoredObject) -> list[tuple[int, dict[str, str]]]:
+    """Return the table's rows, each with the number of its first line, or refuse what is no such table."""
     if table.size > MAX_TABLE:
         raise InputError(f"{TABLE}: {table.size} bytes; valid: at most {MAX_TABLE}")
-    lines = csv.DictReader(io.StringIO(storage.read_bytes(table.uri).decode("utf-8-sig", "replace")))
-    try:
-        columns, listed = lines.fieldnames or [], list(lines)
-    except csv.Error as error:
-        valid = "comma-separated fields of less than 128 kB, quotes in pairs"
-        raise InputError(f"{TABLE}: after line {lines.line_num}: {error}; valid: {valid}") from error
+    (_, columns), *records = [*_records(_text(table))] or [(1, [])]
     if not {"file", "patient"} <= set(columns):
         valid = "a first line with file, patient, and session, site if known"  # it may hold a patient: unsaid
         raise InputError(f"{TABLE}: its first line names no file and patient; valid: {valid}")
-    if longer := [number for number, row in enumerate(listed, 2) if None in row]:
+    if longer := [line for line, cells in records if len(cells) > len(columns)]:
         valid = "a cell a column, in quotes where it holds a comma"
-        raise InputError(f"{TABLE}: row {longer[0]} has more cells than columns; valid: {valid}")
-    return listed
+        raise InputError(f"{TABLE}: line {longer[0]} has more cells than columns; valid: {valid}")
+    return [(line, dict(zip_longest(columns, cells, fillvalue=""))) for line, cells in records]
+
+
+def _text(table: storage.StoredObject) -> str:
+    """Return what a table says; guessed, two names that differ in an accent would be one."""
+    try:
+        return storage.read_bytes(table.uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{TABLE}: no UTF-8 at byte {error.start}; valid: CSV saved as UTF-8") from error
+
+
+def _records(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of every row that has some, and the number of the line on which it begins."""
+    lines, begins = csv.reader(io.StringIO(text, newline="")), 1
+    try:
+        for cells in lines:
+            if cells:
+                yield begins, cells
+            begins = lines.line_num + 1
+    except csv.Error as error:
+        valid = "comma-separated fields of less than 128 kB, quotes in pairs"
+        raise InputError(f"{TABLE}: after line {begins - 1}: {error}; valid: {valid}") from error
 
 
 def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re.Pattern[str]) -> _Owner:
@@ -340,7 +372,8 @@ def _from_name(name: str, pattern: re.Pattern[str]) -> Mapping[str, str]:
     match = pattern.search(name) or pattern.search(str(Path(name).with_suffix(".nrrd")))
     if match is None:
         raise InputError(
-            f"{name}: whose volume it is cannot be read from its name by patient_pattern={pattern.pattern};"
+            f"{name}: whose volume it is cannot be read from its name by"
+            f" patient_pattern={shown(pattern.pattern)};"
             f" valid: a pattern that matches every name, or a {TABLE} beside it"
         )
     return {key: value or "" for key, value in match.groupdict().items()}
@@ -353,20 +386,30 @@ def _entry(beside: Mapping[str, storage.StoredObject], name: str, who: _Owner) -
     )
 
 
+def _is_lost(found: storage.StoredObject) -> bool:
+    return found.checksum == storage.NOWHERE
+
+
+def _head(found: storage.StoredObject) -> bytes:
+    return b"" if _is_lost(found) else storage.read_head(found.uri, volumes.MAX_HEADER)
+
+
 def _parts(beside: Mapping[str, storage.StoredObject], name: str, head: bytes) -> list[storage.StoredObject]:
     """Return a volume's file and its detached ones, which its first bytes name."""
     found = beside[name]
     detached = volumes.data_files(Path(name), head)
-    absent = [file for file in detached if file not in beside]
-    if absent:
-        raise InputError(f"{name}: data file: {absent[0]}; valid: a file that exists beside its header")
+    if absent := [file for file in detached if file not in beside or _is_lost(beside[file])]:
+        raise InputError(
+            f"{name}: data file: {shown(absent[0])}; valid: a file that exists beside its header"
+        )
     return [found, *(beside[file] for file in detached)]
 
 
 def _content(beside: Mapping[str, storage.StoredObject], name: str) -> tuple[int, str]:
     """Return the size and the digest of a volume, its detached files included where its header names them."""
+    head = _head(beside[name])
     try:
-        parts = _parts(beside, name, storage.read_head(beside[name].uri, volumes.MAX_HEADER))
+        parts = _parts(beside, name, head)
     except InputError:  # it is no volume, and yet what it holds is known by its digest
         parts = [beside[name]]
     if len(parts) == 1:

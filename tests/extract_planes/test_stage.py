@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ import nrrd
 import numpy as np
 import pytest
 
+from components.extract_planes import stage
 from components.extract_planes.cells import open_cell
 from components.extract_planes.stage import Config, Cuts, extract_planes, extract_shard
 from components.shared import passports, storage
@@ -296,6 +298,17 @@ def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted
     assert "sim09" not in found[-1].reason
 
 
+def test_a_link_that_leads_nowhere_is_left_out_with_its_reason(volumes, extracted, tmp_path, capsys):
+    link = copied(volumes, tmp_path / "volumes") / "sim09_2024_01_01.nrrd"
+    link.symlink_to(tmp_path / "absent.nrrd")
+    extract_planes(configured(tmp_path / "volumes", tmp_path / "state"), tmp_path / "set")
+    assert len(PlaneSet.open(tmp_path / "set").rows) == len(extracted[0].rows)
+    last = passports.read(tmp_path / "set/passports.json")[-1]
+    assert (last.verdict, last.patient) == ("refuse", pseudonym("patient", "sim09"))
+    assert last.reason == "file: a link that leads nowhere; valid: a file that can be read"
+    assert "left out: sim09_2024_01_01.nrrd: file: a link that leads nowhere" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("sizes", "data_file", "words"),
     [
@@ -305,25 +318,64 @@ def test_a_file_that_is_no_volume_is_left_out_with_its_reason(volumes, extracted
         ("4 4 4", "endless.raw", "data file: "),
     ],
 )
-def test_what_no_plane_can_be_cut_from_is_left_out(volumes, tmp_path, sizes, data_file, words):
+def test_what_no_plane_can_be_cut_from_is_left_out(volumes, tmp_path, capsys, sizes, data_file, words):
     """A slab, a needle, data that are not there, and data that never end."""
     folder = copied(volumes, tmp_path / "volumes")
     count = int(np.prod([int(n) for n in sizes.split()]))
     header = f"NRRD0005\ntype: uint8\ndimension: 3\nsizes: {sizes}\nspace: RAS\nencoding: raw\n"
     header += "space directions: (1,0,0) (0,1,0) (0,0,1)\n"
     (folder / "endless.raw").symlink_to("/dev/zero")
+    name = "Ruiz.nhdr" if data_file else "Ruiz.nrrd"
     if data_file:
-        (folder / "z.nhdr").write_text(f"{header}data file: {data_file}\n\n")
+        (folder / name).write_text(f"{header}data file: {data_file}\n\n")
     else:
-        (folder / "z.nrrd").write_bytes(header.encode() + b"\n" + bytes(range(200)) * (count // 200 + 1))
-        with (folder / "z.nrrd").open("r+b") as file:
+        (folder / name).write_bytes(header.encode() + b"\n" + bytes(range(200)) * (count // 200 + 1))
+        with (folder / name).open("r+b") as file:
             file.truncate(len(header) + 1 + count)
     extract_planes(configured(folder, tmp_path / "state"), tmp_path / "set")
     (refused,) = [
         each for each in passports.read(tmp_path / "set/passports.json") if each.verdict == "refuse"
     ]
     assert words in refused.reason
-    assert "Mueller" not in refused.reason
+    assert not {"Mueller", "Ruiz"} & set(re.findall(r"\w+", refused.reason))
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "left out: " in line]
+    assert f'"left out: {name}: ' in told
+    assert told.count(name) == 1
+
+
+def test_what_a_store_or_disk_refuses_is_not_kept_against_a_volume(volumes, extracted, tmp_path, monkeypatch):
+    """The volume would be left out by every later run too."""
+    real = storage.download
+
+    def refused(uri, path, *progress):
+        if "sim02" in uri:
+            raise InputError(f"{path}: no space left on its disk; valid: one with room for it")
+        real(uri, path, *progress)
+
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.upload(copied(volumes, tmp_path / "volumes"), f"{uri}/volumes")
+        config = configured(f"{uri}/volumes", tmp_path / "state")
+        with monkeypatch.context() as broken:
+            broken.setattr(storage, "download", refused)
+            with pytest.raises(InputError, match=r"sim02_.*: no space left on its disk"):
+                extract_planes(config, tmp_path / "set")
+        extract_planes(config, tmp_path / "set")
+    assert len(PlaneSet.open(tmp_path / "set").rows) == len(extracted[0].rows)
+
+
+def test_a_volume_that_is_taken_away_meanwhile_is_no_unusable_one(volumes, tmp_path, monkeypatch):
+    folder = copied(volumes, tmp_path / "volumes")
+    config = configured(folder, tmp_path / "state")
+    last = max(folder.glob("*.nrrd"))
+    real = stage.require_there
+
+    def take_away(name, digest):
+        last.unlink(missing_ok=True)
+        real(name, digest)
+
+    monkeypatch.setattr(stage, "require_there", take_away)
+    with pytest.raises(InputError, match=rf"^{last.name}: changed since the snapshot was taken"):
+        extract_planes(config, tmp_path / "set")
 
 
 def test_volumes_that_are_all_unusable_end_the_run(tmp_path):

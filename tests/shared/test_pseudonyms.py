@@ -3,6 +3,7 @@ import os
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from components.shared import pseudonyms
 from components.shared.faults import InputError
-from components.shared.pseudonyms import Pseudonyms, read_pseudonyms, require_same_key
+from components.shared.pseudonyms import Pseudonyms, folded, read_pseudonyms, require_same_key
 
 KEY = b"0123456789abcdef"
 
@@ -18,7 +19,21 @@ KEY = b"0123456789abcdef"
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_equal_names_have_equal_pseudonyms_and_others_others(one, other):
     names = Pseudonyms(KEY)
-    assert (names.of("patient", one) == names.of("patient", other)) == (one == other)
+    assert (names.of("patient", one) == names.of("patient", other)) == (folded(one) == folded(other))
+
+
+@given(st.text(max_size=30))
+def test_how_accents_are_stored_changes_no_pseudonym(name):
+    names = Pseudonyms(KEY)
+    assert len({names.of("patient", normalize(form, name)) for form in ("NFC", "NFD")}) == 1
+
+
+@pytest.mark.parametrize("kind", ["patient", "session"])
+@pytest.mark.parametrize(
+    ("one", "other"), [("sim01", "SIM01"), ("Straße", "STRASSE"), ("GARCÍA", "garci\u0301a")]
+)
+def test_capitals_change_no_pseudonym(kind, one, other):
+    assert Pseudonyms(KEY).of(kind, one) == Pseudonyms(KEY).of(kind, other)
 
 
 def test_a_pseudonym_is_an_hmac_under_the_key_and_tells_the_key_apart():

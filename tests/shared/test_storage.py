@@ -30,10 +30,19 @@ def test_what_is_written_is_read_listed_and_deleted(place):
     assert storage.exists(uri)
     assert storage.read_bytes(uri) == b"two"
     assert [(o.name, o.size) for o in storage.list_objects(place)] == [("a.txt", 3), ("b.txt", 3)]
-    assert [o.uri for o in storage.list_objects(storage.join(place, "b*"))] == [uri]
     storage.delete(uri)
     storage.delete(uri)
     assert not storage.exists(uri)
+
+
+def test_the_last_part_of_an_address_is_a_glob_unless_it_is_a_folder(place):
+    named = storage.join(place, "scans [2024]")
+    storage.create(storage.join(named, "a.txt"), b"one")
+    assert storage.split_glob(place) == (place, "*")
+    assert storage.split_glob(storage.join(named, "b?")) == (named, "b?")
+    assert [found.name for found in storage.list_objects(named)] == ["a.txt"], "it is not split again"
+    is_bucket = storage.local_path(place) is None
+    assert storage.split_glob(named) == ((place, "scans [2024]") if is_bucket else (named, "*"))
 
 
 def test_a_listed_digest_changes_exactly_when_the_content_does(place):
@@ -44,6 +53,17 @@ def test_a_listed_digest_changes_exactly_when_the_content_does(place):
         storage.create(uri, data)
         digests.append(storage.list_objects(place)[0].digest)
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_link_that_leads_nowhere_is_listed_in_its_folder_alone(tmp_path):
+    (tmp_path / "b").write_bytes(b"two")
+    (tmp_path / "folder").mkdir()
+    for name, target in (("a", "absent"), (".hidden", "absent"), ("circle", "circle"), ("linked", "folder")):
+        (tmp_path / name).symlink_to(target)
+    found = {each.name: each.digest for each in storage.list_objects(str(tmp_path))}
+    assert [name for name in found if found[name] == storage.NOWHERE] == ["a", "circle"]
+    assert sorted(found) == ["a", "b", "circle"]
+    assert [each.name for each in storage.list_tree(str(tmp_path))] == ["b"]
 
 
 def test_what_is_absent_is_a_file_not_found_error(place, tmp_path):

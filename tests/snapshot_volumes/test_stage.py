@@ -9,7 +9,7 @@ import pytest
 from components.shared import snapshots, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
-from components.shared.snapshots import Source, check
+from components.shared.snapshots import Source, check, list_entries, require_unchanged
 from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
@@ -73,6 +73,22 @@ def test_a_glob_lists_what_it_matches(folder, tmp_path):
     assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == patients("b", "c")
 
 
+@pytest.mark.parametrize("name", ["scans [2024]", "scans*", "scans?"])
+def test_a_folder_whose_name_looks_like_a_glob_is_a_folder(folder, tmp_path, name):
+    usual = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    place = folder.rename(tmp_path / name)
+    for uri in (place, place.as_uri(), place / "*.nrrd"):
+        entries = read_snapshot(str(tmp_path / "state"), snapshot(config(uri, tmp_path)))
+        assert entries == usual
+        require_unchanged(str(uri), entries)
+
+
+def test_where_a_glob_matches_nothing_it_is_called_one(folder, tmp_path):
+    words = r"^volumes_uri=.*: no volume there, its last part read as a glob of files; valid: a place"
+    with pytest.raises(InputError, match=words):
+        snapshot(config(folder.parent / "volumes [2024]", tmp_path))
+
+
 TABLE = "file,patient,session,site\na_2024_01_01.nrrd,a,,\na_2024_02_01.nrrd,z,second,north\n"
 TABLE += "b_2024_01_01.nrrd,b,,\nc_2024_01_01.nrrd,c,,\n"
 
@@ -91,11 +107,19 @@ def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (TABLE.replace("b_2024", "b_2042"), r"volumes\.csv: row b_2042_01_01\.nrrd names no file"),
+        (TABLE.replace("b_2024", "b_2042"), r"^volumes\.csv: line 4 \(b_2042_01_01\.nrrd\) names no file"),
         (TABLE.replace("c_2024_01_01.nrrd,c,,\n", ""), r"c_2024_01_01\.nrrd: no row in volumes\.csv"),
         (TABLE.replace("second", "x" * 200_000), r"^volumes\.csv: after line 2: field larger .*; valid: "),
         (TABLE + "x" * snapshots.MAX_TABLE, r"^volumes\.csv: 16\d+ bytes; valid: at most 16\d+"),
         (TABLE + "z" * 200_000 + ",c", r"^volumes\.csv: after line 5: field larger .*; valid: "),
+        (
+            TABLE + "\nb_2024_01_01.nrrd,b,,",
+            r"^volumes\.csv: line 7 \(b_2.*nrrd\) is of the same file as line 4;",
+        ),
+        (
+            "patient,file\na\n",
+            r"^volumes\.csv: line 2 names no file beside it; valid: rows of files that exist$",
+        ),
         ("x" * 5000 + "\n" + TABLE, r"^volumes\.csv: its first line names no file and patient; valid: "),
     ],
 )
@@ -103,6 +127,38 @@ def test_a_slip_in_the_table_never_makes_a_new_patient(folder, tmp_path, table, 
     (folder / "volumes.csv").write_text(table)
     with pytest.raises(InputError, match=words):
         snapshot(config(folder, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE.replace("file,patient,", "patient,file,").replace(",a,", ",Ruiz Ana,"),  # two columns exchanged
+        TABLE + '"Ruiz Ana,a_2024_01_01.nrrd',
+        TABLE.replace("b_2024_01_01", '"Ruiz Ana\nb_2024_01_01'),
+        TABLE + "Ruiz Ana,,\nRuiz Ana,,\n",
+        TABLE + "\n\t Ruiz Ana\u2028.nrrd,b,,\n",
+    ],
+)
+def test_a_refused_table_is_told_by_the_line_alone_where_a_name_may_be_in_it(folder, tmp_path, table):
+    (folder / "volumes.csv").write_text(table)
+    with pytest.raises(InputError, match=r"^volumes\.csv: line \d names no file beside it") as refused:
+        snapshot(config(folder, tmp_path))
+    assert "Ruiz" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(("encoding", "place"), [("latin-1", 68), ("cp1252", 68), ("utf-16", 0)])
+def test_a_table_that_is_no_utf8_is_refused(folder, tmp_path, encoding, place):
+    """Read with replacements, two patients of one letter's difference would be one."""
+    table = TABLE.replace(",z,", ",Muñoz,").replace(",b,", ",Muüoz,")
+    (folder / "volumes.csv").write_text(table, encoding=encoding)
+    with pytest.raises(
+        InputError, match=rf"^volumes\.csv: no UTF-8 at byte {place}; valid: CSV saved as UTF-8$"
+    ):
+        snapshot(config(folder, tmp_path))
+    (folder / "volumes.csv").write_text(table, encoding="utf-8-sig")
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert [entry.patient for entry in entries] == patients("a", "Muñoz", "Muüoz", "c")
 
 
 def test_one_scan_under_two_patients_is_refused(folder, tmp_path):
@@ -132,6 +188,49 @@ def test_a_file_that_is_no_volume_is_told_listed_and_not_counted(folder, tmp_pat
     assert [entry.name for entry in entries][-1] == "d_2024_01_01.nrrd"
     with pytest.raises(InputError, match=r"3 patients in 4 usable volumes; valid: .* at least 4 patients"):
         check(Source(volumes_uri=str(folder), patient_pattern=PATTERN, minimum_patients=4))
+
+
+def test_a_link_that_leads_nowhere_is_told_and_listed_until_its_file_is_there(folder, tmp_path):
+    """Archives leave such links where a volume was: it would be missing without a word."""
+    for name in ("d_2024_01_01", "e_2024_01_01"):
+        (folder / f"{name}.nrrd").symlink_to(tmp_path / f"{name}.nrrd")
+    people, left_out = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
+    assert people == {"a", "b", "c"}
+    assert left_out == [
+        f"{name}_2024_01_01.nrrd: file: a link that leads nowhere; valid: a file that can be read"
+        for name in "de"
+    ]
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(folder, tmp_path)))
+    assert [entry.size for entry in entries if entry.patient in patients("d", "e")] == [0, 0]
+    require_unchanged(str(folder), entries)
+    write(tmp_path / "d_2024_01_01.nrrd", 9)
+    with pytest.raises(InputError, match=r"^d_2024_01_01\.nrrd: changed since the snapshot"):
+        require_unchanged(str(folder), entries)
+
+
+def test_what_a_store_refuses_is_raised_at_once(folder, monkeypatch):
+    """It is nothing against a volume: said to be left out, it would stop a later stage."""
+
+    def refused(uri, size):
+        raise InputError(f"{uri}: this user has no permission; valid: a folder that it may use")
+
+    monkeypatch.setattr(storage, "read_head", refused)
+    source = Source(volumes_uri=str(folder), patient_pattern=PATTERN)
+    for ask in (check, lambda source: list_entries(source, KEY)):
+        with pytest.raises(InputError, match=r"a_2024_01_01\.nrrd: this user has no permission"):
+            ask(source)
+
+
+def test_a_detached_file_or_a_table_that_is_a_link_to_nowhere_is_not_there(folder, tmp_path):
+    header = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nspace: RAS\n"
+    header += "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\ndata file: d.raw\n\n"
+    (folder / "d_2024_01_01.nhdr").write_text(header)
+    (folder / "d.raw").symlink_to("absent")
+    _, (left_out,) = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
+    assert left_out.startswith("d_2024_01_01.nhdr: data file: d.raw; valid: ")
+    (folder / "volumes.csv").symlink_to("absent")
+    with pytest.raises(InputError, match=r"^volumes\.csv: file: a link that leads nowhere; valid: "):
+        snapshot(config(folder, tmp_path))
 
 
 def test_where_no_file_is_a_volume_the_first_says_why(tmp_path):
@@ -169,7 +268,7 @@ def test_detached_data_is_content(folder, tmp_path):
         (
             "volumes.csv",
             b"file,patient\na_2024_01_01.nrrd,Lopez, Maria\n",
-            r"volumes\.csv: row 2 has more cells than columns",
+            r"volumes\.csv: line 2 has more cells than columns",
         ),
     ],
 )
@@ -252,6 +351,32 @@ def test_forgotten_patients_are_left_out_and_do_not_count(folder, tmp_path):
     assert [entry.patient for entry in entries] == patients("a", "a", "b")
     with pytest.raises(InputError, match="2 patients in 3 usable volumes; valid: volumes of at least 3"):
         snapshot(config(folder, tmp_path))
+
+
+@pytest.fixture
+def respelt(folder, tmp_path):
+    """Two folders with the same scans, one patient spelt otherwise in the second."""
+    other = shutil.copytree(folder, tmp_path / "other")
+    for place, name in ((folder, "Garc\u00eda"), (other, "GARCI\u0301A")):
+        (place / "c_2024_01_01.nrrd").rename(place / f"{name}_2024_01_01.nrrd")
+    return folder, other
+
+
+def test_a_patient_whose_files_are_spelt_otherwise_in_another_run_is_the_same(respelt, tmp_path):
+    owners = []
+    for place in respelt:
+        entries = read_snapshot(str(tmp_path / "state"), snapshot(config(place, tmp_path)))
+        owners.append({(entry.patient, entry.session) for entry in entries})
+    assert owners[0] == owners[1]
+
+
+def test_a_forgotten_patient_does_not_come_back_under_another_spelling(respelt, tmp_path):
+    first, other = respelt
+    snapshot(config(first, tmp_path))
+    (gone,) = patients("Garc\u00eda")
+    snapshot(replace(config(first, tmp_path, minimum=2), forget_patient=gone))
+    entries = read_snapshot(str(tmp_path / "state"), snapshot(config(other, tmp_path, minimum=2)))
+    assert [entry.patient for entry in entries] == patients("a", "a", "b")
 
 
 def test_another_key_is_refused_where_the_state_knows_patients(folder, tmp_path):

@@ -9,7 +9,6 @@ that is away is asked again for about two minutes, and then it is an AwayError.
 
 import time
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -18,9 +17,10 @@ from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.progress import Progress, silent
 from components.shared.storage import local, transfer
 from components.shared.storage.clients import google as _client
-from components.shared.storage.objects import VALID, StoredObject, absent, again, agrees, hash_file
+from components.shared.storage.objects import NOWHERE, VALID, StoredObject, absent, again, agrees, hash_file
 
 __all__ = [
+    "NOWHERE",
     "VALID",
     "StoredObject",
     "_client",
@@ -66,9 +66,12 @@ def join(uri: str, *parts: str) -> str:
 
 
 def split_glob(uri: str) -> tuple[str, str]:
-    """Return a folder's URI and the pattern of its files: "*" unless the last part is a glob."""
+    """Return a folder's URI and the pattern of its files: "*" unless the last part is a glob.
+
+    A folder of this machine is none, whatever its name; in a bucket there are no folders to ask for.
+    """
     head, slash, last = uri.rpartition("/")
-    if not any(sign in last for sign in "*?["):
+    if not any(sign in last for sign in "*?[") or _is_folder(uri):
         return uri, "*"
     return (head or slash or "."), last
 
@@ -79,10 +82,8 @@ def local_path(uri: str) -> Path | None:
 
 
 def list_objects(uri: str) -> list[StoredObject]:
-    """List the files directly in a folder, sorted by name; the last part may be a glob."""
-    folder, pattern = split_glob(uri)
-    found = _place(folder).entries(folder, deep=False)
-    return sorted((o for o in found if fnmatchcase(o.name, pattern)), key=lambda o: o.name)
+    """List the files directly in a folder, sorted by name; links that lead nowhere are among them."""
+    return sorted(_place(uri).entries(uri, deep=False), key=lambda found: found.name)
 
 
 def list_tree(uri: str) -> list[StoredObject]:
@@ -236,6 +237,11 @@ def _place(uri: str) -> _Place:
 
         return s3
     return local
+
+
+def _is_folder(uri: str) -> bool:
+    path = local_path(uri)
+    return path is not None and path.is_dir()
 
 
 def _scheme(uri: str) -> str:

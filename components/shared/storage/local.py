@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from components.shared.faults import InputError
-from components.shared.storage.objects import VALID, StoredObject, absent, hash_file
+from components.shared.storage.objects import NOWHERE, VALID, StoredObject, absent, hash_file
 
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)  # what part_of makes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -58,16 +58,23 @@ def part_of(path: Path) -> Iterator[Path]:
 
 
 def entries(uri: str, *, deep: bool) -> Iterator[StoredObject]:
-    """Yield the files directly in a folder; deep, those below it as well, and an absent folder is empty."""
+    """Yield the files directly in a folder; deep, those below it as well, and an absent folder is empty.
+
+    A link that leads nowhere is yielded unless deep: archives leave such links where they moved a volume.
+    """
     folder = path_of(uri)
     if not deep and not folder.is_dir():
         raise InputError(f"{uri}: no such folder; valid: {VALID}")
     with disk(uri):
         paths = sorted(folder.rglob("*") if deep else folder.iterdir())
     for path in paths:
-        hidden = path.name.endswith(".part") if deep else True
-        if path.is_file() and not (hidden and path.name.startswith(".")):
-            yield _stored(path, path.relative_to(folder).as_posix(), uri)
+        if path.name.startswith(".") and (path.name.endswith(".part") or not deep):
+            continue
+        name = path.relative_to(folder).as_posix()
+        if path.is_file():
+            yield _stored(path, name, uri)
+        elif not deep and path.is_symlink() and not path.exists():
+            yield StoredObject(name=name, uri=_uri_in(uri, name), size=0, checksum=NOWHERE)
 
 
 def probe(uri: str) -> None:
@@ -163,12 +170,17 @@ def drop_unfinished(uri: str, before: float) -> int:
 
 
 def _stored(path: Path, name: str, folder: str) -> StoredObject:
-    uri = f"{folder.rstrip('/')}/{name}" if name else folder
+    uri = _uri_in(folder, name) if name else folder
     return StoredObject(name=name, uri=uri, size=path.stat().st_size, ask=partial(_digest, path))
 
 
+def _uri_in(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}"
+
+
 def _digest(path: Path) -> str:
-    return f"sha256:{hash_file(path)}"
+    with disk(path):
+        return f"sha256:{hash_file(path)}"
 
 
 def _generation(status: os.stat_result) -> str:

@@ -15,6 +15,7 @@ from typing import IO, TypeVar
 from components.shared.faults import AbsentError, InputError
 
 VALID = "a folder, gs://bucket/prefix or s3://bucket/prefix"
+NOWHERE = "nowhere:"  # checksum of a link that leads to no file
 _ATTEMPTS = 5
 _CHUNK = 1 << 20  # bytes
 
@@ -28,7 +29,7 @@ class StoredObject:
     name: str  # relative to the listed folder
     uri: str
     size: int  # bytes
-    checksum: str = ""  # that the listing shows: "crc32c:..." of gs://, "" elsewhere
+    checksum: str = ""  # that the listing shows: "crc32c:..." of gs://, NOWHERE, "" elsewhere
     version: str = ""  # generation or ETag; "" of a local file
     ask: Callable[[], str] = field(default=str, repr=False, compare=False)  # for the checksum not shown
 
