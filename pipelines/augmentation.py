@@ -277,8 +277,7 @@ def augmentation(
         gan_channel_base: Width of the GAN's networks; 0 takes the formula of its configuration.
         gan_mirror: Whether the GAN also sees mirrored planes.
         gan_augment: Adaptive augmentation of the GAN; none, bg or bgc.
-        gan_resume_uri: Folder of a generator that the GAN starts from; an imported one is taken to have
-            seen none of these patients; empty: from scratch.
+        gan_resume_uri: Folder of a generator that the GAN starts from; empty: from scratch.
         gan_checkpoint_kimg: Thousands of images between GAN checkpoints, at ticks; 0 goes by the clock.
         warm_start: Whether the GAN starts from the last generator of an earlier run on this state_uri.
         warm_start_kimg: Length of GAN training in thousands of images where warm_start finds one.

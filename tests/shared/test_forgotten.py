@@ -37,7 +37,7 @@ def state(tmp_path):
     for number, (name, patient) in enumerate((("a", GONE), ("b", STAYS)), 1):
         write_cell(f"{uri}/planes/{name}.zip", patient)
         put(f"{uri}/snapshots/{name}.json", [{"name": "x.nrrd", "patient": patient}])
-        put(f"{uri}/run_{name}/run.json", {"parameters": {}})
+        put(f"{uri}/run_{name}/run.json", {"sides": {patient: "train"}})
         put(f"{uri}/run_{name}/rounds/000/classifier.json", {"patients_seen": [patient]})
         put(f"{uri}/run_{name}/rounds/000/classifier.safetensors", "weights")
         put(f"{uri}/generators/{name}/generator.json", {"patients_seen": [patient]})
