@@ -186,7 +186,7 @@ def work(pipeline: str, root: Path) -> None:
     _announce_cache_hits()
     progress.die_with_parent()
     chosen = PIPELINES[pipeline]
-    graph = chosen.graph
+    graph = chosen.graph(1)  # two torch processes on two cores run 20 times slower than one
     _drop_retries(graph.pipeline_spec)
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

@@ -1,5 +1,8 @@
 """From the command line's words to typed parameters, and mistakes to one line and status 1."""
 
+import subprocess
+import sys
+
 import pytest
 
 from components.shared.faults import InputError
@@ -41,6 +44,14 @@ def test_values_are_parsed_by_their_declared_type(text, value):
 def test_a_mistake_names_the_parameter_and_what_would_be_valid(text, words):
     with pytest.raises(InputError, match=f"^{words}"):
         parse([text], Parameters)
+
+
+def test_no_graph_is_built_before_one_is_compiled_or_run():
+    code = "import sys, pipelines.__main__; print([m for m in sys.modules if m.startswith('pipelines.')])"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert "pipelines.catalogue" in told
+    for module in ("planes", "application", "augmentation", "study", "when_new"):
+        assert f"'pipelines.{module}'" not in told
 
 
 def test_local_paths_become_absolute_and_buckets_stay(tmp_path, monkeypatch):
