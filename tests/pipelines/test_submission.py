@@ -38,6 +38,7 @@ def test_values_are_parsed_by_their_declared_type(text, value):
         ("truncations=", "truncations=: not usable; valid: numbers such as 0.5,1.0"),
         ("gpu_node_selector=[1]", r"gpu_node_selector=\[1\]: not usable; valid: a JSON object"),
         ("label_fracton=0.2", "-p label_fracton: unknown parameter; valid: label_fraction"),
+        ("truncations=[true]", r"truncations=\[true\]: not usable; valid: numbers such as 0.5,1.0"),
         ("epochs", "-p epochs: no value; valid: -p name=value"),
     ],
 )
@@ -69,6 +70,7 @@ def test_local_paths_become_absolute_and_buckets_stay(tmp_path, monkeypatch):
         (["-p", "volumes_uri=EMPTY", "-p", "label_fraction=1.5"], "label_fraction=1.5"),
         (["-p", "volumes_uri=EMPTY", "-p", "confidence_threshold=2"], "confidence_threshold=2.0"),
         (["-p", "colour=red"], "-p colour: unknown parameter"),
+        (["-p", "label_fraction=0.2", "-p", "label_fraction=0.5"], "-p label_fraction: twice; valid: once"),
         (["-p", "volumes_uri=EMPTY"], "volumes_uri="),
         (["-p", "volumes_uri=TEXT"], "words.nrrd: first bytes"),
         (["-p", "volumes_uri=/no/such/folder"], "volumes_uri=/no/such/folder"),
