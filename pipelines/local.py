@@ -28,6 +28,7 @@ from kfp import local
 from components.shared import planes, progress
 from components.shared.code import code_digest
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 from components.shared.weights import weights_digest
 from pipelines.catalogue import PIPELINES
 from pipelines.terminal import EventFile, Terminal
@@ -51,7 +52,7 @@ def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
         drop_leftovers(root)
         drop_broken_entries(cache_folder(root))
         events = EventFile(root / "events.jsonl")
-        (root / "arguments.json").write_text(json.dumps(dict(arguments)))
+        write_whole(root / "arguments.json", json.dumps(dict(arguments)))
         if _work(pipeline, root, events, terminal) != 0:
             reason = terminal.errors[0] if terminal.errors else f"see the log {root / 'run.log'}"
             raise RunError(reason)

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
+from pipelines.catalogue import PIPELINES
 from pipelines.submission import parse, with_absolute_paths
 
 
@@ -94,6 +96,49 @@ def test_a_mistake_costs_one_line_and_no_traceback(arguments, words, tmp_path, c
     assert "valid: " in said
     assert said.count("\n") == 1
     assert not (tmp_path / "root").exists()
+
+
+COMMANDS = {
+    "compile": ["compile", "--to"],
+    "simulate": ["simulate", "--patients", "1"],
+    "run": ["run", "augmentation", "--profile", "laptop", "-p", "state_uri=gs://b/s", "--root"],
+}
+
+
+def only_the_folder_counts(monkeypatch):
+    """Let every value pass: what follows is about the folder."""
+    for name, chosen in PIPELINES.items():
+        monkeypatch.setitem(PIPELINES, name, replace(chosen, validate=lambda _: []))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("place", ["/proc/foo", "{file}", "{file}/below"])
+def test_a_folder_that_cannot_be_written_costs_one_line(command, place, tmp_path, capsys, monkeypatch):
+    only_the_folder_counts(monkeypatch)
+    (tmp_path / "file").write_text("precious")
+    assert main([*COMMANDS[command], place.format(file=tmp_path / "file")]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {'--root ' * (command == 'run' and place == '{file}')}/")
+    assert "; valid: a " in said
+    assert said.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("command", "file"), [("compile", "apply.yaml"), ("run", "arguments.json")])
+def test_a_full_disk_costs_one_line_that_names_the_file(command, file, tmp_path, capsys, monkeypatch):
+    only_the_folder_counts(monkeypatch)
+    (tmp_path / f"{file}.part").symlink_to("/dev/full")
+    assert main([*COMMANDS[command], str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / file}: No space left on device; valid: a place that")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder_without_a_name_is_refused(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*COMMANDS[command], ""])
+    assert "empty; valid: the name of a folder, '.' for this one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["{root}/report/doubtful.csv", "file://{root}/report/filled/d.csv"])

@@ -292,6 +292,14 @@ def test_a_taint_may_be_borne_by_its_name_or_every_one_and_for_a_time(volumes, t
     assert not validate(given(volumes, gpu_tolerations=[toleration]))
 
 
+def test_a_state_in_the_place_of_a_file_is_refused(volumes, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/state", "file/a/b"):
+        with pytest.raises(InputError, match=rf"^state_uri=.*{place}: .*valid: a folder, .*/file is a file"):
+            validate(given(volumes, state_uri=str(tmp_path / place)))
+    validate(given(volumes, state_uri=f"file://{tmp_path}/not/there/yet"))
+
+
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):
     with fake_gcs() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
