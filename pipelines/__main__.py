@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import storage
-from components.shared.faults import AwayError, InputError
+from components.shared.faults import AwayError, InputError, shown
 from components.shared.images import BAKED
 from components.shared.phantom import simulate_patients
 from components.validate_parameters.places import IN_IMAGES
@@ -26,13 +26,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, AwayError, local.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        print(f"error: {error.filename}: {error.strerror}; valid: a folder to write in", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {_told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
     return 0
+
+
+def _told(error: OSError) -> str:
+    """Return in one line what the system refused."""
+    if error.strerror is None:  # one of ours, or of a library
+        return " ".join(str(error).split())
+    place = "" if error.filename is None else f"{shown(error.filename)}: "
+    return f"{place}{error.strerror}; valid: a place that this user may write to, on a disk with room"
+
+
+def _folder(text: str) -> Path:
+    """Return the folder that an option names: an empty one would be this one, which nobody means."""
+    if not text:
+        raise argparse.ArgumentTypeError("empty; valid: the name of a folder, '.' for this one")
+    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,13 +56,13 @@ def _parser() -> argparse.ArgumentParser:
         required=True, metavar="compile|run|simulate|rounds|upload|submit|schedule"
     )
     compiling = commands.add_parser("compile", help="write the pipelines' YAML for a cluster")
-    compiling.add_argument("--to", type=Path, default=Path("build"), help="folder (default: build)")
+    compiling.add_argument("--to", type=_folder, default=Path("build"), help="folder (default: build)")
     _add_options(compiling)
     compiling.set_defaults(command=_compile)
     running = commands.add_parser("run", help="run a pipeline on this machine")
     running.add_argument("pipeline", choices=sorted(PIPELINES))
     running.add_argument(
-        "--root", type=Path, required=True, help="folder for state, artifacts and the report"
+        "--root", type=_folder, required=True, help="folder for state, artifacts and the report"
     )
     running.add_argument(
         "--profile", choices=sorted(profiles.PROFILES), default="cluster", help="set of values"
@@ -55,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="one parameter")
     running.set_defaults(command=_run)
     simulating = commands.add_parser("simulate", help="make simulated volumes to try the suite with")
-    simulating.add_argument("folder", type=Path)
+    simulating.add_argument("folder", type=_folder)
     simulating.add_argument("--patients", type=int, default=8)
     simulating.add_argument("--seed", type=int, default=0)
     simulating.add_argument(

@@ -1,4 +1,7 @@
-"""The pipelines of the suite: graph, parameters, the check that precedes it, and the files it ends in."""
+"""The pipelines of the suite: graph, parameters, the check that precedes it, and the files it ends in.
+
+kfp takes seconds to build a graph, so each is imported where it is asked for: no help and no refusal waits.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +14,16 @@ from components.validate_parameters.component import validate_parameters
 from components.validate_parameters.stage import CHECKS, Parameters, validate
 from components.validate_parameters.study import CHECKS as STUDY_CHECKS
 from components.validate_parameters.study import StudyParameters, validate_study
-from pipelines.application import apply
-from pipelines.augmentation import augmentation
-from pipelines.study import study
+
+WHEN_NEW = "-when-new"  # ends the name of a pipeline behind its gate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """A graph and what the command line must know of it."""
 
-    graph: Any  # a kfp pipeline
+    graph: Callable[[int], Any]  # returns the kfp pipeline, with so many cells of a study at a time
+    title: str  # the graph's own
     parameters: type
     validate: Callable[[Any], Sequence[str]]
     checks: Sequence[Callable[[Any], None]]  # those parts of `validate` that ask no storage
@@ -28,16 +31,36 @@ class Pipeline:
     outputs: Mapping[str, str]  # output of the graph -> file in ROOT/report, or of that name in its folder
 
 
+def _apply(_: int) -> Any:
+    from pipelines.application import apply
+
+    return apply
+
+
+def _augmentation(_: int) -> Any:
+    from pipelines.augmentation import augmentation
+
+    return augmentation
+
+
+def _study(parallelism: int) -> Any:
+    from pipelines.study import study_of
+
+    return study_of(parallelism)
+
+
 PIPELINES = {
     "apply": Pipeline(
-        graph=apply,
+        graph=_apply,
+        title="Classify the planes of other scans",
         parameters=ApplyParameters,
         validate=validate_application,
         checks=APPLY_CHECKS,
         outputs={"page": "report.html", "result": "metrics.json", "predictions": "predictions.csv"},
     ),
     "augmentation": Pipeline(
-        graph=augmentation,
+        graph=_augmentation,
+        title="GAN augmentation of brain planes",
         parameters=Parameters,
         validate=validate,
         checks=CHECKS,
@@ -45,7 +68,8 @@ PIPELINES = {
         outputs={"page": "report.html", "result": "metrics.json", "doubtful": "doubtful.csv"},
     ),
     "study": Pipeline(
-        graph=study,
+        graph=_study,
+        title="Did the synthetic images help?",
         parameters=StudyParameters,
         validate=validate_study,
         checks=STUDY_CHECKS,

@@ -16,10 +16,8 @@ from kfp import compiler
 from components.shared.faults import InputError, shown
 from components.shared.files import write_whole
 from components.shared.images import CPU_IMAGE, GPU_IMAGE
-from pipelines.catalogue import PIPELINES
+from pipelines.catalogue import PIPELINES, WHEN_NEW
 from pipelines.literals import add_literals
-from pipelines.study import study_of
-from pipelines.when_new import SUFFIX, when_new
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 COMPILED = "what `python -m pipelines compile` of this version writes"
@@ -93,14 +91,16 @@ class Options:
 
 def compile_all(folder: Path, options: Options) -> list[Path]:
     """Compile every pipeline into `folder`, and those that can be scheduled behind their gate as well."""
+    from pipelines.when_new import when_new  # which builds graphs
+
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, pipeline in PIPELINES.items():
-        graph = study_of(options.parallelism) if name == "study" else pipeline.graph
+        graph = pipeline.graph(options.parallelism)
         written.append(_compile(graph, folder / f"{name}.yaml", options))
         if pipeline.first is not None:
             gated = when_new(graph, pipeline.first)
-            written.append(_compile(gated, folder / f"{name}{SUFFIX}.yaml", options))
+            written.append(_compile(gated, folder / f"{name}{WHEN_NEW}.yaml", options))
     return written
 
 

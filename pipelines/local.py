@@ -28,6 +28,7 @@ from kfp import local
 from components.shared import planes, progress
 from components.shared.code import code_digest
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 from components.shared.weights import weights_digest
 from pipelines.catalogue import PIPELINES
 from pipelines.terminal import EventFile, Terminal
@@ -51,7 +52,7 @@ def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
         drop_leftovers(root)
         drop_broken_entries(cache_folder(root))
         events = EventFile(root / "events.jsonl")
-        (root / "arguments.json").write_text(json.dumps(dict(arguments)))
+        write_whole(root / "arguments.json", json.dumps(dict(arguments)))
         if _work(pipeline, root, events, terminal) != 0:
             reason = terminal.errors[0] if terminal.errors else f"see the log {root / 'run.log'}"
             raise RunError(reason)
@@ -124,11 +125,23 @@ def cache_folder(root: Path) -> Path:
 
 
 def drop_broken_entries(cache: Path) -> None:
-    """Forget cache entries whose artifacts are no longer whole; kfp.local looks at their path alone."""
+    """Forget cache entries that cannot be read, and those whose artifacts are no longer whole.
+
+    kfp.local looks at an artifact's path alone, and fails at a file that a crash has left empty.
+    """
     for entry in cache.glob("*.json"):
-        artifacts = [v for v in json.loads(entry.read_text()).values() if isinstance(v, dict) and "uri" in v]
-        if not all(is_whole(Path(artifact["uri"])) for artifact in artifacts):
+        artifacts = _artifacts(entry)
+        if artifacts is None or not all(map(is_whole, artifacts)):
             entry.unlink()
+
+
+def _artifacts(entry: Path) -> list[Path] | None:
+    """Return where the artifacts of a cache entry are; None where it is no entry."""
+    try:
+        outputs = json.loads(entry.read_text()).values()
+    except (ValueError, AttributeError):
+        return None
+    return [Path(output["uri"]) for output in outputs if isinstance(output, dict) and "uri" in output]
 
 
 def is_whole(artifact: Path) -> bool:
@@ -145,7 +158,7 @@ def is_whole(artifact: Path) -> bool:
 
 def drop_leftovers(root: Path) -> None:
     """Remove what runs that never came to their report wrote and no cache entry, of any code, refers to."""
-    known = "".join(entry.read_text() for entry in (root / ".cache").glob("*/*.json"))
+    known = "".join(entry.read_text(errors="replace") for entry in (root / ".cache").glob("*/*.json"))
     for task in list((root / "artifacts").glob("*/*/")):
         run_folder = task.parent
         if f"/{run_folder.name}/{task.name}/" not in known and not any(run_folder.glob("*/page")):
@@ -186,7 +199,7 @@ def work(pipeline: str, root: Path) -> None:
     _announce_cache_hits()
     progress.die_with_parent()
     chosen = PIPELINES[pipeline]
-    graph = chosen.graph
+    graph = chosen.graph(1)  # two torch processes on two cores run 20 times slower than one
     _drop_retries(graph.pipeline_spec)
     local.init(
         runner=local.SubprocessRunner(use_venv=False),

@@ -29,12 +29,11 @@ import yaml
 from components.shared.faults import InputError
 from components.validate_parameters.places import check_pipeline_root
 from pipelines import profiles, server
-from pipelines.catalogue import PIPELINES
+from pipelines.catalogue import PIPELINES, WHEN_NEW
 from pipelines.compile import compiled_nodes
 from pipelines.cron import check_cron
 from pipelines.submission import parse
 from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, form_values
-from pipelines.when_new import SUFFIX
 
 # A ledger of that name is of other volumes once there are new ones; who is forgotten stays so.
 _OF_ONE_RUN = ("run_name", "forget_patient")
@@ -84,7 +83,7 @@ def apply(client: kfp.Client, wanted: Schedule, build: Path) -> str:
         _remove(client, named)
         return "removed" if named else "nothing there to remove"
     gated = PIPELINES[wanted.pipeline].first is not None  # a run with nothing to do then ends at once
-    version = server.upload(client, wanted.pipeline + SUFFIX * gated, build)
+    version = server.upload(client, wanted.pipeline + WHEN_NEW * gated, build)
     experiment = client.create_experiment(wanted.experiment, namespace=namespace).experiment_id
     changes = {job.recurring_run_id: list(_changes(job, wanted, version, experiment)) for job in named}
     kept = next((job for job in named if not changes[job.recurring_run_id]), None)

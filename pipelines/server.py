@@ -24,9 +24,8 @@ import kfp_server_api
 import urllib3
 
 from components.shared.faults import InputError
-from pipelines.catalogue import PIPELINES
+from pipelines.catalogue import PIPELINES, WHEN_NEW, Pipeline
 from pipelines.compile import COMPILED, read_compiled
-from pipelines.when_new import SUFFIX
 
 ENDPOINT = "KF_PIPELINES_ENDPOINT"  # kfp's own name for it
 PATIENCE_S = (10, 60)  # to connect, to answer
@@ -199,9 +198,14 @@ def _id(version: Any) -> str:
 def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
     """Return a compiled pipeline and its images; refuse one that other code compiled."""
     text, form, images = read_compiled(package)
-    if set(form) != {field.name for field in fields(PIPELINES[name.removesuffix(SUFFIX)].parameters)}:
+    if set(form) != {field.name for field in fields(_behind(name).parameters)}:
         raise InputError(f"{package}: has other parameters than this version's {name}; valid: {COMPILED}")
     return text, images
+
+
+def _behind(name: str) -> Pipeline:
+    """Return the pipeline that a name, with its gate or without, is of."""
+    return PIPELINES[name.removesuffix(WHEN_NEW)]
 
 
 def _find_pipeline(client: kfp.Client, name: str) -> str | None:
@@ -211,11 +215,10 @@ def _find_pipeline(client: kfp.Client, name: str) -> str | None:
 
 def _make_pipeline(client: kfp.Client, name: str) -> str:
     """Make a pipeline without a version: one uploaded whole names its first version after itself."""
-    graph = PIPELINES[name.removesuffix(SUFFIX)].graph.pipeline_spec.pipeline_info
     wanted = kfp_server_api.V2beta1Pipeline(
         name=name,
         display_name=name,
-        description=graph.display_name,
+        description=_behind(name).title,
         namespace=client.get_user_namespace() or None,
     )
     try:

@@ -137,8 +137,7 @@ class Findings(NamedTuple):
 def study_of(parallelism: int) -> Any:
     """Return the pipeline, with so many cells, and so many GANs, at a time.
 
-    KFP fixes the width of a loop when it compiles. 1 is right for a laptop: two torch processes on two cores
-    run 20 times slower than one.
+    KFP fixes the width of a loop when it compiles.
     """
     all_cells, all_sources = cells_at(parallelism), sources_at(parallelism)
 
@@ -310,6 +309,3 @@ def study_of(parallelism: int) -> Any:
         return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])
 
     return study
-
-
-study = study_of(parallelism=1)

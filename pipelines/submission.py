@@ -14,13 +14,15 @@ from components.validate_parameters.places import URIS
 def parse(assignments: Sequence[str], declared: type) -> dict[str, Any]:
     """Return the values of `name=value` strings in the types that the dataclass declares."""
     types = {field.name: get_type_hints(declared)[field.name] for field in fields(declared)}
-    values = {}
+    values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         if not equals:
             raise InputError(f"-p {assignment}: no value; valid: -p name=value")
         if name not in types:
             raise InputError(f"-p {name}: unknown parameter; valid: {_suggestion(name, list(types))}")
+        if name in values:
+            raise InputError(f"-p {name}: twice; valid: once")
         values[name] = _parse_value(name, text, types[name])
     return values
 
@@ -49,9 +51,15 @@ def _parse_value(name: str, text: str, declared: Any) -> Any:
         if kind in (dict, list):
             return _require_type(json.loads(text), kind)
         items = json.loads(text) if text.startswith("[") else text.split(",")
-        return [get_args(declared)[0](item) for item in items]
+        return [_number(item, get_args(declared)[0]) for item in items]
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{name}={shown(text)}: not usable; valid: {_example(kind)}") from error
+
+
+def _number(item: Any, kind: type) -> Any:
+    if isinstance(item, bool):  # which Python takes for 0 or 1
+        raise ValueError("true or false")
+    return kind(item)
 
 
 def _require_type(value: Any, kind: type) -> Any:

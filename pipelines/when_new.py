@@ -14,10 +14,9 @@ from kfp import dsl
 
 from components.anything_new.component import anything_new
 from components.anything_new.stage import GO
+from pipelines.catalogue import WHEN_NEW
 from pipelines.planes import list_volumes
 from pipelines.tasks import Channel, identity, knowing_names, uncached
-
-SUFFIX = "-when-new"
 
 
 def when_new(graph: Any, check: Any) -> Any:
@@ -38,4 +37,4 @@ def when_new(graph: Any, check: Any) -> Any:
     gated.__signature__ = signature.replace(return_annotation=None)  # type: ignore[attr-defined]
     gated.__doc__ = graph.pipeline_func.__doc__
     title = f"{graph.pipeline_spec.pipeline_info.display_name}, when anything is new"
-    return dsl.pipeline(gated, name=graph.name + SUFFIX, display_name=title)
+    return dsl.pipeline(gated, name=graph.name + WHEN_NEW, display_name=title)

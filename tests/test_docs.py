@@ -8,7 +8,7 @@ from components.validate_parameters.stage import Parameters
 from components.validate_parameters.study import StudyParameters
 from pipelines.augmentation import augmentation
 from pipelines.profiles import values
-from pipelines.study import study
+from pipelines.study import study_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,7 +34,7 @@ def rows_of(graph, declared, laptop, left_out=()):
 
 def parameter_rows():
     shared = {field.name for field in fields(Parameters)} - {"label_unit"}
-    yield from rows_of(study, StudyParameters, values("laptop", StudyParameters), shared)
+    yield from rows_of(study_of(1), StudyParameters, values("laptop", StudyParameters), shared)
     yield from rows_of(augmentation, Parameters, values("laptop", Parameters))
 
 

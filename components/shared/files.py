@@ -7,11 +7,19 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; the file takes its name when the body ends without an error."""
+    """Yield a path to write to; the file takes its name when the body ends without an error.
+
+    A full disk is no error of a name, to Python: here it becomes one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    yield part
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -6,20 +6,27 @@ and front-back asymmetric, so that coronal and sagittal planes differ by anatomy
 anatomy is in shares of the brain's half-axes. Shapes: X Y Z voxels of the file, P points inside the brain.
 """
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from components.shared.arrays import Floats
-from components.shared.snapshots import SIMULATED, TABLE
+from components.shared.faults import InputError, shown
+from components.shared.files import whole, write_whole
+from components.shared.snapshots import SIMULATED, SUFFIXES, TABLE
 from components.shared.volumes import Volume, write_volume
 
 EXTENT_MM = 96.0  # edge of the block: it leaves empty planes on both sides of the brain
 _HALF_AXES_MM = np.array([31.0, 38.0, 31.0])  # right, anterior, superior, at 29 weeks
 _FONTANELLE_MM = np.array([0.0, 6.0, 38.0])  # the probe's place above the centre, for a brain of that size
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,49}")
+_VALID = "a folder that is empty, not there yet, or of the same call"
 _SECTOR_COS = np.cos(np.deg2rad(62))
 
 # Echo strengths before speckle.
@@ -90,25 +97,82 @@ class Brain:
 def simulate_patients(
     folder: Path, patients: int = 8, seed: int = 0, size: int = 120, name: str = "sim"
 ) -> list[Path]:
-    """Write one volume a patient, and a second session of the first; size is voxels along each axis."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for number in range(1, patients + 1):
-        brain = _brain(np.random.default_rng([seed, number]))
-        sessions = [brain, brain.older()] if number == 1 else [brain]
-        for session, shape in enumerate(sessions):
-            month, day = 1 + (number + 3 * session) % 12, 1 + (7 * number) % 28
-            path = folder / f"{name}{number:02}_2024_{month:02}_{day:02}.nrrd"
-            write_volume(path, simulate(shape, np.random.default_rng([seed, number, session]), size))
-            written.append(path)
-    _write_table(folder, written)
-    return written
+    """Write one volume a patient, and a second session of the first; size is voxels along each axis.
+
+    Where an earlier call with the same arguments wrote them, they stay. Raises InputError, before anything
+    is written, where the folder holds other volumes or another table.
+    """
+    _check(patients, seed, name)
+    sessions = {folder / each.file(name): each for each in _sessions(patients)}
+    table = _table(list(sessions))
+    _require_own(folder, sessions, table)
+    for path in filter(Path.exists, sessions):
+        _require_same(path, sessions[path].acquire(seed, size))
+    for path in [each for each in sessions if not each.exists()]:
+        with whole(path) as part:
+            write_volume(part, sessions[path].acquire(seed, size))
+    write_whole(folder / TABLE, table)
+    return list(sessions)
 
 
-def _write_table(folder: Path, volumes: list[Path]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """One acquisition of one simulated patient."""
+
+    number: int  # of the patient, from 1
+    later: int  # 0: the first session, 1: some weeks after it
+
+    def file(self, name: str) -> str:
+        month, day = 1 + (self.number + 3 * self.later) % 12, 1 + (7 * self.number) % 28
+        return f"{name}{self.number:02}_2024_{month:02}_{day:02}.nrrd"
+
+    def acquire(self, seed: int, size: int) -> Volume:
+        brain = _brain(np.random.default_rng([seed, self.number]))
+        noise = np.random.default_rng([seed, self.number, self.later])
+        return simulate(brain.older() if self.later else brain, noise, size)
+
+
+def _sessions(patients: int) -> list[_Session]:
+    return [
+        _Session(number=number, later=later)
+        for number in range(1, patients + 1)
+        for later in range(2 if number == 1 else 1)
+    ]
+
+
+def _check(patients: int, seed: int, name: str) -> None:
+    if patients < 1:
+        raise InputError(f"patients={patients}: nobody to simulate; valid: 1 or more")
+    if seed < 0:
+        raise InputError(f"seed={seed}: not usable; valid: 0 or more")
+    if not _NAME.fullmatch(name):
+        raise InputError(f"name={shown(name)}: not usable; valid: up to 50 letters, digits, '.', '_' and '-'")
+
+
+def _table(volumes: list[Path]) -> str:
     """Name the site, so that a report can say that nothing it shows is of an infant."""
     rows = [f"{path.name},{path.stem[:-11]},{path.stem},{SIMULATED}" for path in volumes]
-    (folder / TABLE).write_text("\n".join(["file,patient,session,site", *rows]) + "\n")
+    return "\n".join(["file,patient,session,site", *rows]) + "\n"
+
+
+def _require_own(folder: Path, own: Collection[Path], table: str) -> None:
+    """Refuse a folder with volumes that are not simulated here, or whose table says something else."""
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in there:
+        if path.suffix.lower() in SUFFIXES and path not in own:
+            raise InputError(f"{path}: is there, and no volume of this call; valid: {_VALID}")
+    written = folder / TABLE
+    if written in there and written.read_bytes() != table.encode():
+        raise InputError(f"{written}: is there, and lists other volumes; valid: {_VALID}")
+
+
+def _require_same(path: Path, volume: Volume) -> None:
+    """Refuse to replace a volume by another."""
+    with TemporaryDirectory() as scratch:
+        again = Path(scratch) / path.name
+        write_volume(again, volume)
+        if again.read_bytes() != path.read_bytes():
+            raise InputError(f"{path}: is there, and another volume; valid: {_VALID}")
 
 
 def simulate(brain: Brain, rng: np.random.Generator, size: int = 120) -> Volume:

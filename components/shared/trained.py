@@ -1,6 +1,5 @@
 """Finished classifiers by where they were published; no network is loaded here."""
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import require_same_key
+from components.shared.weights import described, patients_named
 
+_PATIENTS = ("patients_seen", "patients_validated_on")
 _LOOKS = (
     *("field_of_view_mm", "field_of_view", "noise_rule"),
     *("noise_max_content", "anatomy_min_content", "noise_index_planes"),
@@ -34,8 +35,8 @@ def refuse_seen_patients(classifiers: Mapping[str, Path], patients: Collection[s
     Who validated a round has chosen it: its accuracy on them is no accuracy on the unseen.
     """
     for name, folder in classifiers.items():
-        about = json.loads((folder / "classifier.json").read_text())
-        known = {*about["patients_seen"], *about["patients_validated_on"]}
+        about = _about(name, folder)
+        known = {patient for entry in _PATIENTS for patient in about[entry]}
         require_same_key(patients, known, f"classifier {name}")
         seen = known & set(patients)
         if seen:
@@ -43,6 +44,20 @@ def refuse_seen_patients(classifiers: Mapping[str, Path], patients: Collection[s
                 f"classifier {name}: has seen patients {', '.join(sorted(seen))} of these volumes;"
                 " valid: volumes of patients it was not trained on"
             )
+
+
+def _about(name: str, folder: Path) -> dict[str, Any]:
+    """Return a classifier's JSON; InputError where it does not say what a finished classifier's does."""
+    about = described((folder / "classifier.json").read_bytes())
+    said = [entry for entry in _PATIENTS if patients_named(about, entry) is not None]
+    said += ["looks"] if isinstance(about.get("looks"), dict) else []
+    missing = sorted({*_PATIENTS, "looks"} - {*said})
+    if missing:
+        raise InputError(
+            f"classifier {name}: its classifier.json does not say {' and '.join(missing)};"
+            " valid: the one that train_classifier wrote"
+        )
+    return about
 
 
 def looks_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +72,7 @@ def refuse_other_looks(classifiers: Mapping[str, Path], settings: Mapping[str, A
     """Refuse planes that are drawn or labelled in another way than those that a classifier learnt from."""
     now = looks_of(settings)
     for name, folder in classifiers.items():
-        learnt = json.loads((folder / "classifier.json").read_text())["looks"]
+        learnt = _about(name, folder)["looks"]
         other = [dial for dial in _LOOKS if dial in learnt and learnt[dial] != now.get(dial)]
         if other:
             given, valid = _shown(now.get(other[0])), _shown(learnt[other[0]])

@@ -6,9 +6,10 @@ NAME.json          what they are, with the SHA-256 of the weights as `digest`
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
@@ -18,15 +19,28 @@ DESCRIBED = "described_by"  # in the header of our classifiers' weights: they ar
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
 
 
+def described(text: str | bytes) -> dict[str, Any]:
+    """Return what the JSON beside weights says; nothing where it is damaged."""
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):  # a file cut short, or no text
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def patients_named(about: Mapping[str, Any], entry: str = "patients_seen") -> list[str] | None:
+    """Return the patients that such a JSON names under an entry; None where it names none as it should."""
+    named = about.get(entry)
+    whole = isinstance(named, list) and all(isinstance(patient, str) for patient in named)
+    return named if whole else None
+
+
 def weights_digest(about: Path) -> str | None:
     """Return the digest of the weights beside a JSON; None where they are not whole or not those it names."""
     weights = about.with_suffix(".safetensors")
     if not about.is_file() or not weights.is_file():
         return None
-    try:
-        named = json.loads(about.read_text()).get("digest")
-    except ValueError:  # a file cut short
-        return None
+    named = described(about.read_bytes()).get("digest")
     return named if named == storage.hash_file(weights) else None
 
 
@@ -51,8 +65,7 @@ def patients_behind(uri: str) -> Sequence[str]:
     head, slash, _ = uri.rpartition("/")
     about = storage.join(head or slash or ".", "classifier.json")
     try:
-        told = json.loads(storage.read_bytes(about))
-        patients: Sequence[str] = told["patients_seen"]
+        told = described(storage.read_bytes(about))
     except FileNotFoundError:
         if _is_described(uri):
             raise InputError(
@@ -62,11 +75,12 @@ def patients_behind(uri: str) -> Sequence[str]:
         return []  # published weights come alone
     except InputError as error:
         raise InputError(f"pretrained_uri: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    patients = patients_named(told)
+    if patients is None:
         raise InputError(
             f"pretrained_uri: {about} does not say which patients {uri} has seen; valid: the one that"
             " train_classifier wrote, or none for weights of no patient"
-        ) from error
+        )
     if "digest" in told and storage.exists(uri) and told["digest"] != _content(uri):
         raise InputError(
             f"pretrained_uri: {about} is of other weights than {uri}; valid: the one written with them"

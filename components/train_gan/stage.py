@@ -23,6 +23,7 @@ from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
+from components.shared.weights import described, patients_named
 from components.train_gan.checkpoints import run_folder
 
 INDEX = "generator.json"
@@ -160,14 +161,16 @@ def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequenc
         return None, []
     try:
         storage.download(uri, folder)
-        about = json.loads((folder / INDEX).read_text())
-        # An imported network was published by others: it has a source, and saw none of our patients.
-        patients = [] if "source" in about else about["patients_seen"]
-    except (FileNotFoundError, KeyError, ValueError) as error:
+        about = described((folder / INDEX).read_bytes())
+    except FileNotFoundError:
+        about = {}
+    # An imported network was published by others: it has a source, and saw none of our patients.
+    patients = [] if "source" in about else patients_named(about)
+    if patients is None:
         raise InputError(
             f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan, or"
             " `python -m stylegan2_ada import`, wrote"
-        ) from error
+        )
     splits.require_only((TRAIN,), patients, f"gan_resume_uri={uri}")
     return folder, patients
 

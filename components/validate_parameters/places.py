@@ -66,6 +66,14 @@ def check_remote(p: Any) -> None:
             raise InputError(f"{name}={shown(uri)}: a place on one machine; valid: {valid}")
 
 
+def check_folder(p: Any, name: str) -> None:
+    """Refuse a file where a folder of this machine is meant, or above it."""
+    path = storage.local_path(getattr(p, name))
+    for above in [path, *path.parents] if path else ():
+        folder = above.is_dir() or not above.exists()
+        require(p, name, folder, f"a folder, which may not be there yet; {above} is a file")
+
+
 def check_pipeline_root(root: str, state_uri: str) -> None:
     """Check where KFP is told to keep a run's artifacts; empty is where its administrator keeps them."""
     scheme, divider, rest = root.partition("?")[0].partition("://")  # KFP takes a query, of an S3 store

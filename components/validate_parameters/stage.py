@@ -17,7 +17,7 @@ from components.shared.code import code_digest
 from components.shared.progress import in_pod
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
-from components.validate_parameters.places import check_names, check_places, check_remote
+from components.validate_parameters.places import check_folder, check_names, check_places, check_remote
 from components.validate_parameters.requirements import naming, require, require_one_of, require_types
 from components.validate_parameters.resources import (
     check_resources,
@@ -160,6 +160,7 @@ def check_reach(p: Any) -> None:
     """Check that tasks will reach what they read and keep: the state's bucket answers, the key is there."""
     if in_pod():
         check_remote(p)
+    check_folder(p, "state_uri")
     with naming(p, "state_uri"):
         storage.require_answer(p.state_uri)  # at once: what follows would wait minutes for a wrong address
     with naming(p, "volumes_uri"):

@@ -1,6 +1,5 @@
 """What training starts from and images are judged by: weights, a generator, an expert's labels."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -9,11 +8,14 @@ from components.shared import expert_labels, storage
 from components.shared.faults import InputError
 from components.shared.forgotten import forgotten
 from components.shared.images import BAKED
-from components.shared.weights import contents_digest, patients_behind
+from components.shared.weights import contents_digest, described, patients_behind, patients_named
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
 DETECTORS = (".pt", ".pth", ".jit", ".pt2")  # TorchScript and exported programs: what stylegan2_ada reads
+_ZIP = b"PK\x03\x04"  # as torch.save, TorchScript and exported programs begin
+_PICKLE = b"\x80"  # as torch.save's files began before they were zips
+_LENGTH, _MOST = 8, 100_000_000  # bytes of the number that a .safetensors begins with, and its limit
 
 
 def weights_given(p: Any) -> str:
@@ -24,9 +26,15 @@ def weights_given(p: Any) -> str:
 
 def check_starts(p: Any) -> None:
     """Check that what training starts from is there and fits."""
+    tensors = PurePath(p.pretrained_uri).suffix == ".safetensors"
     with naming(p, "pretrained_uri"):
         body = _is_there(p.pretrained_uri)
+        begun = body and (
+            _is_safetensors(p.pretrained_uri) if tensors else _begins(p.pretrained_uri, _ZIP, _PICKLE)
+        )
     require(p, "pretrained_uri", body, "empty, or a file or object with the classifier's state dict")
+    valid = "a whole .safetensors" if tensors else "a file of torch.save, or one that ends in .safetensors"
+    require(p, "pretrained_uri", begun, f"{valid}, with the classifier's state dict")
     if p.pretrained_uri and not p.pretrained_uri.startswith(BAKED):
         _refuse_forgotten(p, "pretrained_uri", patients_behind(p.pretrained_uri))
     if p.gan_resume_uri:
@@ -47,28 +55,63 @@ def check_kinds(p: Any) -> None:
 
 
 def check_detector(p: Any) -> None:
-    """Check that the feature network is there."""
+    """Check that the feature network is there, and begins as one."""
     with naming(p, "inception_uri"):
         there = _is_there(p.inception_uri)
+        begun = there and _begins(p.inception_uri, _ZIP)
     require(p, "inception_uri", there, "empty, or a file or object with a feature network")
+    require(p, "inception_uri", begun, "a file that torch.jit.save or torch.export.save wrote")
 
 
 def _is_there(uri: str) -> bool:
-    """Tell whether weights are where they should be; what an image holds, the task in that image sees."""
-    return not uri or uri.startswith(BAKED) or storage.exists(uri)
+    """Tell whether weights are where they should be."""
+    return _is_elsewhere(uri) or storage.exists(uri)
+
+
+def _is_elsewhere(uri: str) -> bool:
+    """Tell whether nothing is to be looked at here: what an image holds, the task in that image sees."""
+    return not uri or uri.startswith(BAKED)
+
+
+def _begins(uri: str, *signs: bytes) -> bool:
+    """Tell whether a file begins with one of these bytes, which its reader asks for first."""
+    return _is_elsewhere(uri) or (bool(storage.size_of(uri)) and storage.read_head(uri, 4).startswith(signs))
+
+
+def _is_safetensors(uri: str) -> bool:
+    """Tell whether a file of tensors is whole, by its header, which says where each of them ends."""
+    if _is_elsewhere(uri):
+        return True
+    size = storage.size_of(uri) or 0
+    length = int.from_bytes(storage.read_head(uri, _LENGTH), "little") if size > _LENGTH else 0
+    if not 0 < length <= min(_MOST, size - _LENGTH):
+        return False
+    header = described(storage.read_head(uri, _LENGTH + length)[_LENGTH:])
+    ends = [_end(tensor) for name, tensor in header.items() if name != "__metadata__"]
+    return bool(ends) and _LENGTH + length + max(ends) == size
+
+
+def _end(tensor: Any) -> int:
+    """Return where a tensor ends in its file; -1 where its header does not say it."""
+    try:
+        return int(tensor["data_offsets"][1])
+    except (TypeError, LookupError, ValueError):
+        return -1
 
 
 def _check_generator(p: Any) -> None:
     """Check the generator to start from by its JSON, as train_gan will by its weights."""
     about = _read_generator(p)
     valid = "empty, or a folder with the generator.json of train_gan, which names patients_seen, or of"
-    known = "patients_seen" in about or "source" in about
-    require(p, "gan_resume_uri", known, f"{valid} `python -m stylegan2_ada import`")
-    _refuse_forgotten(p, "gan_resume_uri", about.get("patients_seen", ()))
+    imported = "source" in about and "patients_seen" not in about
+    patients = [] if imported else patients_named(about)
+    require(p, "gan_resume_uri", patients is not None, f"{valid} `python -m stylegan2_ada import`")
+    _refuse_forgotten(p, "gan_resume_uri", patients or ())
     wanted = {"resolution": p.gan_resolution}
     if p.gan_channel_base:  # the formula gives way to the width that is there
         wanted["channel_base"] = p.gan_channel_base
-    there = about.get("architecture", {})
+    told = about.get("architecture")
+    there = told if isinstance(told, dict) else {}
     different = [
         f"{name} {there.get(name)}, not {value}" for name, value in wanted.items() if there.get(name) != value
     ]
@@ -82,11 +125,7 @@ def _check_generator(p: Any) -> None:
 def _read_generator(p: Any) -> dict[str, Any]:
     uri = storage.join(p.gan_resume_uri, "generator.json")
     with naming(p, "gan_resume_uri"):
-        text = storage.read_bytes(uri) if storage.exists(uri) else b"{}"
-    try:
-        return dict(json.loads(text))
-    except (TypeError, ValueError):  # no JSON, or none of an object: it names no patient either way
-        return {}
+        return described(storage.read_bytes(uri)) if storage.exists(uri) else {}
 
 
 def check_experts(p: Any, kept: Callable[[str], Sequence[str]] = kept_digests) -> None:

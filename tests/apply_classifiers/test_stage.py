@@ -12,7 +12,13 @@ from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, UNCERTAIN
-from components.shared.trained import find_classifiers, looks_of, refuse_other_looks
+from components.shared.trained import (
+    find_classifiers,
+    looks_of,
+    refuse_other_looks,
+    refuse_seen_patients,
+)
+from components.shared.weights import weights_digest
 from tests.drawn_planes import SIDE, write_planes
 
 CUTS = Cuts(plane_angles_deg=(0,), plane_spacing_mm=3.0, field_of_view_mm=90.0)
@@ -91,6 +97,17 @@ def test_other_planes_that_look_the_same_are_welcome(models):
     refuse_other_looks(models, CUTS.settings())
     other = replace(CUTS, plane_angles_deg=(-10, 0, 10), plane_spacing_mm=7.0, noise_index_planes=3)
     refuse_other_looks(models, other.settings())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "[]", "\xff", '{"patients_seen": 5, "patients_validated_on": [], "looks": {}}']
+)
+def test_a_damaged_classifier_is_refused_in_a_line(text, tmp_path):
+    (tmp_path / "classifier.json").write_text(text, encoding="latin-1")
+    for refuse, against in ((refuse_seen_patients, ["x"]), (refuse_other_looks, CUTS.settings())):
+        with pytest.raises(InputError, match=r"^classifier a: its classifier\.json does not say .*; valid: "):
+            refuse({"a": tmp_path}, against)
+    assert weights_digest(tmp_path / "classifier.json") is None
 
 
 def test_classifiers_are_found_one_level_down_and_no_deeper(models, tmp_path):

@@ -30,8 +30,9 @@ def main(arguments: Path, root: Path) -> None:
         pipeline_root=str(root / "artifacts"),
     )
     chosen = PIPELINES[given["pipeline"]]
-    _drop_retries(chosen.graph.pipeline_spec)
-    task = chosen.graph(**given["parameters"])
+    graph = chosen.graph(1)
+    _drop_retries(graph.pipeline_spec)
+    task = graph(**given["parameters"])
     outputs = {file: task.outputs[name].path for name, file in chosen.outputs.items()}
     (root / "outputs.json").write_text(json.dumps(outputs))
 

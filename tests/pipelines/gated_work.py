@@ -13,7 +13,7 @@ from pipelines.when_new import when_new
 
 def main(arguments: Path, root: Path) -> None:
     chosen = PIPELINES["augmentation"]
-    gated = when_new(chosen.graph, chosen.first)
+    gated = when_new(chosen.graph(1), chosen.first)
     _drop_retries(gated.pipeline_spec)
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root))
     gated(**json.loads(arguments.read_text()))

@@ -54,6 +54,17 @@ def test_an_entry_whose_artifact_lacks_a_file_is_dropped(planes, missing, tmp_pa
     assert not (tmp_path / "cache/key.json").exists()
 
 
+@pytest.mark.parametrize("data", [b"", b'{"planes": {"ur', b"[]", b"\x00\xff"])
+def test_an_entry_that_cannot_be_read_is_none(data, planes, tmp_path):
+    remember(tmp_path / ".cache", planes)
+    for folder in (tmp_path / ".cache", tmp_path / ".cache/other_code"):
+        folder.mkdir(exist_ok=True)
+        (folder / "cut.json").write_bytes(data)
+    drop_broken_entries(tmp_path / ".cache")
+    drop_leftovers(tmp_path)
+    assert [path.name for path in (tmp_path / ".cache").glob("*.json")] == ["key.json"]
+
+
 def test_a_truncated_archive_is_not_whole(planes):
     data = (planes / "images.zip").read_bytes()
     (planes / "images.zip").write_bytes(data[:-1])

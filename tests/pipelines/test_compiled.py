@@ -229,7 +229,9 @@ def test_no_stage_installs_anything_when_it_starts(compiled):
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
 def test_parameters_are_the_same_in_the_form_and_in_the_check(name):
     pipeline = PIPELINES[name]
-    form = pipeline.graph.component_spec.inputs
+    graph = pipeline.graph(1)
+    assert graph.pipeline_spec.pipeline_info.display_name == pipeline.title
+    form = graph.component_spec.inputs
     checked = {field.name: field for field in fields(pipeline.parameters)}
     assert list(form) == list(checked)
     required = {name for name, value in form.items() if value.default is None}

@@ -1,6 +1,9 @@
 """Scheduled reruns: what is new is done, what is not is not, and it is tasks that are counted."""
 
 import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -17,10 +20,11 @@ WARM = SMALL | {"gan_kimg": 0.2, "warm_start": "true", "warm_start_kimg": 0.1}
 
 
 def add(folder, **given):
-    """Simulate patients beside those that are there, whose names say who they are."""
-    written = simulate_patients(folder, size=48, **given)
-    (folder / "volumes.csv").unlink()  # it names the last ones alone
-    return written
+    """Simulate patients and put them beside those that are there; their names say who they are."""
+    with TemporaryDirectory() as apart:
+        return [
+            shutil.move(path, folder / path.name) for path in simulate_patients(Path(apart), size=48, **given)
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,7 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
         patients_behind(str(tmp_path / "whole/classifier.safetensors"))
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no JSON"])
+@pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"patients_seen": 5}'])
 def test_a_json_that_hides_its_patients_is_refused(tmp_path, text):
     (tmp_path / "classifier.json").write_text(text)
     with pytest.raises(InputError, match=r"pretrained_uri: .*classifier\.json does not say"):

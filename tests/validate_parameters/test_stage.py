@@ -1,11 +1,14 @@
 """Every parameter out of its range is refused by name, value and what would be valid."""
 
 import json
+import struct
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from components.shared import numbered, storage
 from components.shared.faults import InputError
@@ -13,7 +16,7 @@ from components.shared.phantom import simulate_patients
 from components.validate_parameters.places import URIS, check_pipeline_root, check_places
 from components.validate_parameters.stage import Parameters, fingerprint, validate
 from components.validate_parameters.study import StudyParameters, validate_study
-from components.validate_parameters.weights import weights_given
+from components.validate_parameters.weights import DETECTORS, weights_given
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
@@ -289,6 +292,14 @@ def test_a_taint_may_be_borne_by_its_name_or_every_one_and_for_a_time(volumes, t
     assert not validate(given(volumes, gpu_tolerations=[toleration]))
 
 
+def test_a_state_in_the_place_of_a_file_is_refused(volumes, tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/state", "file/a/b"):
+        with pytest.raises(InputError, match=rf"^state_uri=.*{place}: .*valid: a folder, .*/file is a file"):
+            validate(given(volumes, state_uri=str(tmp_path / place)))
+    validate(given(volumes, state_uri=f"file://{tmp_path}/not/there/yet"))
+
+
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):
     with fake_gcs() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
@@ -324,6 +335,7 @@ def test_an_imported_network_names_no_patient_and_is_a_start(volumes, tmp_path):
     [
         ({"resolution": 128}, "a generator of resolution 128, not 256 and channel_base 16384, not 4096;"),
         ({"channel_base": 8192}, "a generator of channel_base 8192, not 4096;"),
+        ({"architecture": 5}, "a generator of resolution None, not 256 and"),
         ({"architecture": {}}, "a generator of resolution None, not 256 and"),
     ],
 )
@@ -332,7 +344,61 @@ def test_a_generator_of_another_architecture_is_refused(volumes, tmp_path, chang
         validate(given(volumes, gan_resume_uri=write_generator(tmp_path, **changes), gan_channel_base=4096))
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", "no JSON"])
+def tensors(header, data=b"1234", length=None):
+    """Return a file of safetensors."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+ONE = {"__metadata__": {"a": "b"}, "w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+DAMAGED = {
+    "empty.safetensors": b"",
+    "short.safetensors": b"\x01" + 7 * b"\0",
+    "cut.safetensors": tensors(ONE, data=b"123"),
+    "cut_header.safetensors": tensors(ONE)[:20],
+    "long.safetensors": tensors(ONE, data=b"12345"),
+    "length.safetensors": tensors(ONE, length=2**40),
+    "list.safetensors": tensors([1]),
+    "odd.safetensors": tensors({"w": 1}),
+    "none.safetensors": tensors({}, data=b""),
+    "page.safetensors": b"<!DOCTYPE html><html>",
+    "empty.pt": b"",
+    "page.pth": b"<!DOCTYPE html><html>",
+    "tensors.pt": tensors(ONE),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_file_that_begins_as_no_weights_is_refused_before_any_stage(volumes, tmp_path, name):
+    (tmp_path / name).write_bytes(DAMAGED[name])
+    with pytest.raises(InputError, match=rf"^pretrained_uri=.*{name}: not usable; valid: a .*safetensors"):
+        validate(given(volumes, pretrained_uri=str(tmp_path / name)))
+
+
+def test_weights_that_the_stages_read_are_let_through(volumes, tmp_path):
+    save_file({"w": torch.ones(3)}, tmp_path / "a.safetensors", metadata={"a": "b"})
+    torch.save({"w": torch.ones(3)}, tmp_path / "a.pth")
+    torch.save({"w": torch.ones(3)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "no_suffix").write_bytes((tmp_path / "a.pth").read_bytes())
+    for path in tmp_path.iterdir():
+        validate(given(volumes, pretrained_uri=str(path)))
+
+
+@pytest.mark.parametrize("suffix", DETECTORS)
+def test_a_feature_network_begins_as_a_zip(volumes, tmp_path, suffix):
+    path = tmp_path / f"network{suffix}"
+    for text in (b"", b"<html>", b"\x80\x02"):
+        path.write_bytes(text)
+        with pytest.raises(InputError, match=r"^inception_uri=.*: not usable; valid: a file that torch\.jit"):
+            validate(given(volumes, inception_uri=str(path)))
+    path.write_bytes(b"PK\x03\x04")
+    validate(given(volumes, inception_uri=str(path)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[1]", "no JSON", '{"patients_seen": 5}', '{"patients_seen": [5]}', '{"patients_seen": "a"}'],
+)
 def test_a_generator_that_names_no_patients_is_refused(volumes, tmp_path, text):
     (tmp_path / "generator.json").write_text(text)
     with pytest.raises(InputError, match=r"^gan_resume_uri=.*valid: .*patients_seen"):

@@ -38,6 +38,7 @@ __all__ = [
     "read_versioned",
     "replace",
     "require_answer",
+    "size_of",
     "split_glob",
     "upload",
 ]
@@ -102,6 +103,12 @@ def require_answer(uri: str) -> None:
 def exists(uri: str) -> bool:
     """Tell whether a file or object is there."""
     return _place(uri).exists(uri)
+
+
+def size_of(uri: str) -> int | None:
+    """Return how many bytes an object has; None when it is absent."""
+    found = _place(uri).look(uri)
+    return None if found is None else found.size
 
 
 def read_bytes(uri: str) -> bytes:
