@@ -161,6 +161,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
     fractions = inputs.parameters["label_fractions"]
     audit = shortcuts_section(inputs.findings)
     measured = [arm for arm in values["arms"] if arm["value"] is not None]
+    of_some = {arm["fraction"] for arm in measured}
     return {
         "notes": simulated(inputs.planes),
         "caution": study_words.caution(values),
@@ -169,7 +170,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
         "charts": [
             (
                 fraction,
-                study_charts.arm_chart(_at(measured, fraction)),
+                study_charts.arm_chart(_at(measured, fraction)) if fraction in of_some else None,
                 study_charts.difference_chart(_at(values["comparisons"], fraction)),
             )
             for fraction in fractions

@@ -21,8 +21,9 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.faults import ForgottenError, InputError
+from components.shared.history import HISTORY
 from components.shared.lease import LEASE, require_free
-from components.shared.ledger import RECORD
+from components.shared.ledger import EXPERTS, RECORD
 from components.shared.planes import INDEX, read_rows
 from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
@@ -31,8 +32,9 @@ ASKED, REMOVING, DONE, TAKEN_BACK = b"", b"removing", b"done", b"taken back"
 _WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
 _FOLDER = "forgotten"
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
-# Of the state itself; every other folder is a run's.
 FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", "runs", _FOLDER)
+# What a run keeps in a folder of its own; a folder of the state with anything else is not ours to touch.
+OF_RUNS = {RECORD, LEASE, HISTORY, EXPERTS, "rounds", "published", "cells", "synthetic", "report"}
 
 
 def forgotten(state_uri: str) -> set[str]:
@@ -194,11 +196,11 @@ def _patients_of_cell(data: bytes) -> set[str]:
 
 
 def _runs(state_uri: str, patient: str) -> Iterator[str]:
-    """Yield all objects of every run that knew the patient; a folder without a run's record is none."""
+    """Yield all objects of every run that knew the patient; what is no run's stays, whoever it names."""
     for name, objects in _folders(state_uri).items():
-        record = storage.join(state_uri, name, RECORD)
-        if name not in FOLDERS and any(found.uri == record for found in objects):
-            yield from _naming(objects, patient, last=record)
+        held = {found.name.split("/")[1] for found in objects}
+        if name not in FOLDERS and (RECORD in held or held <= OF_RUNS):
+            yield from _naming(objects, patient)
 
 
 def _folders(uri: str) -> dict[str, list[storage.StoredObject]]:
@@ -211,16 +213,14 @@ def _folders(uri: str) -> dict[str, list[storage.StoredObject]]:
     return folders
 
 
-def _naming(objects: Sequence[storage.StoredObject], patient: str, last: str = "") -> list[str]:
+def _naming(objects: Sequence[storage.StoredObject], patient: str) -> list[str]:
     """Return all of a folder's objects where some table or JSON among them names the patient.
 
-    What names the patient goes last, and what tells the folder after it: cut off before, it is found again.
+    What names the patient goes last: cut off before it, the folder is found again.
     """
     texts = [found for found in objects if found.name.endswith(_TEXTS)]
     naming = {found.uri for found in texts if patient.encode() in (_read(found.uri) or b"")}
-    return sorted(
-        (found.uri for found in objects if naming), key=lambda uri: (uri == last, uri in naming, uri)
-    )
+    return sorted((found.uri for found in objects if naming), key=lambda uri: (uri in naming, uri))
 
 
 def _leave_splits(state_uri: str, patient: str) -> None:

@@ -30,7 +30,7 @@ from components.shared.rounds import Round, RoundRule, model_name
 from components.shared.splits import Splits
 from components.shared.weights import weights_digest
 
-RECORD = "run.json"  # by which a folder of the state is known as a run's
+RECORD, EXPERTS = "run.json", "expert_labels.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class Ledger:
 
     @property
     def _experts(self) -> str:
-        return storage.join(self.uri, "expert_labels.csv")
+        return storage.join(self.uri, EXPERTS)
 
     def rule(self) -> RoundRule:
         """Return the run's stopping rule."""

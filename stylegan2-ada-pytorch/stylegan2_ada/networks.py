@@ -161,12 +161,13 @@ class SynthesisLayer(nn.Module):
             weight, style_NI = bounded(weight, style_NI)
         y_NOHW = modulated_conv(x_NIHW, weight, style_NI, self.resample_filter if self.up else None)
         total = GAIN * gain
-        # In float32 the gain comes last, as in the paper, so that rounding leaves each value on its side of 0.
+        # In float32 the gain comes last, as in the paper: rounding then leaves each value on its side of 0.
         before, after = (1.0, total) if y_NOHW.dtype == torch.float32 else (total, 1.0)
         noise_HW = self._noise(y_NOHW, noise, rng)
         if noise_HW is not None:
             noise_HW = noise_HW * (self.noise_strength * before)
-        y_NOHW = scale_and_shift(y_NOHW, demodulation(weight, style_NI) * before, self.bias * before, noise_HW)
+        scale_NO = demodulation(weight, style_NI) * before
+        y_NOHW = scale_and_shift(y_NOHW, scale_NO, self.bias * before, noise_HW)
         return activate(y_NOHW, None if self.clamp is None else self.clamp * gain, after)
 
     def _noise(self, y_NOHW: Tensor, noise: Noise, rng: Rng | None) -> Tensor | None:

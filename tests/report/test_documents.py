@@ -7,6 +7,7 @@ import pytest
 
 from components.report.documents import documents
 from components.report.facts import facts_of_run
+from components.report.shortcuts import shortcuts_section
 from components.report.stage import report
 
 
@@ -19,7 +20,12 @@ def values(inputs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def facts(values, inputs):
-    return facts_of_run(values[0], inputs.passports, False, "None is a copy.")
+    return facts_in(values[0], inputs)
+
+
+def facts_in(found, inputs):
+    audit = shortcuts_section(inputs.findings)
+    return facts_of_run(found, inputs.passports, False, "None is a copy.", audit)
 
 
 def entries(document):
@@ -62,7 +68,7 @@ def test_the_page_marks_as_many_answers_as_are_open(values, facts):
 def test_an_expert_who_labelled_is_not_called_nobody(values, inputs):
     told = values[0] | {"parameters": values[0]["parameters"] | {"expert_labels_uri": "doubtful.csv"}}
     for found, begin in ((values[0], "nobody"), (told, "an expert")):
-        claim = entries(documents(facts_of_run(found, inputs.passports, False, "None is a copy."))[2])
+        claim = entries(documents(facts_in(found, inputs))[2])
         assert claim["16. Who annotated"].startswith(begin)
 
 

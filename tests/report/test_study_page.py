@@ -178,13 +178,13 @@ def test_what_the_audit_found_stands_beside_the_answer(tmp_path: Path) -> None:
         pages = render(write_study(tmp_path / name, **few, **change), tmp_path)[0]
         told = {
             "leak": ("no figure here can be trusted", "a class could be told, so no figure can be trusted"),
-            "off": ("The audit was switched off", "not looked for: the audit was switched off"),
+            "off": ("The audit was switched off", "Not looked for: the audit was switched off"),
             "clean": ("", "no class could be told"),
         }[name]
         box, documents = answer_box(pages), pages.partition("Model card</h2>")[2]
         assert ('class="alarm"' in box) == (name != "clean") and told[0] in box
         assert told[1] in documents
-        assert ("no shortcut audit" in documents) == (name == "off")
+        assert ("No shortcut audit" in documents) == (name == "off")
 
 
 def test_where_no_arm_came_to_its_end_nobody_was_tested(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_where_no_arm_came_to_its_end_nobody_was_tested(tmp_path: Path) -> None:
         "6 tested patients",
         "by models that have not seen it",
         "With one whole seed",
-        "one label",
+        "has one label fraction",
     ):
         assert not_so not in page, not_so
 
