@@ -33,9 +33,11 @@ def rows_of(graph, declared, laptop, left_out=()):
 
 
 def parameter_rows():
-    shared = {field.name for field in fields(Parameters)} - {"label_unit"}
-    yield from rows_of(study_of(1), StudyParameters, values("laptop", StudyParameters), shared)
-    yield from rows_of(augmentation, Parameters, values("laptop", Parameters))
+    study, laptop = values("laptop", StudyParameters), values("laptop", Parameters)
+    told = {name for name, value in study.items() if laptop.get(name, value) != value}
+    shared = {field.name for field in fields(Parameters)} - {"label_unit", *told}
+    yield from rows_of(study_of(1), StudyParameters, study, shared)
+    yield from rows_of(augmentation, Parameters, laptop)
 
 
 def test_readme_explains_every_parameter():
