@@ -1,8 +1,8 @@
 """The layers of StyleGAN2: fully connected, convolution, and modulated convolution (arXiv 1912.04958).
 
 Every activation is a leaky ReLU times sqrt(2); as that function is positively homogeneous, the gain is folded
-into the scale and bias before it and costs nothing. Parameters are float32; a convolution runs in the type of
-the image it is given, and casts its weights to it.
+into the scale and bias before it, but for the modulated layers in float32. Parameters are float32; a
+convolution runs in the type of the image it is given, and casts its weights to it.
 Shapes: N images, C channels (I in, O out), H x W pixels, K x K taps.
 """
 
