@@ -40,7 +40,9 @@ def _told(error: OSError) -> str:
     if error.strerror is None:  # one of ours, or of a library
         return " ".join(str(error).split())
     place = "" if error.filename is None else f"{shown(error.filename)}: "
-    return f"{place}{error.strerror}; valid: a place that this user may write to, on a disk with room"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{place}{error.strerror}; valid: a folder, where a file lies now"
+    return f"{place}{error.strerror}; valid: a place that this user may use, on a disk with room"
 
 
 def _folder(text: str) -> Path:

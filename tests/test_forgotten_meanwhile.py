@@ -164,7 +164,7 @@ def cell(state, planes, _):
 def images(state, planes, _):
     given = results(StudyParameters(volumes_uri="", state_uri=state, gan_resolution=32))
     config = SyntheticConfig.of(state, f"{state}/study", given | {"gan_checkpoint_kimg": 0.0})
-    make_synthetic(config, Source(fold=0, planes="all", gan=0), planes, SIDES, "run")
+    make_synthetic(config, Source(fold=0, planes="all", gan=0), planes, SIDES)
 
 
 def cut(state, *_):

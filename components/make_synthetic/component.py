@@ -33,6 +33,6 @@ def make_synthetic(
             parameters = study.record()["parameters"] | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
             config = Config.of(state_uri, study.uri, parameters)
             opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-            make_synthetic(config, chosen, *opened, owner, progress)
+            make_synthetic(config, chosen, *opened, progress)
 
         return surviving(chosen.uri(study.uri), f"synthetic {source}", owner, work)

@@ -74,17 +74,17 @@ class Config:
         )
 
 
-def make_synthetic(  # noqa: PLR0917 - inputs, then progress, as in every stage
+def make_synthetic(
     config: Config,
     source: Source,
     planes: PlaneSet,
     splits: Splits,
-    owner: str,
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Train a GAN on the fold's training patients and sample it; return what was made, once."""
     uri = source.uri(config.study_uri)
-    with turn(uri, f"images {source.name}", owner):
+    # Of this process alone: a pod that was given up and works on must not write over what its follower made.
+    with turn(storage.join(uri, "making"), f"images {source.name}"):
         if storage.exists(storage.join(uri, MADE)):
             return dict(json.loads(storage.read_bytes(storage.join(uri, MADE))))
         require_remembered(config.gan.state_uri, splits.folds)  # who is known now stays so while this lasts

@@ -83,7 +83,7 @@ def _evaluation(f: Facts) -> list[Item]:
         (29, "Uncertainty and significance", f.uncertainty),
         (30, "Robustness", f.robustness),
         (31, "Explanations of single decisions", None),
-        (32, "Evaluation on internal data", f"on {f.test}, by models that have not seen them"),
+        (32, "Evaluation on internal data", f"on {f.test}"),
         (
             33,
             "Evaluation on external data",

@@ -67,7 +67,7 @@ def model_card(f: Facts) -> Document:
             (
                 "Performance",
                 [
-                    ("On whom", f"{f.test}, by models that have not seen them; {f.partitions}"),
+                    ("On whom", f"{f.test}; {f.partitions}"),
                     ("Measured", f.result),
                     ("Uncertainty", f.uncertainty),
                     ("By group", f.errors),

@@ -62,7 +62,7 @@ def facts_of_run(
         aim=AIM,
         subject=f"the published classifier of run {values['run']} ({values['best_round']})",
         partitions=", ".join(f"{side}: {plural(number, 'patient')}" for side, number in sides.items()),
-        test=plural(values["test_patients"], "test patient"),
+        test=f"{plural(values['test_patients'], 'test patient')}, by models that have not seen them",
         labels=labels(values["parameters"], values["parameters"]["label_fraction"]),
         generator=generator(values["gan"]),
         synthetic=inherited(f"{count(values['synthetic']['total'])} images", generator(values["gan"])),
@@ -160,7 +160,7 @@ def generator(gan: Mapping[str, Any], *others: Mapping[str, Any]) -> str:
     """Return which GAN it is, by size, length and digest, or which ones."""
     kind = f"StyleGAN2-ADA at {gan['resolution']} px, {count(gan['kimg'])} kimg"
     if gan["begun_from"]:
-        kind += " from a given generator"
+        kind += " from another generator"
     return f"{kind}, digests in metrics.json" if others else f"{kind}, digest {gan['snapshot'][:12]}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.report import facts
 from components.report.shortcuts import Section
-from components.report.words import count, listed, plural
+from components.report.words import count, listed, percent, plural
 from components.shared.comparisons import FEWEST_FOR_CLAIM
 from components.shared.passports import Passport
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
@@ -97,9 +97,11 @@ def measured(values: Mapping[str, Any]) -> bool:
 
 
 def _test(values: Mapping[str, Any]) -> str:
+    if not values["patients"]:
+        return "no patient: none has planes of both cuts"
     if not measured(values):
         return "no patient: no arm came to its end in every fold"
-    return plural(values["patients"], "tested patient")
+    return f"{plural(values['patients'], 'tested patient')}, by models that have not seen them"
 
 
 def told_errors(errors: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[str]:
@@ -110,7 +112,10 @@ def told_errors(errors: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[str]:
 def _errors(values: Mapping[str, Any]) -> str:
     kinds = [_KINDS[kind] for kind in told_errors(values["errors"])]
     if not kinds:
-        return "Errors by group are told of arms C and E, and neither was measured."
+        return (
+            "Errors by group are told of arms C and E, and neither was measured at"
+            f" {percent(values['parameters']['label_fractions'][0])} of the labels."
+        )
     return f"Errors by {listed(kinds)} are in the section Where it errs."
 
 
@@ -181,7 +186,7 @@ def _result(values: Mapping[str, Any], lead: str) -> str:
     wanted = 1.0 if ARMS[lead].all_labels else first
     arm = next(each for each in values["arms"] if (each["letter"], each["fraction"]) == (lead, wanted))
     if arm["value"] is None:
-        return f"arm {lead} was not measured"
+        return f"arm {lead} was not measured at {percent(wanted)} of the labels"
     return f"arm {lead}: {facts.result(arm['value'], arm['interval'])}"
 
 

@@ -15,10 +15,10 @@ from components.report.study_facts import (
 )
 from components.report.words import (
     ABSENT,
-    REALISTIC_KIMG,
     STOPPED,
     count,
     given_starts,
+    is_young,
     percent,
     plural,
 )
@@ -52,6 +52,8 @@ def ended(cell: Mapping[str, Any]) -> str:
 def caution(values: Mapping[str, Any]) -> str:
     """Return the sentence that tells what the verdict rests on."""
     patients = plural(values["patients"], "patient")
+    if not values["patients"]:
+        return "No tested patient has planes of both cuts, so nobody was measured."
     if not measured(values):
         return f"No arm came to its end in every fold, so none of {patients} was measured."
     base = (
@@ -89,6 +91,8 @@ def of_repeats(values: Mapping[str, Any]) -> str:
     """Return what more seeds and more GANs tell, and what they do not."""
     told = ["More seeds make a patient's value surer; they are not more patients."]
     whole = max((len(arm["seeds"] or ()) for arm in values["arms"]), default=0)
+    if not values["patients"]:
+        return told[0]
     if not whole:
         return f"{told[0]} No seed came to its end in every fold."
     if whole == 1:
@@ -117,7 +121,7 @@ def _of_repeated_gans(values: Mapping[str, Any]) -> list[str]:
 def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this study cannot show, in plain sentences."""
     found = [*notes, *_of_gans(values), *_of_failures(values), *_of_validation(values)]
-    found += [*_of_trainings(values), *_of_drawing(values["parameters"]), *given_starts(values["parameters"])]
+    found += [*_of_trainings(values), *_of_drawing(values["parameters"]), *_starts(values)]
     found += _of_flips(values)
     if len(values["folds"]) > 1 and most_repeats(values) > 1:
         found.append(
@@ -129,6 +133,11 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
     return found + _of_experts(values)
+
+
+def _starts(values: Mapping[str, Any]) -> list[str]:
+    made = any("failed" not in source for source in values["synthetic"])
+    return given_starts(values["parameters"], gans=made)
 
 
 def _of_flips(values: Mapping[str, Any]) -> list[str]:
@@ -216,16 +225,11 @@ def _of_experts(values: Mapping[str, Any]) -> list[str]:
 
 
 def _of_gans(values: Mapping[str, Any]) -> list[str]:
-    young = [each for each in values["synthetic"] if each.get("kimg", REALISTIC_KIMG) < REALISTIC_KIMG]
+    young = [each for each in values["synthetic"] if is_young(each)]
     if not young:
         return []
-    if young[0]["begun_from"]:
-        return [
-            f"The GANs went on from a given generator for {count(young[0]['kimg'])} kimg; what it had seen"
-            " before, it names itself."
-        ]
     return [
-        f"The GANs were trained for {count(young[0]['kimg'])} kimg at {young[0]['resolution']} px (the"
+        f"The GANs were trained for {count(young[0]['kimg_in_all'])} kimg at {young[0]['resolution']} px (the"
         " notebooks: 1,200 at 256), so their pictures are not realistic: what they add here says nothing of"
         " what a longer training would."
     ]
@@ -245,7 +249,7 @@ def whose_errors(errors: Errors, fraction: float) -> str:
     """Return whose errors the tables tell."""
     of = {("C", "E"): "C without, E with synthetic images", ("C",): "arm C", ("E",): "arm E"}
     if not errors:
-        return "Neither arm C nor arm E was measured."
+        return f"Neither arm C nor arm E was measured at {percent(fraction)} of the labels."
     return (
         f"Share of wrong planes, mean over patients, at {percent(fraction)} of the labels:"
         f" {of[tuple(sorted(errors))]}."

@@ -72,11 +72,12 @@ def describe_gan(generator: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a reader needs to know of a generator; the digest names its weights."""
     history = generator["history"]
     return {
-        "begun_from": generator.get("begun_from", ""),
+        "begun_from": generator["begun_from"],
         "augment_p": history[-1]["augment_p"] if history else None,
         "channels": generator["channels"],
         "classes": list(generator["classes"]),
         "kimg": generator["kimg"],
+        "kimg_in_all": generator["kimg_in_all"],
         "resolution": generator["resolution"],
         "seed": generator["seed"],
         "snapshot": generator["digest"],

@@ -132,7 +132,7 @@ def caution(metrics: Mapping[str, Any]) -> str:
 def limits(metrics: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     """Return what this run cannot show, in plain sentences."""
     found = [*notes, _test_limit(metrics), _validation_limit(metrics), _gan_limit(metrics)]
-    found += given_starts(metrics["parameters"])
+    found += given_starts(metrics["parameters"], gans=True)
     found.append(
         "A pseudo-label is the classifier's own guess about an image that no expert has seen; errors that the"
         " classifier makes with confidence are taught to the next round."
@@ -171,27 +171,33 @@ def _gan_limit(metrics: Mapping[str, Any]) -> str:
         )
     gan = metrics["gan"]
     return (
-        f"The GAN was trained for {count(gan['kimg'])} kimg at {gan['resolution']} px, so its pictures are"
-        " not realistic: this run proves the flow, not image quality."
+        f"The GAN was trained for {count(gan['kimg_in_all'])} kimg at {gan['resolution']} px, so its pictures"
+        " are not realistic: this run proves the flow, not image quality."
     )
 
 
 def is_sketch(metrics: Mapping[str, Any]) -> bool:
     """Tell whether the GAN is too young for its pictures to mean anything."""
-    return bool(metrics["gan"]["kimg"] < REALISTIC_KIMG and not metrics["gan"]["begun_from"])
+    return is_young(metrics["gan"])
 
 
-def given_starts(given: Mapping[str, Any]) -> list[str]:
-    """Return what is taken on trust of the weights that a run was given."""
+def is_young(gan: Mapping[str, Any]) -> bool:
+    """Tell whether a GAN, with those it went on from, is known to have been trained for too short."""
+    known = gan.get("kimg_in_all")
+    return known is not None and known < REALISTIC_KIMG
+
+
+def given_starts(given: Mapping[str, Any], gans: bool) -> list[str]:
+    """Return what is taken on trust of the weights that a run was given; `gans` tells whether it has any."""
     told = []
     if given["pretrained_uri"]:
         told.append(
             "The classifiers began with given weights: a classifier of this suite names whom it has seen;"
             " other weights are taken to have seen none of these patients."
         )
-    if given["gan_resume_uri"]:
+    if given["gan_resume_uri"] and gans:
         told.append(
-            "The GAN began with a given generator: one of this suite names whom it has seen; an imported one"
-            " is taken to have seen none of these patients, and so are its images."
+            "Every GAN began with a given generator: one of this suite names whom it has seen; an imported"
+            " one is taken to have seen none of these patients, and so are its images."
         )
     return told

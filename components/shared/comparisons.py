@@ -15,7 +15,14 @@ from scipy.stats import chi2, permutation_test, t
 
 from components.shared.arrays import Floats
 from components.shared.faults import InputError
-from components.shared.intervals import UNSEEN_VARIANCE, Integers, Noise, difference_interval, welch
+from components.shared.intervals import (
+    UNSEEN_VARIANCE,
+    Integers,
+    Noise,
+    difference_interval,
+    mean_interval,
+    welch,
+)
 
 FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
 FEWEST_TRAININGS = 2
@@ -33,7 +40,7 @@ class Comparison:
     repeats: int  # trainings of both classifiers
     gans: int | None  # behind the repeats, a fold; None where neither model learnt from images of one
     difference: float  # mean over patients
-    other: float  # the other model's own mean over patients, of shares
+    other_low: float | None  # lower end of the other model's own interval, of shares
     interval: tuple[float, float] | None  # 95 %
     p_value: float | None  # two-sided; None with fewer than six patients
 
@@ -69,12 +76,13 @@ def compare(
         )
     differences_P = averaged(model_KP) - averaged(other_KP)
     interval = difference_interval(differences_P, training_noise(model_KP - other_KP, folds_P, gans_K))
+    others = mean_interval(averaged(other_KP))
     return Comparison(
         patients=len(differences_P),
         repeats=len(model_KP),
         gans=len(set(gans_K)) or None,
         difference=float(differences_P.mean()),
-        other=float(averaged(other_KP).mean()),
+        other_low=None if others is None else float(others[0]),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         p_value=None if len(differences_P) < FEWEST_FOR_CLAIM else float(sign_flip_p(differences_P, seed)),
     )

@@ -28,7 +28,7 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
 
     A part that another run works at is waited for. A killed process (out of memory, a lost node) leaves no
     reason, so the attempts of a run (`owner`) are counted: after five the part is given up. One that was
-    asked to stop does not count, and a store that is away is no reason of this part's: that is raised.
+    interrupted by hand does not count, and a store that is away is no reason of this part's: that is raised.
     """
     with turn(uri, name, owner):
         return _try(uri, name, owner, work)

@@ -6,7 +6,6 @@ it is free at once when a stage fails or the run's last round is closed.
 """
 
 import json
-import logging
 import os
 import socket
 import threading
@@ -18,10 +17,8 @@ from uuid import uuid4
 
 from components.shared import storage
 from components.shared.faults import InputError
-from components.shared.processes import is_alive, machine, started_at
+from components.shared.processes import boot, installation, is_alive, machine, started_at
 from components.shared.progress import emit
-
-log = logging.getLogger(__name__)
 
 RENEW_S = 60.0
 STALE_S = 600.0
@@ -66,7 +63,7 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
 
 @contextmanager
 def turn(uri: str, what: str, owner: str = "") -> Iterator[None]:
-    """Hold a lease once whoever holds it is done, who makes the same (`what`, for the log).
+    """Hold a lease once whoever holds it is done, who makes the same (`what`, for the reader).
 
     Without an `owner` it is of this process alone: a pod tried again waits until its predecessor is done too.
     """
@@ -79,7 +76,7 @@ def turn(uri: str, what: str, owner: str = "") -> Iterator[None]:
                 break
             except HeldError as error:
                 if not told:
-                    log.warning("another run makes %s, waiting for it: %s", what, error)
+                    emit("lease", "warning", message=f"waiting for another run at {what}: {error}")
                 told = True
                 time.sleep(_WAIT_S)
         yield
@@ -163,6 +160,8 @@ def _claim(owner: str, renewed: float) -> bytes:
         "owner": owner,
         "host": socket.gethostname(),
         "machine": machine(),
+        "installation": installation(),
+        "boot": boot(),
         "process": process,
         "started": started_at(process),
         "renewed": renewed,
@@ -171,8 +170,10 @@ def _claim(owner: str, renewed: float) -> bytes:
 
 
 def _is_free(held: dict[str, Any], owner: str) -> bool:
-    """A lease is free for its owner, when stale, or when its process died on this very machine."""
+    """A lease is free for its owner, when stale, or when its process died on this machine, or with it."""
     if held["owner"] == owner or time.time() - held["renewed"] > STALE_S:
         return True
+    if held.get("installation") and held["installation"] == installation() and held["boot"] != boot():
+        return True  # this machine was started again since
     here = held.get("machine") == machine()
     return here and not is_alive(held["process"], held.get("started", ""))

@@ -108,7 +108,9 @@ def _decode(header: Header, source: Path, into: memoryview) -> int:
             found = _fill(into, _pieces(header, file), skip, size + slice_size)
         except EOFError:
             raise fault(header.path, "data", f"truncated {header.encoding}", _whole(size)) from None
-        except _BROKEN:  # whose own words may quote the data
+        except _BROKEN as error:  # whose own words may quote the data
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's fault, and not the file's
             raise fault(header.path, "data", f"broken {header.encoding}", _whole(size)) from None
         after = os.fstat(file.fileno()).st_size - file.tell()
     if found < size:

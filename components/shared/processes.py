@@ -37,11 +37,26 @@ def machine() -> str:
 
     A host name alone does not: the names of a cluster's pods are cut to 63 characters, so many share one.
     """
-    told = [socket.gethostname()]
+    told = [socket.gethostname(), boot()]
     with suppress(OSError):  # Linux alone tells
-        told.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         told.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(told)
+
+
+def boot() -> str:
+    """Return what names the time since this machine was started, after which no process of before is left."""
+    return _text("/proc/sys/kernel/random/boot_id")
+
+
+def installation() -> str:
+    """Return what names this installation of Linux from boot to boot; "" in a pod, whose image has none."""
+    return _text("/etc/machine-id")
+
+
+def _text(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text().strip()
+    return ""
 
 
 def seconds_under(program: str) -> float | None:

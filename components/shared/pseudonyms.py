@@ -37,7 +37,7 @@ class Pseudonyms:
 
     def of(self, kind: str, name: str) -> str:
         """Return the pseudonym of a patient's or session's name, however it is spelt."""
-        return f"{self._digest('key', '')[:4]}-{self._digest(kind, folded(name))[:10]}"
+        return f"{self._digest('key', 'folded')[:4]}-{self._digest(kind, folded(name))[:10]}"
 
     def _digest(self, kind: str, name: str) -> str:
         return hmac.new(self.key, f"{kind}\0{name}".encode(), "sha256").hexdigest()

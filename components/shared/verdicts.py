@@ -42,7 +42,7 @@ def headroom_figures(headroom: Comparison) -> str:
     told = f" [{_points(interval[0])}, {_points(interval[1])}]" if interval else ""
     reach = ""
     if interval and headroom_verdict(headroom) == NOTHING_TO_GAIN:
-        reach = _points(min(interval[1], 1 - headroom.other))  # more than all right there is not
+        reach = _points(min(interval[1], 1 - (headroom.other_low or 0)))  # more than all right there is not
     return (
         f"headroom, all labels − labelled only: {_signed(headroom.difference)} pt{told},"
         f" {headroom.patients} patient{'s' if headroom.patients != 1 else ''}"

@@ -10,6 +10,7 @@ type), component 0 of lists, vectors and time. No read takes more than twice the
     nrrd_geometry.py    where the voxels lie        nrrd_data.py      the voxels
 """
 
+import errno
 import io
 import warnings
 from dataclasses import dataclass
@@ -107,12 +108,18 @@ def write_volume(path: Path, volume: Volume) -> None:
     path.write_bytes(b"\n".join(kept) + b"\n\n" + data)
 
 
+# Of a file, or of the link that is in its place; whatever else is refused is the disk's fault.
+_OF_THE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+
+
 def read_header(path: Path, missing_geometry: str = REFUSE) -> Header:
     """Judge a file by its first 64 kB and by where its data lie and how large they are; no voxel is read."""
     try:
         with path.open("rb") as file:
             header = read_head(path, file.read(MAX_HEADER), missing_geometry)
     except OSError as error:
+        if error.errno not in _OF_THE_FILE:
+            raise
         raise fault(path, "file", error.strerror, "a file that can be read") from None
     find_data(header)
     return header

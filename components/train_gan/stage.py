@@ -80,7 +80,7 @@ def train_gan(
             about = {
                 "patients_seen": sorted({row.patient for row in rows} | set(patients)),
                 "classes": list(GAN_CLASSES),
-                "begun_from": "" if start is None else storage.hash_file(start / INDEX),
+                **_begun(config, start),
                 "digests": {"planes": planes.digest, "splits": splits.digest},
             }
             info = _publish(folder.path, out, about)
@@ -173,6 +173,16 @@ def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequenc
         )
     splits.require_only((TRAIN,), patients, f"gan_resume_uri={uri}")
     return folder, patients
+
+
+def _begun(config: Config, start: Path | None) -> dict[str, Any]:
+    """Return what a GAN went on from, and how long it and all before it were trained, where that is known."""
+    if start is None:
+        return {"begun_from": "", "kimg_in_all": config.kimg}
+    about = json.loads((start / INDEX).read_text())
+    before = None if "source" in about else about.get("kimg_in_all")
+    known = None if before is None else before + config.kimg
+    return {"begun_from": storage.hash_file(start / INDEX), "kimg_in_all": known}
 
 
 def _publish(folder: Path, out: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:

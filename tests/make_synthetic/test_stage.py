@@ -4,6 +4,8 @@ import pytest
 
 from components.make_synthetic import stage
 from components.make_synthetic.stage import Config, make_synthetic
+from components.shared import storage
+from components.shared.lease import lease, release
 from components.shared.splits import TEST, TRAIN
 from components.shared.study import Source
 from components.validate_parameters.stage import results
@@ -30,7 +32,7 @@ def asked(tmp_path, monkeypatch):
 
     def ask(source):
         with pytest.raises(AskedError) as told:
-            make_synthetic(config, source, planes, SPLITS, "run")
+            make_synthetic(config, source, planes, SPLITS)
         return told.value.args
 
     return ask
@@ -45,3 +47,21 @@ def test_each_source_is_a_gan_of_its_own(asked, planes, fraction, fold, gan):
     assert settings.seed == 7 + gan and settings.label_seed == 7
     assert splits == SPLITS.turned(fold)
     assert not set(splits.patients(TRAIN)) & set(splits.patients(TEST))
+
+
+def test_a_pod_tried_again_waits_until_its_predecessor_is_done(asked, tmp_path, monkeypatch):
+    """One that was given up may work on; both would write the same images' places."""
+    source = Source(fold=0, planes="all", gan=0)
+    place = storage.join(source.uri(str(tmp_path / "state/study")), "making")
+    naps = []
+
+    def nap(_):
+        naps.append(1)
+        if len(naps) == 2:
+            release(place, "the first pod")
+
+    with lease(place, "the first pod"):
+        pass
+    monkeypatch.setattr("time.sleep", nap)
+    asked(source)
+    assert len(naps) == 2

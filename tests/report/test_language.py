@@ -67,6 +67,8 @@ STUDIES = (
         "expert_labels_uri": "e.csv",
         "failed": ("fold0_E_0.2_seed0", "fold0_F_0.2_seed0"),
     },
+    {"patients": 5, "folds": 1, "arms": "ABC", "seeds": 1},
+    {"patients": 8, "folds": 1, "arms": "CF", "seeds": 1},
     {"patients": 15, "arms": "CF", "seeds": 2, "gan_resume_uri": "gs://b/g", "pretrained_uri": "gs://b/w.pt"},
     {"patients": 8, "arms": "AB", "audit": "off", "folds": 1, "leak": False},
     {"patients": 8, "arms": "AB", "folds": 1, "leak": True},
@@ -115,7 +117,7 @@ def rarely_said() -> list[str]:
     whole = Outcome(cell=CELL, result={"pseudo": {}}, rows=[], predictions=NOBODY)
     grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=1, arms="ABCDE")
     nothing = Comparison(
-        patients=9, repeats=2, gans=2, difference=0.0, other=0.8, interval=(-0.1, 0.1), p_value=1.0
+        patients=9, repeats=2, gans=2, difference=0.0, other_low=0.8, interval=(-0.1, 0.1), p_value=1.0
     )
     return [
         *answer(replace(grid, arms="BC"), {"B": [whole]}, {}, 9),

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from components.report.study import Inputs, report_study
+from components.report.study_words import caution, of_repeats
 from components.report.words import count, decimal, percent, points
 from components.shared import expert_labels
 from components.shared.ledger import Ledger
@@ -223,11 +224,15 @@ def test_given_starts_are_told_and_a_generator_that_went_on_is_not_called_young(
     given = {"gan_resume_uri": "gs://b/g", "pretrained_uri": "gs://b/w.safetensors"}
     page, _ = render(write_study(tmp_path / "given", patients=8, folds=1, arms="CE", **given), tmp_path)
     young = "their pictures are not realistic"
-    for said in (
-        "went on from a given generator for 4 kimg",
-        "4 kimg from a given generator",
-        "taken to have",
-    ):
+    for said in ("kimg from another generator", "Every GAN began with a given generator", "taken to have"):
         assert said in page, said
     assert young not in page
     assert young in render(write_study(tmp_path / "new", patients=8, folds=1, arms="CE"), tmp_path)[0]
+    none = render(write_study(tmp_path / "none", patients=8, folds=1, arms="AB", **given), tmp_path)[0]
+    assert "began with a given generator" not in none, "there is no GAN"
+
+
+def test_patients_without_both_cuts_are_not_called_arms_that_failed() -> None:
+    values = {"patients": 0, "arms": [{"value": None, "seeds": None}], "folds": [{}], "comparisons": []}
+    assert caution(values) == "No tested patient has planes of both cuts, so nobody was measured."
+    assert "came to its end" not in of_repeats(values)

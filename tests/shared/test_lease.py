@@ -138,6 +138,19 @@ def test_pods_of_one_name_are_not_one_machine(tmp_path, monkeypatch):
     assert not waits.is_alive()
 
 
+def test_a_machine_that_was_started_again_holds_nothing(tmp_path, monkeypatch):
+    """Its lease is as fresh as the power cut; a pod's, of an image without an id, is left to go stale."""
+    before = {"machine": "here, before", "boot": "before"}
+    monkeypatch.setattr(leases, "installation", lambda: "a laptop")
+    for installation in ("", "another laptop"):
+        plant(tmp_path, installation=installation, **before)
+        with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
+            pass
+    plant(tmp_path, installation="a laptop", **before)
+    with lease(str(tmp_path), "mine"):
+        pass
+
+
 def enter(uri):
     """Take a turn and end it."""
     with turn(uri, "this"):

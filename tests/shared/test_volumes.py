@@ -1,4 +1,5 @@
 import bz2
+import errno
 import gzip
 
 import numpy as np
@@ -227,6 +228,23 @@ REFUSED = {
     "text in numbers": ({"byte skip": "many"}, None, "byte skip: .not shown"),
     "no bracket": ({"space origin": "1,2,3"}, None, "space origin: 1,2,3"),
 }
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip", "bzip2"])
+def test_a_disk_that_fails_is_not_held_against_the_file(encoding, tmp_path, monkeypatch):
+    payload = {
+        "raw": None,
+        "gzip": gzip.compress(COUNTING.tobytes()),
+        "bzip2": bz2.compress(COUNTING.tobytes()),
+    }
+    path = make(tmp_path / "a.nrrd", {"encoding": encoding}, payload[encoding])
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("components.shared.nrrd_data._fill", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_volume(path)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import time
 from contextlib import suppress
@@ -118,9 +117,8 @@ def plant(folder: Path, renewed: float) -> None:
     (folder / "lease.json").write_text(json.dumps(held))
 
 
-def test_a_run_waits_until_the_other_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_waits_until_the_other_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FONTANELLE_EVENTS", str(tmp_path / "events"))
     lease = tmp_path / "leases/run"
     plant(lease, time.time())
     naps: list[float] = []
@@ -131,14 +129,11 @@ def test_a_run_waits_until_the_other_has_ended(
             plant(lease, renewed=0)  # the other died
 
     monkeypatch.setattr(leases.time, "sleep", nap)
-    with (
-        caplog.at_level(logging.WARNING),
-        run_folder(str(tmp_path), "run", tmp_path / "scratch") as folder,
-    ):
+    with run_folder(str(tmp_path), "run", tmp_path / "scratch") as folder:
         assert folder.path == tmp_path / "run"
         assert json.loads((lease / "lease.json").read_text())["process"] == os.getpid()
     assert naps == [15.0] * 3
-    assert caplog.text.count("held by run other") == 1
+    assert (tmp_path / "events").read_text().count("held by run other") == 1
 
 
 def test_a_place_that_cannot_be_used_is_not_waited_for(tmp_path: Path) -> None:

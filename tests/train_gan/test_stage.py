@@ -126,7 +126,9 @@ def test_a_generator_can_be_the_start_of_another(planes: PlaneSet, generator: Pa
     info = train_gan(replace(TINY, resume_uri=str(generator)), planes, splits, tmp_path)
     assert info["config"]["ada_kimg"] == 100  # as the authors do after a transfer
     assert info["begun_from"] == storage.hash_file(generator / "generator.json")
-    assert json.loads((generator / "generator.json").read_text())["begun_from"] == ""
+    before = json.loads((generator / "generator.json").read_text())
+    assert (before["begun_from"], before["kimg_in_all"]) == ("", before["kimg"])
+    assert info["kimg_in_all"] == before["kimg"] + info["kimg"]
 
 
 def test_a_start_of_another_architecture_is_refused(

@@ -144,7 +144,8 @@ def send(path: Path, uri: str) -> None:
 
 def fetch(found: StoredObject, path: Path) -> bool:
     """Copy a file of a URI to a path."""
-    shutil.copyfile(path_of(found.uri), path)
+    with disk(found.uri):
+        shutil.copyfile(path_of(found.uri), path)
     return True
 
 
