@@ -16,8 +16,8 @@ demo: $(READY) ## run the whole study on volumes simulated on the spot
 	$(BIN)/python -m pipelines simulate demo/volumes --patients 8
 	$(BIN)/python -m pipelines run augmentation --root demo --profile demo -p volumes_uri=demo/volumes
 
-test: $(READY) ## run the tests that take minutes
-	$(BIN)/python -m pytest
+test: $(READY) ## run the tests that take minutes, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(READY) ## run the tests that take many minutes, on ../shared/data where it is present
 	$(BIN)/python -m pytest -m slow
