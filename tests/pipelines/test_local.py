@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 import components
+from components.shared.forgotten import FOLDERS, OF_RUNS
 from components.shared.phantom import simulate_patients
 from components.shared.pseudonyms import read_pseudonyms
 from tests.pipelines.small_run import SMALL, events, run
@@ -38,6 +39,15 @@ def test_round_0_and_two_pseudo_label_rounds_ran(finished):
     rounds = json.loads(metrics)["rounds"]
     assert [entry["round"] for entry in rounds] == [0, 1, 2]
     assert [entry["stop_reason"] for entry in rounds] == ["", "", "max_rounds"]
+
+
+def test_forgetting_knows_all_that_a_run_keeps(finished):
+    """What it does not know of a run's folder it would take for somebody else's, and leave."""
+    state = finished[0] / "state"
+    kept = {path.name for path in state.iterdir() if path.is_dir()}
+    runs = kept - set(FOLDERS)
+    assert len(runs) == 1
+    assert {path.name for path in (state / runs.pop()).iterdir()} <= OF_RUNS
 
 
 def test_what_a_round_accepted_the_next_was_trained_on(finished):

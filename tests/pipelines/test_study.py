@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.failures import MOST_KILLED
+from components.shared.forgotten import FOLDERS, OF_RUNS
 from components.shared.phantom import simulate_patients
 from tests.pipelines.small_run import SMALL, command, events, run
 
@@ -43,6 +44,15 @@ def test_every_cell_and_gan_is_run_once_in_its_order(finished):
     assert [stage for stage in done if stage.startswith("arm ")] == cells
     assert [stage for stage in done if stage not in cells] == ["synthetic fold0_all_gan0"]
     assert done.index("synthetic fold0_all_gan0") < done.index("arm fold0_E_0.4_seed0")
+
+
+def test_forgetting_knows_all_that_a_run_keeps(finished):
+    """What it does not know of a run's folder it would take for somebody else's, and leave."""
+    state = finished[0] / "state"
+    kept = {path.name for path in state.iterdir() if path.is_dir()}
+    runs = kept - set(FOLDERS)
+    assert len(runs) == 1
+    assert {path.name for path in (state / runs.pop()).iterdir()} <= OF_RUNS
 
 
 def test_the_answer_rests_on_the_patients_of_the_fold(finished):
