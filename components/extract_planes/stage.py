@@ -19,6 +19,7 @@ from components.shared import passports, storage
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
 from components.shared.geometry import Anatomy
+from components.shared.owners import require_there
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
@@ -26,7 +27,6 @@ from components.shared.snapshots import (
     VolumeEntry,
     read_snapshot,
     require_one_owner,
-    require_there,
     require_unchanged,
 )
 from components.shared.volumes import MAX_HEADER, Volume, data_files, read_header, read_volume

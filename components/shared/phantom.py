@@ -19,7 +19,8 @@ from scipy import ndimage
 from components.shared.arrays import Floats
 from components.shared.faults import InputError, shown
 from components.shared.files import whole, write_whole
-from components.shared.snapshots import SIMULATED, SUFFIXES, TABLE
+from components.shared.owners import SUFFIXES, TABLE
+from components.shared.snapshots import SIMULATED
 from components.shared.volumes import Volume, write_volume
 
 EXTENT_MM = 96.0  # edge of the block: it leaves empty planes on both sides of the brain

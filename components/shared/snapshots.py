@@ -1,38 +1,26 @@
 """Which volumes a run reads, whose they are, and the digest that stands for all of it.
 
-A volume's patient, session and site come from `volumes.csv` beside the files (columns file, patient, session,
-site; the last two may be absent), else from named groups of `patient_pattern` on the file's name. A detached
-header is matched as if its name ended in .nrrd. Patients and sessions enter the snapshot as pseudonyms; it is
-the one place that says which object a pseudonym stands for.
+Patients and sessions, which owners.py tells, enter the snapshot as pseudonyms; it is the one place that says
+which object a pseudonym stands for.
 
 A file that is no usable volume stays listed: extraction gives it a passport that says why it is left out.
 """
 
-import csv
 import hashlib
-import io
 import json
-import re
-import signal
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
 from components.shared import storage, volumes
 from components.shared.faults import InputError, shown
-from components.shared.pseudonyms import Pseudonyms, folded
+from components.shared.owners import SUFFIXES, TABLE, Owner, compile_pattern, owners_of, require_there
+from components.shared.pseudonyms import Pseudonyms
 
-TABLE = "volumes.csv"
 SIMULATED = "simulated"  # the site of volumes that show nobody
-MAX_TABLE = 2**24  # bytes
-SUFFIXES = (".nrrd", ".nhdr")
-_SEARCH_S = 20.0  # of this process's own time, for all names; a million take the default pattern six
 _AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
 
 _Answer = TypeVar("_Answer")
@@ -131,12 +119,6 @@ def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
             )
 
 
-def require_there(name: str, digest: str) -> None:
-    """Refuse a link that leads nowhere, as archives leave them where a file was."""
-    if digest == storage.NOWHERE:
-        raise InputError(f"{name}: file: a link that leads nowhere; valid: a file that can be read")
-
-
 def require_one_owner(first: VolumeEntry, again: VolumeEntry) -> None:
     """Refuse one scan under two patients."""
     if first.patient != again.patient:
@@ -163,27 +145,7 @@ def _listed(volumes_uri: str, folder: str) -> list[storage.StoredObject]:
         raise InputError(f"volumes_uri={volumes_uri}: {str(error).removeprefix(f'{folder}: ')}") from error
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Return what reads patients from names, or refuse it."""
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InputError(f"patient_pattern={shown(pattern)}: {error}; valid: a regular expression") from error
-    if "patient" not in compiled.groupindex:
-        raise InputError(f"patient_pattern={shown(pattern)}: has no group; valid: one named (?P<patient>...)")
-    return compiled
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Owner:
-    """Whose a volume is."""
-
-    patient: str
-    session: str
-    site: str
-
-
-def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, _Owner]]:
+def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mapping[str, Owner]]:
     """Return what lies in the folder, and the owner of each volume that is asked for."""
     pattern = compile_pattern(source.patient_pattern)
     folder, glob = storage.split_glob(source.volumes_uri)
@@ -193,49 +155,7 @@ def _identify(source: Source) -> tuple[Mapping[str, storage.StoredObject], Mappi
         as_glob = ", its last part read as a glob of files" if folder != source.volumes_uri else ""
         valid = "a place with .nrrd or .nhdr files"
         raise InputError(f"volumes_uri={source.volumes_uri}: no volume there{as_glob}; valid: {valid}")
-    table = _table(beside)
-    with _in_time(pattern):
-        owners = {name: _owner(name, table, pattern) for name in names}
-    _require_one_spelling(owners)
-    return beside, owners
-
-
-@contextmanager
-def _in_time(pattern: re.Pattern[str]) -> Iterator[None]:
-    """End a search that would not: nested repeats try every way to share a name among them.
-
-    Only the names themselves show it. Python hears a signal in the midst of a search, though in its first
-    thread alone; elsewhere nothing is timed.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise InputError(
-            f"patient_pattern={shown(pattern.pattern)}: not done with the names in {_SEARCH_S:.0f} s;"
-            " valid: a pattern without a repeat inside a repeat, as in (a+)+"
-        )
-
-    former = signal.signal(signal.SIGVTALRM, end)
-    signal.setitimer(signal.ITIMER_VIRTUAL, _SEARCH_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, former)
-
-
-def _require_one_spelling(owners: Mapping[str, _Owner]) -> None:
-    """Refuse two names that a person would read as one: that infant could be on two sides."""
-    known: dict[str, str] = {}
-    for name, who in owners.items():
-        other = known.setdefault(folded(who.patient), name)
-        if owners[other].patient != who.patient:
-            raise InputError(
-                f"{name}: its patient and that of {other} differ in capitals, or in how accents are stored,"
-                " alone; valid: one spelling a patient"
-            )
+    return beside, owners_of(names, pattern, beside)
 
 
 def _fault(beside: Mapping[str, storage.StoredObject], name: str, missing_geometry: str) -> str:
@@ -283,103 +203,7 @@ def _pseudonymous(entry: VolumeEntry, pseudonyms: Pseudonyms) -> VolumeEntry:
     return replace(entry, patient=patient, session=session)
 
 
-def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:
-    if TABLE not in beside:
-        return None
-    require_there(TABLE, beside[TABLE].checksum)
-    rows: dict[str, Mapping[str, str]] = {}
-    known: dict[str, int] = {}
-    for line, row in _rows(beside[TABLE]):
-        file, said = row["file"], f"{TABLE}: line {line}{_named(row['file'])}"
-        if file in known:
-            raise InputError(f"{said} is of the same file as line {known[file]}; valid: one row a file")
-        if file not in beside:
-            raise InputError(f"{said} names no file beside it; valid: rows of files that exist")
-        rows[file], known[file] = row, line
-    return rows
-
-
-def _named(cell: str) -> str:
-    """Return a cell in brackets where it is plainly a file's name; of any other a patient may be in it."""
-    is_name = cell.lower().endswith(SUFFIXES) and re.fullmatch(r"[^,;\"/\\]{1,255}", cell)
-    return f" ({cell})" if is_name and shown(cell) == cell else ""
-
-
-def _rows(table: storage.StoredObject) -> list[tuple[int, dict[str, str]]]:
-    """Return the table's rows, each with the number of its first line, or refuse what is no such table."""
-    if table.size > MAX_TABLE:
-        raise InputError(f"{TABLE}: {table.size} bytes; valid: at most {MAX_TABLE}")
-    (_, columns), *records = [*_records(_text(table))] or [(1, [])]
-    if not {"file", "patient"} <= set(columns):
-        valid = "a first line with file, patient, and session, site if known"  # it may hold a patient: unsaid
-        raise InputError(f"{TABLE}: its first line names no file and patient; valid: {valid}")
-    if longer := [line for line, cells in records if len(cells) > len(columns)]:
-        valid = "a cell a column, in quotes where it holds a comma"
-        raise InputError(f"{TABLE}: line {longer[0]} has more cells than columns; valid: {valid}")
-    return [(line, dict(zip_longest(columns, cells, fillvalue=""))) for line, cells in records]
-
-
-def _text(table: storage.StoredObject) -> str:
-    """Return what a table says; guessed, two names that differ in an accent would be one."""
-    try:
-        return storage.read_bytes(table.uri).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{TABLE}: no UTF-8 at byte {error.start}; valid: CSV saved as UTF-8") from error
-
-
-def _records(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the cells of every row that has some, and the number of the line on which it begins."""
-    lines, begins = csv.reader(io.StringIO(text, newline="")), 1
-    try:
-        for cells in lines:
-            if cells:
-                yield begins, cells
-            begins = lines.line_num + 1
-    except csv.Error as error:
-        valid = "comma-separated fields of less than 128 kB, quotes in pairs"
-        raise InputError(f"{TABLE}: after line {begins - 1}: {error}; valid: {valid}") from error
-
-
-def _owner(name: str, table: Mapping[str, Mapping[str, str]] | None, pattern: re.Pattern[str]) -> _Owner:
-    _require_text(name)
-    who = _from_table(name, table) if table is not None else _from_name(name, pattern)
-    patient = (who.get("patient") or "").strip()
-    if not re.fullmatch(r"[^\s,\"'/\\][^,\"'/\\\n]*", patient):
-        raise InputError(
-            f"{name}: its patient; valid: one character or more, no comma, quote, slash or line end"
-        )
-    session, site = who.get("session") or Path(name).stem, who.get("site") or ""
-    return _Owner(patient=patient, session=session.strip(), site=site.strip())
-
-
-def _require_text(name: str) -> None:
-    """Refuse a name that is not text, as old archives leave it, or not one line."""
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"{name!a}: its name is no UTF-8; valid: a file of another name") from error
-    if not name.isprintable():
-        raise InputError(f"{name!a}: its name holds a line end or the like; valid: another name")
-
-
-def _from_table(name: str, table: Mapping[str, Mapping[str, str]]) -> Mapping[str, str]:
-    if name not in table:
-        raise InputError(f"{name}: no row in {TABLE} beside it; valid: a row for every volume, or no {TABLE}")
-    return table[name]
-
-
-def _from_name(name: str, pattern: re.Pattern[str]) -> Mapping[str, str]:
-    match = pattern.search(name) or pattern.search(str(Path(name).with_suffix(".nrrd")))
-    if match is None:
-        raise InputError(
-            f"{name}: whose volume it is cannot be read from its name by"
-            f" patient_pattern={shown(pattern.pattern)};"
-            f" valid: a pattern that matches every name, or a {TABLE} beside it"
-        )
-    return {key: value or "" for key, value in match.groupdict().items()}
-
-
-def _entry(beside: Mapping[str, storage.StoredObject], name: str, who: _Owner) -> VolumeEntry:
+def _entry(beside: Mapping[str, storage.StoredObject], name: str, who: Owner) -> VolumeEntry:
     size, digest = _content(beside, name)
     return VolumeEntry(
         name=name, size=size, digest=digest, patient=who.patient, session=who.session, site=who.site

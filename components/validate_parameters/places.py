@@ -5,10 +5,11 @@ from pathlib import PurePosixPath
 from typing import Any
 from unicodedata import category
 
-from components.shared import snapshots, storage
+from components.shared import storage
 from components.shared.faults import InputError, shown
 from components.shared.forgotten import FOLDERS
 from components.shared.images import BAKED
+from components.shared.owners import compile_pattern
 from components.shared.pseudonyms import is_pseudonym
 from components.validate_parameters.requirements import naming, require
 
@@ -42,7 +43,7 @@ def check_places(p: Any) -> None:
         _check_uri(p, name)
     apart = not lies_in(p.volumes_uri, p.state_uri)
     require(p, "volumes_uri", apart, "a place outside state_uri, in which runs remove what is forgotten")
-    snapshots.compile_pattern(p.patient_pattern)
+    compile_pattern(p.patient_pattern)
 
 
 def check_names(p: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.shared import snapshots, storage
+from components.shared import owners, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import Source, check, list_entries, require_unchanged
@@ -110,7 +110,7 @@ def test_a_table_beside_the_volumes_wins_over_their_names(folder, tmp_path):
         (TABLE.replace("b_2024", "b_2042"), r"^volumes\.csv: line 4 \(b_2042_01_01\.nrrd\) names no file"),
         (TABLE.replace("c_2024_01_01.nrrd,c,,\n", ""), r"c_2024_01_01\.nrrd: no row in volumes\.csv"),
         (TABLE.replace("second", "x" * 200_000), r"^volumes\.csv: after line 2: field larger .*; valid: "),
-        (TABLE + "x" * snapshots.MAX_TABLE, r"^volumes\.csv: 16\d+ bytes; valid: at most 16\d+"),
+        (TABLE + "x" * owners.MAX_TABLE, r"^volumes\.csv: 16\d+ bytes; valid: at most 16\d+"),
         (TABLE + "z" * 200_000 + ",c", r"^volumes\.csv: after line 5: field larger .*; valid: "),
         (
             TABLE + "\nb_2024_01_01.nrrd,b,,",
@@ -306,7 +306,7 @@ def test_a_pattern_that_reads_no_patient_from_a_name_is_refused(folder, tmp_path
 
 
 def test_a_pattern_that_would_search_for_ever_is_ended(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(snapshots, "_SEARCH_S", 0.2)
+    monkeypatch.setattr(owners, "_SEARCH_S", 0.2)
     write(folder / f"{40 * '0'}.nrrd", 7)
     hostile = r"^(?P<patient>([a-z0-9_.]+)+)!$"
     with pytest.raises(InputError, match=r"^patient_pattern=.*: not done with the names in .*; valid: "):
