@@ -19,6 +19,7 @@ from components.report.words import (
     count,
     given_starts,
     is_young,
+    kimg_in_all,
     percent,
     plural,
 )
@@ -53,7 +54,7 @@ def caution(values: Mapping[str, Any]) -> str:
     """Return the sentence that tells what the verdict rests on."""
     patients = plural(values["patients"], "patient")
     if not values["patients"]:
-        return "No tested patient has planes of both cuts, so nobody was measured."
+        return "No tested patient has planes of both cuts, so no arm has a balanced accuracy."
     if not measured(values):
         return f"No arm came to its end in every fold, so none of {patients} was measured."
     base = (
@@ -229,7 +230,7 @@ def _of_gans(values: Mapping[str, Any]) -> list[str]:
     if not young:
         return []
     return [
-        f"The GANs were trained for {count(young[0]['kimg_in_all'])} kimg at {young[0]['resolution']} px (the"
+        f"The GANs were trained for {count(kimg_in_all(young[0]))} kimg at {young[0]['resolution']} px (the"
         " notebooks: 1,200 at 256), so their pictures are not realistic: what they add here says nothing of"
         " what a longer training would."
     ]

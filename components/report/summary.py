@@ -77,7 +77,7 @@ def describe_gan(generator: Mapping[str, Any]) -> dict[str, Any]:
         "channels": generator["channels"],
         "classes": list(generator["classes"]),
         "kimg": generator["kimg"],
-        "kimg_in_all": generator["kimg_in_all"],
+        "kimg_before": generator["kimg_before"],
         "resolution": generator["resolution"],
         "seed": generator["seed"],
         "snapshot": generator["digest"],

@@ -171,7 +171,7 @@ def _gan_limit(metrics: Mapping[str, Any]) -> str:
         )
     gan = metrics["gan"]
     return (
-        f"The GAN was trained for {count(gan['kimg_in_all'])} kimg at {gan['resolution']} px, so its pictures"
+        f"The GAN was trained for {count(kimg_in_all(gan))} kimg at {gan['resolution']} px, so its pictures"
         " are not realistic: this run proves the flow, not image quality."
     )
 
@@ -183,8 +183,12 @@ def is_sketch(metrics: Mapping[str, Any]) -> bool:
 
 def is_young(gan: Mapping[str, Any]) -> bool:
     """Tell whether a GAN, with those it went on from, is known to have been trained for too short."""
-    known = gan.get("kimg_in_all")
-    return known is not None and known < REALISTIC_KIMG
+    return gan.get("kimg_before") is not None and kimg_in_all(gan) < REALISTIC_KIMG
+
+
+def kimg_in_all(gan: Mapping[str, Any]) -> float:
+    """Return how long a GAN learnt, with those it went on from."""
+    return float(gan["kimg"] + gan["kimg_before"])
 
 
 def given_starts(given: Mapping[str, Any], gans: bool) -> list[str]:

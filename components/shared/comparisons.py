@@ -40,7 +40,7 @@ class Comparison:
     repeats: int  # trainings of both classifiers
     gans: int | None  # behind the repeats, a fold; None where neither model learnt from images of one
     difference: float  # mean over patients
-    other_low: float | None  # lower end of the other model's own interval, of shares
+    other_low: float | None  # least lower end of the other model's own intervals, of a repeat each; a share
     interval: tuple[float, float] | None  # 95 %
     p_value: float | None  # two-sided; None with fewer than six patients
 
@@ -76,13 +76,13 @@ def compare(
         )
     differences_P = averaged(model_KP) - averaged(other_KP)
     interval = difference_interval(differences_P, training_noise(model_KP - other_KP, folds_P, gans_K))
-    others = mean_interval(averaged(other_KP))
+    others = [mean_interval(each_P) for each_P in other_KP]
     return Comparison(
         patients=len(differences_P),
         repeats=len(model_KP),
         gans=len(set(gans_K)) or None,
         difference=float(differences_P.mean()),
-        other_low=None if others is None else float(others[0]),
+        other_low=min((float(ends[0]) for ends in others if ends is not None), default=None),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         p_value=None if len(differences_P) < FEWEST_FOR_CLAIM else float(sign_flip_p(differences_P, seed)),
     )

@@ -173,7 +173,12 @@ def _is_free(held: dict[str, Any], owner: str) -> bool:
     """A lease is free for its owner, when stale, or when its process died on this machine, or with it."""
     if held["owner"] == owner or time.time() - held["renewed"] > STALE_S:
         return True
-    if held.get("installation") and held["installation"] == installation() and held["boot"] != boot():
-        return True  # this machine was started again since
+    if _was_started_again(held):
+        return True
     here = held.get("machine") == machine()
     return here and not is_alive(held["process"], held.get("started", ""))
+
+
+def _was_started_again(held: dict[str, Any]) -> bool:
+    same = held["host"] == socket.gethostname() and held.get("installation") == installation() != ""
+    return same and held["boot"] != boot()

@@ -1,11 +1,15 @@
 """What Linux tells of other processes: whether they are still there, since when, and where they count."""
 
+import hmac
 import os
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
 
 _STATE, _PARENT, _START = 0, 1, 19  # fields of /proc/PID/stat, counted from the one after the name
+_CONTAINERS = ("/.dockerenv", "/run/.containerenv")  # files that Docker and podman leave in theirs
+_POD = "KUBERNETES_SERVICE_HOST"
 _DEAD = ("Z", "X")  # ended, and waiting for its parent to notice
 
 
@@ -49,8 +53,14 @@ def boot() -> str:
 
 
 def installation() -> str:
-    """Return what names this installation of Linux from boot to boot; "" in a pod, whose image has none."""
-    return _text("/etc/machine-id")
+    """Return what names this installation of Linux from boot to boot; "" in a container, of an image of many.
+
+    The id itself is not to leave the machine (man machine-id): a hash under a name of ours stands for it.
+    """
+    told = _text("/etc/machine-id")
+    if not re.fullmatch("[0-9a-f]{32}", told) or any(map(os.path.exists, _CONTAINERS)) or _POD in os.environ:
+        return ""
+    return hmac.new(told.encode(), b"fontanelle lease", "sha256").hexdigest()[:16]
 
 
 def _text(path: str) -> str:

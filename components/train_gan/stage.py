@@ -80,7 +80,7 @@ def train_gan(
             about = {
                 "patients_seen": sorted({row.patient for row in rows} | set(patients)),
                 "classes": list(GAN_CLASSES),
-                **_begun(config, start),
+                **_begun(start),
                 "digests": {"planes": planes.digest, "splits": splits.digest},
             }
             info = _publish(folder.path, out, about)
@@ -175,14 +175,14 @@ def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequenc
     return folder, patients
 
 
-def _begun(config: Config, start: Path | None) -> dict[str, Any]:
-    """Return what a GAN went on from, and how long it and all before it were trained, where that is known."""
+def _begun(start: Path | None) -> dict[str, Any]:
+    """Return what a GAN went on from, and how many kimg that and all before it had learnt, where known."""
     if start is None:
-        return {"begun_from": "", "kimg_in_all": config.kimg}
+        return {"begun_from": "", "kimg_before": 0.0}
     about = json.loads((start / INDEX).read_text())
-    before = None if "source" in about else about.get("kimg_in_all")
-    known = None if before is None else before + config.kimg
-    return {"begun_from": storage.hash_file(start / INDEX), "kimg_in_all": known}
+    known = "source" not in about and about.get("kimg_before") is not None
+    before = about["kimg_before"] + about["kimg"] if known else None
+    return {"begun_from": storage.hash_file(start / INDEX), "kimg_before": before}
 
 
 def _publish(folder: Path, out: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -237,7 +237,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Inputs]:
         write_json(
             root / "generator/generator.json",
             {"resolution": SYNTHETIC_SIDE, "channels": 1, "kimg": kimg, "seed": 0, "digest": "cd" * 32,
-             "begun_from": "", "kimg_in_all": kimg,
+             "begun_from": "", "kimg_before": 0.0,
              "patients_seen": names[:train], "history": history, "classes": list(GAN_CLASSES),
              "config": {"gamma": 0.4}},
         )  # fmt: skip

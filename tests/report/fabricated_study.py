@@ -135,7 +135,7 @@ def write_source(uri: str, source: Source, patients: Sequence[str], start: str |
     place = Path(source.uri(uri))
     write_synthetic(place / "planes", patients)
     write_judgement(place / "planes", patients, copied=2 * source.fold)
-    begun = {"begun_from": "ef" * 32 if start else "", "kimg_in_all": None if start else 4.0}
+    begun = {"begun_from": "ef" * 32 if start else "", "kimg_before": None if start else 0.0}
     about = {"resolution": SYNTHETIC_SIDE, "channels": 1, "kimg": 4.0, "seed": 0, "digest": "cd" * 32,
              **begun, "history": [], "classes": list(GAN_CLASSES)}  # fmt: skip
     write_json(place / "generator/generator.json", about)

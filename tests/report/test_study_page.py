@@ -234,5 +234,5 @@ def test_given_starts_are_told_and_a_generator_that_went_on_is_not_called_young(
 
 def test_patients_without_both_cuts_are_not_called_arms_that_failed() -> None:
     values = {"patients": 0, "arms": [{"value": None, "seeds": None}], "folds": [{}], "comparisons": []}
-    assert caution(values) == "No tested patient has planes of both cuts, so nobody was measured."
+    assert caution(values) == "No tested patient has planes of both cuts, so no arm has a balanced accuracy."
     assert "came to its end" not in of_repeats(values)

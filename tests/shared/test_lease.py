@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from components.shared import lease as leases
+from components.shared import processes
 from components.shared.faults import InputError
 from components.shared.lease import lease, release, turn
 from components.shared.processes import machine, started_at
@@ -140,15 +142,27 @@ def test_pods_of_one_name_are_not_one_machine(tmp_path, monkeypatch):
 
 def test_a_machine_that_was_started_again_holds_nothing(tmp_path, monkeypatch):
     """Its lease is as fresh as the power cut; a pod's, of an image without an id, is left to go stale."""
-    before = {"machine": "here, before", "boot": "before"}
+    before = {"host": socket.gethostname(), "machine": "here, before", "boot": "before"}
     monkeypatch.setattr(leases, "installation", lambda: "a laptop")
-    for installation in ("", "another laptop"):
-        plant(tmp_path, installation=installation, **before)
+    clone = {"installation": "a laptop", "host": "another node of one image"}
+    for told in ({"installation": ""}, {"installation": "another laptop"}, clone):
+        plant(tmp_path, **before | told)
         with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
             pass
     plant(tmp_path, installation="a laptop", **before)
     with lease(str(tmp_path), "mine"):
         pass
+
+
+@pytest.mark.parametrize("told", ["uninitialized", "", "5fba" * 8])
+def test_an_installation_is_told_by_a_hash_and_by_no_container(told, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_text", lambda path: told)
+    monkeypatch.setattr(processes, "_CONTAINERS", ())
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert bool(processes.installation()) == (len(told) == 32)
+    assert processes.installation() != told or not told
+    monkeypatch.setattr(processes, "_CONTAINERS", (str(tmp_path),))
+    assert processes.installation() == ""
 
 
 def enter(uri):
