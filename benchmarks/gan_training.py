@@ -275,9 +275,7 @@ def peak_memory(bench: Bench) -> dict[str, float]:
 
 def seconds_per_kimg(config: TrainingConfig, seconds: dict[str, float]) -> float:
     """Return what a thousand training images take, from the seconds of each part."""
-    path = (
-        1 / config.path_interval if config.path_weight else 0.0
-    )  # a run without its weight has no such step
+    path = 1 / config.path_interval if config.path_weight else 0.0  # without its weight there is no such step
     weights = {"Gmain": 1.0, "Greg": path, "Dmain": 1.0, "Dreg": 1 / config.r1_interval}
     step = sum(seconds[name] * weight for name, weight in {**weights, "EMA": 1.0, "data": 1.0}.items())
     return step / config.batch * 1000

@@ -23,12 +23,7 @@ from components.shared.owners import require_there
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
-from components.shared.snapshots import (
-    VolumeEntry,
-    read_snapshot,
-    require_one_owner,
-    require_unchanged,
-)
+from components.shared.snapshots import VolumeEntry, read_snapshot, require_one_owner, require_unchanged
 from components.shared.volumes import MAX_HEADER, Volume, data_files, read_header, read_volume
 
 __all__ = ["Config", "Cuts", "extract_planes", "extract_shard"]

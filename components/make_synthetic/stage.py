@@ -75,11 +75,7 @@ class Config:
 
 
 def make_synthetic(
-    config: Config,
-    source: Source,
-    planes: PlaneSet,
-    splits: Splits,
-    progress: Progress = silent,
+    config: Config, source: Source, planes: PlaneSet, splits: Splits, progress: Progress = silent
 ) -> Mapping[str, Any]:
     """Train a GAN on the fold's training patients and sample it; return what was made, once."""
     uri = source.uri(config.study_uri)

@@ -14,7 +14,7 @@ from components.report.histories import history_chart, round_chart
 from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.previous import compare
-from components.report.shortcuts import shortcuts_section
+from components.report.shortcuts import Section, shortcuts_section
 from components.report.synthetic import copied, quality_section
 from components.report.volumes import volumes_page
 from components.shared.expert_labels import ExpertRow
@@ -74,10 +74,13 @@ def report(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -
     values = collect(inputs, supervised, generator)
     values["previous"] = compare(values, inputs.before)
     write_whole(metrics, summary.canonical(values))
+    audit = shortcuts_section(inputs.findings)
     parts = {
         **_opening(inputs, values, supervised),
         **_data_parts(inputs, values),
         **_result_parts(inputs, values, generator),
+        "shortcuts": audit,
+        "documents": documents(_facts(inputs, values, audit)),
     }
     write_whole(html, render("report.html.j2", values, language, **parts))
     return values
@@ -152,7 +155,6 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
     patients = set(values["patients"][TRAIN])
     present = [label for label in (*CLASSES, UNCERTAIN) if any(values["planes"][label].values())]
     return {
-        "shortcuts": shortcuts_section(inputs.findings),
         "volumes": volumes_page(inputs.passports),
         "classes": present,
         "absent": [label for label in CLASSES if label not in present],
@@ -201,13 +203,11 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         "history": history_chart(generator["history"]),
         "generator": generator,
         "digests": _digests(inputs, values, generator),
-        "documents": documents(_facts(inputs, values)),
     }
 
 
-def _facts(inputs: Inputs, values: Mapping[str, Any]) -> Facts:
+def _facts(inputs: Inputs, values: Mapping[str, Any], audit: Section) -> Facts:
     shown = any(row.site == SIMULATED for row in inputs.planes.rows)
-    audit = shortcuts_section(inputs.findings)
     return facts_of_run(values, inputs.passports, shown, copied(values["quality"]), audit)
 
 

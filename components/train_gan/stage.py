@@ -179,7 +179,7 @@ def _begun(start: Path | None) -> dict[str, Any]:
     """Return what a GAN went on from, and how many kimg that and all before it had learnt, where known."""
     if start is None:
         return {"begun_from": "", "kimg_before": 0.0}
-    about = json.loads((start / INDEX).read_text())
+    about = described((start / INDEX).read_bytes())
     known = "source" not in about and about.get("kimg_before") is not None
     before = about["kimg_before"] + about["kimg"] if known else None
     return {"begun_from": storage.hash_file(start / INDEX), "kimg_before": before}

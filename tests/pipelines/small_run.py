@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from components.shared.forgotten import FOLDERS
+
 SMALL = {
     "plane_angles_deg": "0",
     "plane_spacing_mm": 8,
@@ -31,3 +33,9 @@ def run(pipeline, root, check=True, **parameters):
 def events(root):
     lines = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
     return [(line["stage"], line["event"]) for line in lines if line["event"] in ("done", "cached")]
+
+
+def kept_by_runs(state):
+    """Return the names that each run keeps in its folder of a state."""
+    runs = [path for path in state.iterdir() if path.is_dir() and path.name not in FOLDERS]
+    return [{path.name for path in run.iterdir()} for run in runs]

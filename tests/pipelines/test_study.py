@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from components.shared.failures import MOST_KILLED
-from components.shared.forgotten import FOLDERS, OF_RUNS
+from components.shared.forgotten import OF_RUNS
 from components.shared.phantom import simulate_patients
-from tests.pipelines.small_run import SMALL, command, events, run
+from tests.pipelines.small_run import SMALL, command, events, kept_by_runs, run
 
 STUDY = {name: value for name, value in SMALL.items() if name != "label_fraction"} | {
     "label_fractions": 0.4,
@@ -48,11 +48,8 @@ def test_every_cell_and_gan_is_run_once_in_its_order(finished):
 
 def test_forgetting_knows_all_that_a_run_keeps(finished):
     """What it does not know of a run's folder it would take for somebody else's, and leave."""
-    state = finished[0] / "state"
-    kept = {path.name for path in state.iterdir() if path.is_dir()}
-    runs = kept - set(FOLDERS)
-    assert len(runs) == 1
-    assert {path.name for path in (state / runs.pop()).iterdir()} <= OF_RUNS
+    (kept,) = kept_by_runs(finished[0] / "state")
+    assert kept <= OF_RUNS
 
 
 def test_the_answer_rests_on_the_patients_of_the_fold(finished):
