@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from scipy import stats
 from stylegan2_ada import TrainingConfig, dataset, derived, train
+from stylegan2_ada.devices import TYPES, computed_in
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.features import MetricOptions, statistics_of
 from stylegan2_ada.files import write_json
@@ -235,6 +236,9 @@ def main() -> None:
     parser.add_argument("--kimg", type=float, help="length of the runs; shorter ones go on; default: RUNS")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     options = parser.parse_args()
+    for dtype in options.dtypes:
+        if computed_in(dtype, torch.device("cpu")) != TYPES[dtype]:
+            parser.error(f"dtypes={dtype}: this processor computes it in float32; valid: fp32")
     torch.set_num_threads(1)
     with claimed(options.work / "prepared.lock", wait=True):
         planes, splits = prepared(options.volumes, options.work)

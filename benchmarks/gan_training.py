@@ -354,6 +354,7 @@ def measure(chosen: argparse.Namespace) -> None:
     ours = make(chosen)
     benches = {"ours": ours}
     result: dict[str, Any] = {"settings": asdict(ours.config), "machine": machine(ours.device)}
+    result["machine"]["computed_in"] = str(ours.trainer.g.low)
     if chosen.versus == "plain":
         benches["plain"] = ours.peer()
         result["relative_differences"] = same_numbers(ours, benches["plain"])

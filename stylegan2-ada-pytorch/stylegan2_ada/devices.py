@@ -1,14 +1,22 @@
-"""Which device a run, a metric or a generator works on: the one place where a device's name is read."""
+"""Which device a run, a metric or a generator works on, and the types of numbers that it knows."""
 
+import logging
 import os
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
 from stylegan2_ada.errors import UsageError
 
+log = logging.getLogger(__name__)
+
 HELP = "auto, cpu, cuda or cuda:N; default %(default)s"
 _VALID = "auto, cpu, cuda or cuda:N"
+TYPES = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16})
+# Instructions of x86 that multiply 16 bits, as `torch.cpu.get_capabilities` names them: one of them will do.
+_INSTRUCTIONS = MappingProxyType({"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "amx_fp16")})
 
 
 def device_of(name: str) -> torch.device:
@@ -40,3 +48,19 @@ def search_convolutions(device: torch.device) -> None:
     """Let cuDNN time its ways to convolve a shape when it first comes: training has few shapes."""
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
+
+
+def computed_in(dtype: str, device: torch.device) -> torch.dtype:
+    """Return the type that blocks of `dtype` compute in: float32 where this CPU would only imitate it."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # in PyTorch 2.11 there is none
+    if device.type != "cpu" or not _imitates(dtype, capabilities):
+        return TYPES[dtype]
+    log.warning("dtype=%s: this processor has no instructions for it and computes in float32, faster", dtype)
+    return torch.float32
+
+
+def _imitates(dtype: str, capabilities: Mapping[str, object]) -> bool:
+    """Tell whether a processor of x86 has no instructions for a type; of others that is not known."""
+    needed = _INSTRUCTIONS.get(dtype, ())
+    known = bool(needed) and capabilities.get("architecture") == "x86_64"
+    return known and not any(capabilities.get(name) for name in needed)

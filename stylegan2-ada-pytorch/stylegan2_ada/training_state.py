@@ -18,6 +18,7 @@ from stylegan2_ada.ada import Controller
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import Chance, Latents, PhaseChance
 from stylegan2_ada.config import CLAMP, LOW_BLOCKS, TrainingConfig
+from stylegan2_ada.devices import computed_in
 from stylegan2_ada.distributed import Part, Ranks, cut, own_rows
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import Architecture, Discriminator, Generator, freeze, track_style_mean
@@ -27,7 +28,6 @@ ADA_INTERVAL = 4  # steps between two moves of p
 ARCHITECTURE = (
     "resolution", "channels", "channel_base", "channel_max", "mapping_layers", "g_blocks", "d_blocks",
 )  # fmt: skip
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Share = Callable[[Part], tuple[Tensor, dict[str, Tensor]]]  # a part's share of a loss and of what is reported
 
@@ -308,7 +308,7 @@ class TrainingState:
 
 
 def _networks(config: TrainingConfig, labels: int, device: torch.device) -> tuple[Generator, Discriminator]:
-    architecture, low = architecture_of(config, labels), _TYPES[config.dtype]
+    architecture, low = architecture_of(config, labels), computed_in(config.dtype, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         g = architecture.generator(low=low)

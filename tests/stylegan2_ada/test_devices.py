@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 from stylegan2_ada import UsageError, training_loop
-from stylegan2_ada.devices import device_of, own_device, search_convolutions
+from stylegan2_ada.config import derived
+from stylegan2_ada.devices import computed_in, device_of, own_device, search_convolutions
+from stylegan2_ada.training_state import TrainingState
 
 from tests.stylegan2_ada.archives import write_archive
 from tests.stylegan2_ada.test_training_loop import TINY
@@ -51,3 +53,31 @@ def test_a_run_searches_on_its_own_device(tmp_path: Path, monkeypatch: pytest.Mo
     write_archive(tmp_path / "a.zip")
     training_loop.train(replace(TINY, kimg=0.004), tmp_path / "a.zip", None, tmp_path / "run", device="cpu")
     assert seen == [torch.device("cpu")]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "capabilities", "expected"),
+    [
+        ("bf16", {"architecture": "x86_64", "avx512_bf16": False}, torch.float32),
+        ("bf16", {"architecture": "x86_64", "avx512_bf16": True}, torch.bfloat16),
+        ("bf16", {"architecture": "x86_64", "amx_bf16": True}, torch.bfloat16),
+        ("fp16", {"architecture": "x86_64", "avx512_bf16": True}, torch.float32),
+        ("fp16", {"architecture": "x86_64", "avx512_fp16": True}, torch.float16),
+        ("bf16", {"architecture": "aarch64"}, torch.bfloat16),
+        ("bf16", {}, torch.bfloat16),
+        ("fp32", {"architecture": "x86_64"}, torch.float32),
+    ],
+)
+def test_a_type_that_a_processor_only_imitates_is_computed_in_float32(
+    dtype: str, capabilities: dict[str, object], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert computed_in(dtype, torch.device("cpu")) == expected
+    assert computed_in("bf16", torch.device("cuda")) == torch.bfloat16
+
+
+def test_a_run_computes_in_what_its_processor_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"}, raising=False)
+    state = TrainingState.fresh(derived(replace(TINY, dtype="bf16")), torch.device("cpu"))
+    assert state.g.low == state.d.low == state.g_ema.low == torch.float32
+    assert state.config.dtype == "bf16"  # another machine may go on in it
