@@ -52,7 +52,7 @@ def search_convolutions(device: torch.device) -> None:
 
 def computed_in(dtype: str, device: torch.device) -> torch.dtype:
     """Return the type that blocks of `dtype` compute in: float32 where this CPU would only imitate it."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # in PyTorch 2.11 there is none
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # new in PyTorch
     if device.type != "cpu" or not _imitates(dtype, capabilities):
         return TYPES[dtype]
     log.warning("dtype=%s: this processor has no instructions for it and computes in float32, faster", dtype)

@@ -59,9 +59,15 @@ def bounded(weight_OIKK: Tensor, style_NI: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def scale_and_shift(y_NOHW: Tensor, scale_NO: Tensor, shift_O: Tensor, noise: Tensor | None) -> Tensor:
-    """Return y * scale + shift + noise in the type of y."""
+    """Return y * scale + noise + shift in the type of y.
+
+    float32 rounds after each operation, in place, whether or not the processor can multiply and add at once.
+    """
     scale_NO11 = scale_NO[:, :, None, None].to(y_NOHW.dtype)
     shift_1O11 = shift_O[None, :, None, None].to(y_NOHW.dtype)
+    if y_NOHW.dtype == torch.float32:
+        y_NOHW = y_NOHW * scale_NO11
+        return (y_NOHW if noise is None else y_NOHW.add_(noise)).add_(shift_1O11)
     if noise is None:
         return torch.addcmul(shift_1O11, y_NOHW, scale_NO11)
     return torch.addcmul(noise.to(y_NOHW.dtype), y_NOHW, scale_NO11) + shift_1O11

@@ -28,6 +28,7 @@ def test_the_length_that_is_written_down_is_that_of_the_runs(
     monkeypatch.setattr(gan_quality, "images_of", lambda *_: torch.zeros(0))
     monkeypatch.setattr(gan_quality, "of_real", lambda *_: {})
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
     out = tmp_path / "kid.json"
     command = f"gan_quality --volumes x --work {tmp_path} --out {out} --sizes 32 --seeds 0 1 --kimg 3"
     monkeypatch.setattr(sys, "argv", command.split())
@@ -36,6 +37,16 @@ def test_the_length_that_is_written_down_is_that_of_the_runs(
     assert written["settings"]["runs"] == {"32": {**gan_quality.RUNS[32], "kimg": 3.0}}
     assert written["differences"][0]["kimg"] == 3.0
     assert gan_quality.run_settings(64, None) == gan_quality.RUNS[64]
+
+
+def test_a_type_that_the_processor_lacks_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"}, raising=False)
+    monkeypatch.setattr(sys, "argv", f"gan_quality --volumes x --work {tmp_path} --out y".split())
+    with pytest.raises(SystemExit):
+        gan_quality.main()
+    assert "dtypes=bf16: this processor computes it in float32; valid: fp32" in capsys.readouterr().err
 
 
 def test_the_stored_curves_have_the_length_and_the_interval_that_they_name() -> None:

@@ -1,10 +1,16 @@
 """Winograd's convolution against the direct sum, in value and in every derivative."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from stylegan2_ada.winograd import convolve, no_weight_gradients, suits
+from stylegan2_ada import winograd_tiles
+from stylegan2_ada.winograd import convolve, convolve_transposed, no_weight_gradients, suits
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+
+Convolution = Callable[[Tensor, Tensor], Tensor]
 
 
 def tensors(n: int, inputs: int, outputs: int, size: int) -> tuple[Tensor, Tensor]:
@@ -30,18 +36,46 @@ def test_it_is_the_direct_sum(n: int, inputs: int, outputs: int, size: int) -> N
     assert distance(convolve(x_NIHW, weight_OIKK, bias_O), direct) < 1e-5
 
 
+def derivatives(convolution: Convolution, x_NIHW: Tensor, weight_OIKK: Tensor) -> list[Tensor]:
+    """Return the first and second derivatives of a function of the convolution in image and weight."""
+    x, w = x_NIHW.detach().requires_grad_(), weight_OIKK.detach().requires_grad_()
+    first = torch.autograd.grad(convolution(x, w).pow(3).sum(), (x, w), create_graph=True)
+    second = torch.autograd.grad([g.square().sum() for g in first], (x, w))
+    return [derivative.detach() for derivative in (*first, *second)]
+
+
+def assert_same_derivatives(
+    ours: Convolution, direct: Convolution, x_NIHW: Tensor, weight_OIKK: Tensor
+) -> None:
+    """Compare with the direct sum in float64."""
+    exact = derivatives(direct, x_NIHW.double(), weight_OIKK.double())
+    for a, b in zip(derivatives(ours, x_NIHW, weight_OIKK), exact, strict=True):
+        assert distance(a, b) < 5e-5
+
+
 def test_first_and_second_derivatives_are_those_of_the_direct_sum() -> None:
     x_NIHW, weight_OIKK = tensors(3, 128, 128, 8)
+    assert_same_derivatives(convolve, lambda x, w: functional.conv2d(x, w, padding=1), x_NIHW, weight_OIKK)
 
-    def derivatives(convolution, dtype: torch.dtype) -> list[Tensor]:  # type: ignore[no-untyped-def]
-        x, w = x_NIHW.to(dtype).requires_grad_(), weight_OIKK.to(dtype).requires_grad_()
-        first = torch.autograd.grad(convolution(x, w).pow(3).sum(), (x, w), create_graph=True)
-        second = torch.autograd.grad(sum(g.square().sum() for g in first), (x, w))
-        return [*first, *second]
 
-    exact = derivatives(lambda x, w: functional.conv2d(x, w, padding=1), torch.float64)
-    ours = derivatives(convolve, torch.float32)
-    assert [distance(a.detach(), b.detach()) < 5e-5 for a, b in zip(ours, exact, strict=True)] == [True] * 4
+def test_derivatives_at_half_the_size_are_those_of_the_direct_sum() -> None:
+    x_NIHW, weight_OIKK = tensors(2, 64, 72, 17)
+    assert_same_derivatives(
+        lambda x, w: convolve(x, w, stride=2),
+        lambda x, w: functional.conv2d(x, w, stride=2),
+        x_NIHW[:, :, :, :17],
+        weight_OIKK,
+    )
+
+
+def test_derivatives_at_twice_the_size_are_those_of_the_direct_sum() -> None:
+    x_NIHW, weight_OIKK = tensors(2, 64, 72, 16)
+    assert_same_derivatives(
+        lambda x, w: convolve_transposed(x, w.transpose(0, 1)),
+        lambda x, w: functional.conv_transpose2d(x, w.transpose(0, 1), stride=2),
+        x_NIHW,
+        weight_OIKK,
+    )
 
 
 def test_weight_gradients_are_skipped_where_asked_yet_reach_the_second_derivative() -> None:
@@ -66,10 +100,37 @@ def test_memory_kept_under_inference_serves_training() -> None:
     assert torch.equal(after, before)
 
 
+@pytest.mark.parametrize(
+    ("n", "inputs", "outputs", "size"), [(1, 128, 160, 8), (9, 66, 70, 16), (3, 5, 7, 4)]
+)
+def test_gradients_of_weights_at_half_and_twice_the_size(
+    n: int, inputs: int, outputs: int, size: int
+) -> None:
+    y_NOHW, _ = tensors(n, outputs, 1, size)  # size x size + 4
+    rng = torch.Generator().manual_seed(n)
+    x_NIHW = torch.randn(n, inputs, 2 * size + 1, 2 * size + 9, generator=rng)  # NCHW in memory
+    ours = winograd_tiles.weight_gradient(x_NIHW, y_NOHW, 2)
+    exact = conv2d_weight(x_NIHW.double(), [outputs, inputs, 3, 3], y_NOHW.double(), stride=2)
+    assert distance(ours, exact) < 1e-5
+
+
 def test_what_it_does_not_take_or_not_faster_is_told() -> None:
     x_NIHW, weight_OIKK = tensors(1, 128, 128, 8)
-    assert suits(x_NIHW, weight_OIKK)
-    assert not suits(x_NIHW[:, :, :6], weight_OIKK)
-    assert not suits(x_NIHW.double(), weight_OIKK.double())
-    assert not suits(x_NIHW, weight_OIKK[:, :, 1:2, 1:2])
-    assert not suits(x_NIHW[:, :64], weight_OIKK[:, :64])
+    assert suits(x_NIHW, weight_OIKK, (8, 12))
+    assert not suits(x_NIHW, weight_OIKK, (6, 12))
+    assert not suits(x_NIHW.double(), weight_OIKK.double(), (8, 12))
+    assert not suits(x_NIHW, weight_OIKK[:, :, 1:2, 1:2], (8, 12))
+    assert not suits(x_NIHW, weight_OIKK[:, :64], (8, 12))
+    assert not suits(x_NIHW, weight_OIKK, (8, 12), stride=2)
+
+
+@pytest.mark.parametrize(("capability", "by_tiles"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)])
+def test_gradients_are_had_from_tiles_where_the_direct_sum_is_slow(
+    capability: str, by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    x_NIHW, weight_OIKK = tensors(1, 64, 64, 8)
+    assert suits(x_NIHW, weight_OIKK, (32, 32)) == by_tiles
+    assert suits(x_NIHW, weight_OIKK, (32, 32), stride=2) == by_tiles
+    assert not suits(x_NIHW, weight_OIKK, (8, 8), stride=2)
+    assert not suits(x_NIHW, weight_OIKK[:60], (32, 32), stride=2)
