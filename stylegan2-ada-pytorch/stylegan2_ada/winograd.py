@@ -1,9 +1,10 @@
 """3x3 convolutions in float32 on a CPU with fewer multiplications (Winograd, arXiv 1509.09308).
 
 Convolution and weight gradient are bilinear and each other's derivatives: two functions serve every order of
-differentiation. What is had from tiles (winograd_tiles.py) and what from PyTorch's direct sum was measured
-(benchmarks/gan_convolutions.py): the convolution at stride 1, from 128 channels on, everywhere; the gradient of weights also at stride 2 and of
-thin layers where there is no AVX-512, as PyTorch's takes two to four times as long there.
+differentiation. What comes from tiles (winograd_tiles.py) and what from PyTorch's direct sum was measured
+(benchmarks/gan_convolutions.py): from tiles the convolution at stride 1, from 128 channels on, everywhere;
+the gradient of weights also at stride 2 and in thin layers where there is no AVX-512, as PyTorch's takes two
+to four times as long there.
 Shapes: N images, I in, O out channels, H x W pixels, K taps.
 """
 
