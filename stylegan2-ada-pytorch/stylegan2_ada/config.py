@@ -70,7 +70,8 @@ class TrainingConfig:
     mapping_layers: int = 0
     g_blocks: str = "skip"  # skip, resnet or orig
     d_blocks: str = ""  # likewise; usually resnet
-    dtype: str = "auto"  # of the highest resolutions: fp32, bf16 or fp16; auto: fp16 on CUDA, else fp32
+    # Of the highest resolutions: fp32, bf16 or fp16; auto: fp16 on CUDA, else fp32. See devices.computed_in.
+    dtype: str = "auto"
     mirror: bool = True  # show every image mirrored too
     aug: str = "ada"  # p of the augmentations: ada (adapts), noaug (0) or fixed
     p: float = 0.0  # of aug=fixed

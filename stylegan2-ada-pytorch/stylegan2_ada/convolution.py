@@ -36,7 +36,8 @@ def conv_down(x_NIHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None, taps: Te
         return functional.conv2d(downsample(x_NIHW, taps), weight_OIKK, bias)
     height, width = _size(x_NIHW)
     x_NIHW = fir(x_NIHW, taps, padding=(2, 2, 2, 2))
-    if winograd.suits(x_NIHW, weight_OIKK, (height // 2, width // 2), stride=2):
+    even = height % 2 == width % 2 == 0  # so that every filtered pixel is read: 2H + 1 of H results
+    if even and winograd.suits(x_NIHW, weight_OIKK, (height // 2, width // 2), stride=2):
         return winograd.convolve(x_NIHW, weight_OIKK, bias, stride=2)
     return functional.conv2d(x_NIHW, weight_OIKK, bias, stride=2)
 

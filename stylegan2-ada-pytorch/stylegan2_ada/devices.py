@@ -51,16 +51,16 @@ def search_convolutions(device: torch.device) -> None:
 
 
 def computed_in(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the type that blocks of `dtype` compute in: float32 where this CPU would only imitate it."""
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # new in PyTorch
-    if device.type != "cpu" or not _imitates(dtype, capabilities):
+    """Return the type that blocks of `dtype` compute in: float32 where a CPU of x86 would only imitate it."""
+    if device.type != "cpu" or not _imitated(dtype):
         return TYPES[dtype]
     log.warning("dtype=%s: this processor has no instructions for it and computes in float32, faster", dtype)
     return torch.float32
 
 
-def _imitates(dtype: str, capabilities: Mapping[str, object]) -> bool:
-    """Tell whether a processor of x86 has no instructions for a type; of others that is not known."""
+def _imitated(dtype: str) -> bool:
+    """Tell whether this is an x86 without instructions for a type; of other processors it is not known."""
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in PyTorch 2.11
     needed = _INSTRUCTIONS.get(dtype, ())
     known = bool(needed) and capabilities.get("architecture") == "x86_64"
     return known and not any(capabilities.get(name) for name in needed)

@@ -30,6 +30,7 @@ def suits(image: Tensor, weight_OIKK: Tensor, results: tuple[int, int], stride: 
         image.device.type == "cpu"
         and image.dtype == weight_OIKK.dtype == torch.float32
         and weight_OIKK.shape[-1] == 3
+        and len(image) > 0
         and height % 4 == width % 4 == 0
         and (_wide(weight_OIKK, results, stride) or _slow_gradient(weight_OIKK, results))
     )
@@ -48,7 +49,10 @@ def _slow_gradient(weight_OIKK: Tensor, results: tuple[int, int]) -> bool:
 
 
 def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias_O: Tensor | None = None, *, stride: int = 1) -> Tensor:
-    """Correlate as conv2d, with zeros beyond the border at stride 1 alone; differentiable to any order."""
+    """Correlate as conv2d; differentiable to any order.
+
+    Stride 1 reads zeros beyond the border; stride 2 reads none and takes images of 2H + 1 x 2W + 1 pixels.
+    """
     y_NOHW: Tensor = _Convolution.apply(x_NIHW, weight_OIKK, bias_O, _Plan(stride))
     return y_NOHW
 

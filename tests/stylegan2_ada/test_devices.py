@@ -76,8 +76,13 @@ def test_a_type_that_a_processor_only_imitates_is_computed_in_float32(
     assert computed_in("bf16", torch.device("cuda")) == torch.bfloat16
 
 
-def test_a_run_computes_in_what_its_processor_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"}, raising=False)
+@pytest.mark.parametrize(("amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_run_computes_in_what_its_processor_knows(
+    amx: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    capabilities = {"architecture": "x86_64", "amx_bf16": amx}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     state = TrainingState.fresh(derived(replace(TINY, dtype="bf16")), torch.device("cpu"))
-    assert state.g.low == state.d.low == state.g_ema.low == torch.float32
+    assert state.g.low == state.d.low == state.g_ema.low == expected
     assert state.config.dtype == "bf16"  # another machine may go on in it
+    assert ("dtype=bf16: this processor has no instructions" in caplog.text) != amx

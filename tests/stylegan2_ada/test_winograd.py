@@ -1,10 +1,14 @@
 """Winograd's convolution against the direct sum, in value and in every derivative."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from stylegan2_ada import winograd_tiles
+from stylegan2_ada.convolution import conv_down, conv_up
+from stylegan2_ada.resampling import binomial_filter
 from stylegan2_ada.winograd import convolve, convolve_transposed, no_weight_gradients, suits
 from torch import Tensor
 from torch.nn import functional
@@ -37,11 +41,12 @@ def test_it_is_the_direct_sum(n: int, inputs: int, outputs: int, size: int) -> N
 
 
 def derivatives(convolution: Convolution, x_NIHW: Tensor, weight_OIKK: Tensor) -> list[Tensor]:
-    """Return the first and second derivatives of a function of the convolution in image and weight."""
+    """Return value, first and second derivatives of a function of the convolution in image and weight."""
     x, w = x_NIHW.detach().requires_grad_(), weight_OIKK.detach().requires_grad_()
-    first = torch.autograd.grad(convolution(x, w).pow(3).sum(), (x, w), create_graph=True)
+    y = convolution(x, w)
+    first = torch.autograd.grad(y.pow(3).sum(), (x, w), create_graph=True)
     second = torch.autograd.grad([g.square().sum() for g in first], (x, w))
-    return [derivative.detach() for derivative in (*first, *second)]
+    return [value.detach() for value in (y, *first, *second)]
 
 
 def assert_same_derivatives(
@@ -91,7 +96,8 @@ def test_weight_gradients_are_skipped_where_asked_yet_reach_the_second_derivativ
     assert to_weight.abs().max() > 0
 
 
-def test_memory_kept_under_inference_serves_training() -> None:
+def test_memory_kept_under_inference_serves_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd_tiles, "_local", threading.local())  # what earlier tests left would hide it
     x_NIHW, weight_OIKK = tensors(2, 136, 136, 12)
     with torch.inference_mode():
         before = convolve(x_NIHW, weight_OIKK).clone()
@@ -114,6 +120,67 @@ def test_gradients_of_weights_at_half_and_twice_the_size(
     assert distance(ours, exact) < 1e-5
 
 
+@pytest.mark.parametrize("shape", [(64, 68, 32, 64), (66, 64, 34, 32)])
+def test_layers_that_change_the_size_are_those_of_the_direct_sum(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bias included; of 34 pixels no tiles of four can be made."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    inputs, outputs, height, width = shape
+    rng = torch.Generator().manual_seed(height)
+    x_NIHW = torch.randn(1, inputs, height, width, generator=rng)
+    weight_OIKK = torch.randn(outputs, inputs, 3, 3, generator=rng) / (9 * inputs) ** 0.5
+    bias_O = torch.randn(outputs, generator=rng)
+    taps = binomial_filter()
+
+    def down(x: Tensor, w: Tensor) -> Tensor:
+        return conv_down(x, w, bias_O.to(x.dtype), taps)
+
+    def up(x: Tensor, w: Tensor) -> Tensor:
+        return conv_up(x, w, taps)
+
+    assert_same_derivatives(down, down, x_NIHW, weight_OIKK)
+    assert_same_derivatives(up, up, x_NIHW, weight_OIKK)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 16), (18, 17)])
+def test_layers_that_change_the_size_come_from_tiles_where_these_suit(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    seen: list[int] = []
+    by_tiles = winograd_tiles.weight_gradient
+    monkeypatch.setattr(
+        winograd_tiles, "weight_gradient", lambda x, y, stride: seen.append(stride) or by_tiles(x, y, stride)
+    )
+    weight_OIKK = torch.randn(512, 512, 3, 3, requires_grad=True)
+    x_NIHW = torch.randn(1, 512, *size, requires_grad=True)
+    conv_down(x_NIHW, weight_OIKK, None, binomial_filter()).sum().backward()  # type: ignore[no-untyped-call]
+    assert seen == ([2] if size == (16, 16) else [])
+    conv_up(x_NIHW[:, :, :8, :8], weight_OIKK, binomial_filter()).sum().backward()  # type: ignore[no-untyped-call]
+    assert seen[-1:] == [2]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_parts_of_a_batch_add_up(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x_NIHW, y_NOHW = tensors(3, 8, 1, 8 * stride + stride - 1)[0], tensors(3, 6, 1, 8)[0]
+    x_NIHW = x_NIHW[:, :, :, : 12 * stride + stride - 1]
+    if stride == 2:
+        x_NIHW = torch.cat([x_NIHW, x_NIHW[..., :4]], dim=3)[..., :25]
+    whole = winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride)
+    monkeypatch.setattr(winograd_tiles, "_CHUNK", 1)
+    assert distance(winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride), whole) < 1e-5
+
+
+def test_memory_is_each_threads_own() -> None:
+    images = [tensors(n, 128, 128, 16) for n in (1, 2, 3, 4)]
+    alone = [convolve(*pair) for pair in images]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(3):
+            together = list(threads.map(lambda pair: convolve(*pair), images))
+            assert all(map(torch.equal, together, alone))
+
+
 def test_what_it_does_not_take_or_not_faster_is_told() -> None:
     x_NIHW, weight_OIKK = tensors(1, 128, 128, 8)
     assert suits(x_NIHW, weight_OIKK, (8, 12))
@@ -122,6 +189,7 @@ def test_what_it_does_not_take_or_not_faster_is_told() -> None:
     assert not suits(x_NIHW, weight_OIKK[:, :, 1:2, 1:2], (8, 12))
     assert not suits(x_NIHW, weight_OIKK[:, :64], (8, 12))
     assert not suits(x_NIHW, weight_OIKK, (8, 12), stride=2)
+    assert not suits(x_NIHW[:0], weight_OIKK, (8, 12))
 
 
 @pytest.mark.parametrize(("capability", "by_tiles"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)])
