@@ -1,6 +1,7 @@
 """After the loop: reads the ledger, publishes the best round, tells what happened."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from components.shared import storage
@@ -10,6 +11,7 @@ from components.shared.history import HISTORY, history_table
 from components.shared.lease import release
 from components.shared.ledger import Ledger
 from components.shared.rounds import best_round, model_name, stop_reason
+from components.shared.weights import described, patients_named
 
 PUBLISHED = "published"
 
@@ -36,7 +38,13 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
         history = Path(folder) / HISTORY
         history.write_bytes(history_table([ledger.labels(entry["round"]) for entry in rounds]))
         storage.upload(history, storage.join(ledger.uri, HISTORY))
+        seen = {*_patients_seen(Path(folder)), *_patients_seen(supervised)}
     ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
     release(ledger.uri, owner)
-    require_remembered(ledger.state_uri, patients)
+    require_remembered(ledger.state_uri, {*patients, *seen})
     return ledger.digest()
+
+
+def _patients_seen(classifier: Path) -> Sequence[str]:
+    """Return whom a classifier descends from; by an older generator, more than the splits know."""
+    return patients_named(described((classifier / "classifier.json").read_bytes())) or ()

@@ -249,6 +249,7 @@ def _conclude(work: Work) -> Mapping[str, Any]:
         storage.delete(storage.join(ledger.uri, name))  # of an attempt that died before its result
         storage.create(storage.join(ledger.uri, name), table)
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
+    require_remembered(work.config.state_uri, about["patients_seen"])  # some no splits of this run know
     result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
     return result

@@ -15,7 +15,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -45,13 +45,14 @@ def forgotten(state_uri: str) -> set[str]:
 def forget(state_uri: str, patient: str) -> list[str]:
     """Remove whatever descends from a patient; return what was removed, in the order of its names.
 
-    Raises InputError for what is no pseudonym, and while another run works on the state: it would bring the
-    patient back. One that nothing descends from is noted all the same.
+    Raises InputError for what is no patient's pseudonym, and while another run works on the state: it would
+    bring the patient back. One that nothing descends from is noted all the same, and nothing is removed.
     """
     if not is_pseudonym(patient):
         raise InputError(
             f"forget_patient={patient}: no pseudonym; valid: one as reports print it, e.g. 3fa1-7c21e09b4d"
         )
+    _refuse_session(state_uri, patient)
     note = _note(state_uri, patient)
     mine = _ask(note)  # before anybody is asked: a stage that begins now sees it
     try:
@@ -62,7 +63,8 @@ def forget(state_uri: str, patient: str) -> list[str]:
                 _turn(note, ASKED, TAKEN_BACK)
         raise
     again = _begin(note) == DONE
-    doomed = _remove(state_uri, patient, [] if again else _nameless(state_uri))
+    unknown = mine and not _is_known(state_uri, patient)  # no removal that was cut off began on them
+    doomed = _remove(state_uri, patient, [] if again or unknown else _nameless(state_uri))
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     _turn(note, REMOVING, DONE)
     return sorted(uri.removeprefix(state_uri).lstrip("/") for uri in doomed)
@@ -84,6 +86,29 @@ def require_remembered(state_uri: str, patients: Iterable[str]) -> None:
             f"patients {', '.join(gone)}: forgotten while this run was under way, or before; valid: submit"
             " it again, which leaves them out, with no artifact that descends from them"
         )
+
+
+def _refuse_session(state_uri: str, patient: str) -> None:
+    """Refuse the pseudonym of a session, which stands beside its patient's and looks alike."""
+    for found in storage.list_tree(storage.join(state_uri, "snapshots")):
+        for entry in _entries(_read(found.uri)):
+            if entry.get("session") == patient:
+                valid = f"its patient's, {entry['patient']}"
+                raise InputError(f"forget_patient={patient}: a session's pseudonym; valid: {valid}")
+
+
+def _entries(data: bytes | None) -> list[dict[str, Any]]:
+    """Return what a snapshot lists; nothing of one that cannot be read."""
+    with suppress(ValueError, TypeError):
+        return [entry for entry in json.loads(data or b"[]") if isinstance(entry, dict)]
+    return []
+
+
+def _is_known(state_uri: str, patient: str) -> bool:
+    """Tell whether anything in the state names the patient."""
+    splits = storage.list_tree(storage.join(state_uri, "splits"))
+    named = (patient in Splits.parse((_read(found.uri) or b"").decode()).folds for found in splits)
+    return any(named) or any(True for _ in _of_patient(state_uri, patient))
 
 
 def _notes(state_uri: str) -> list[storage.StoredObject]:
@@ -156,27 +181,43 @@ def _require_idle(state_uri: str) -> None:
 def _remove(state_uri: str, patient: str, besides: Iterable[str] = ()) -> list[str]:
     """Remove what names the patient, and other objects; return their addresses."""
     _leave_splits(state_uri, patient)
-    doomed = [*_single(state_uri, patient), *_runs(state_uri, patient), *besides]
+    doomed = [*_of_patient(state_uri, patient), *besides]
     for uri in doomed:
         storage.delete(uri)
     return doomed
 
 
-def _single(state_uri: str, patient: str) -> Iterator[str]:
-    """Yield the objects that are of this patient."""
+def _of_patient(state_uri: str, patient: str) -> Iterator[str]:
+    """Yield the objects that descend from this patient."""
+    runs = list(_runs(state_uri, patient))
+    names = {uri.removeprefix(state_uri).lstrip("/").partition("/")[0] for uri in runs}
+    yield from _single(state_uri, patient, names)
+    yield from runs
+
+
+def _single(state_uri: str, patient: str, runs: Collection[str]) -> Iterator[str]:
+    """Yield the objects that are of this patient, or that say what these runs measured."""
     told: dict[str, Callable[[bytes], bool]] = {
         "planes": lambda data: patient in _patients_of_cell(data),
         "generators": lambda data: patient in json.loads(data).get("patients", ()),
         "snapshots": lambda data: any(entry["patient"] == patient for entry in json.loads(data)),
-        "runs": lambda data: patient.encode() in data,
+        "runs": lambda data: patient.encode() in data or json.loads(data).get("run") in runs,
     }
     for folder, holds in told.items():
         for found in storage.list_tree(storage.join(state_uri, folder)):
             data = None if "/" in found.name else _read(found.uri)
-            if data is not None and holds(data):
+            if data is not None and _may(holds, data):
                 yield found.uri
     for objects in _folders(storage.join(state_uri, "generators")).values():
         yield from _naming(objects, patient)
+
+
+def _may(holds: Callable[[bytes], bool], data: bytes) -> bool:
+    """Tell whether an object is the patient's; a damaged one may be anybody's, and is made anew."""
+    try:
+        return holds(data)
+    except Exception:  # noqa: BLE001 - whatever a torn archive or text gives rise to
+        return True
 
 
 def _nameless(state_uri: str) -> list[str]:

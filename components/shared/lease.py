@@ -98,7 +98,7 @@ def _take(run_uri: str, owner: str) -> None:
     if storage.create(uri, _claim(owner, time.time())):
         return
     data, generation = storage.read_versioned(uri)
-    held = json.loads(data)
+    held = _told(uri, data)
     if not _is_free(held, owner):
         raise _held_by(uri, held)
     if not storage.replace(uri, _claim(owner, time.time()), generation):
@@ -108,9 +108,17 @@ def _take(run_uri: str, owner: str) -> None:
 
 def require_free(uri: str) -> None:
     """Refuse where a live run holds the lease at a place, whoever asks."""
-    held = json.loads(storage.read_bytes(uri))
+    held = _told(uri, storage.read_bytes(uri))
     if not _is_free(held, owner=""):
         raise _held_by(uri, held)
+
+
+def _told(uri: str, data: bytes) -> dict[str, Any]:
+    """Return what a lease says."""
+    try:
+        return dict(json.loads(data))
+    except ValueError as error:
+        raise InputError(f"{uri}: damaged; valid: that object deleted, once no run works there") from error
 
 
 def _held_by(uri: str, held: dict[str, Any]) -> HeldError:
@@ -145,7 +153,7 @@ def _renew_once(uri: str, owner: str, now: float) -> bool:
 
 
 def _require_ours(uri: str, owner: str) -> None:
-    held = json.loads(storage.read_bytes(uri))
+    held = _told(uri, storage.read_bytes(uri))
     if held["owner"] != owner:
         raise _held_by(uri, held)
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from components.shared import storage
+from components.shared.faults import InputError
 
 Entry = Mapping[str, Any]
 
 
 def entries(uri: str) -> list[Entry]:
     """Return the entries of a list in their order; an absent one has none."""
-    return [json.loads(storage.read_bytes(found.uri)) for found in _listed(uri)]
+    return [_entry(found.uri) for found in _listed(uri)]
 
 
 def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
@@ -23,11 +24,19 @@ def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
     while True:
         known = _listed(uri)
         for found in known:
-            if same(json.loads(storage.read_bytes(found.uri))):
+            if same(_entry(found.uri)):
                 return _number(found)
         place = _number(known[-1]) + 1 if known else 1  # an entry may have been taken out
         if storage.create(storage.join(uri, f"{place:04}.json"), text):
             return place
+
+
+def _entry(uri: str) -> Entry:
+    try:
+        entry: Entry = json.loads(storage.read_bytes(uri))
+    except ValueError as error:
+        raise InputError(f"{uri}: damaged; valid: the run again with that object deleted") from error
+    return entry
 
 
 def _listed(uri: str) -> list[storage.StoredObject]:

@@ -16,6 +16,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 FOLDS = 5
 SIDES = (TEST, VALIDATION, TRAIN, TRAIN, TRAIN)  # by fold
+_COLUMNS = ("patient", "fold", "split")
 _SHARED_PICTURES = 2  # that two patients may have in common: blank ones
 
 
@@ -34,7 +35,12 @@ class Splits:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the splits that `text` printed; InputError where a patient has no one side."""
-        lines = list(csv.DictReader(text.splitlines()))
+        table = csv.DictReader(text.splitlines())
+        if table.fieldnames != list(_COLUMNS):
+            raise InputError(
+                f"splits: columns {table.fieldnames}; valid: {', '.join(_COLUMNS)}, of a whole table"
+            )
+        lines = list(table)
         counts = Counter(row["patient"] for row in lines)
         for row in lines:
             if counts[row["patient"]] > 1:
@@ -55,7 +61,7 @@ class Splits:
     def text(self) -> str:
         """Return the table that `write` writes."""
         rows = [f"{patient},{self.folds[patient]},{side}" for patient, side in sorted(self.sides.items())]
-        return "\n".join(["patient,fold,split", *rows]) + "\n"
+        return "\n".join([",".join(_COLUMNS), *rows]) + "\n"
 
     @property
     def digest(self) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.classifier import describe
+from components.shared.forgotten import require_remembered
 from components.shared.lease import lease
 from components.shared.ledger import Ledger, round_name
 from components.shared.planes import PlaneSet
@@ -39,4 +40,6 @@ def train_round(
         pseudo = PseudoLabels(images=pool, labels=accepted) if pool and accepted else None
         about = train_classifier(config, planes, splits, pseudo, out, progress)
         ledger.keep_classifier(round_name(number), out)
+        # Whom a generator before this run saw, no splits of this run need know.
+        require_remembered(ledger.state_uri, about["patients_seen"])
     return about

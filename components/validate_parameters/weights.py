@@ -43,7 +43,8 @@ def check_starts(p: Any) -> None:
 
 def _refuse_forgotten(p: Any, name: str, patients: Iterable[str]) -> None:
     """Refuse what descends from a forgotten patient: nobody has a side for them, who could cross it."""
-    seen = sorted(forgotten(p.state_uri) & set(patients))
+    gone = forgotten(p.state_uri) | {p.forget_patient}  # who is asked to be is, by the next task
+    seen = sorted(gone & set(patients))
     valid = f"one that has not seen patients {', '.join(seen)}, who were forgotten"
     require(p, name, not seen, valid)
 

@@ -6,18 +6,19 @@ import json
 import pytest
 
 from components.close_rounds.stage import close_rounds
-from components.shared.faults import InputError
+from components.shared import storage
+from components.shared.faults import ForgottenError, InputError
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import digest_of
 
 
-def classifier(folder, words):
+def classifier(folder, words, seen=()):
     """Write the two files of a classifier; what is in the network does not matter here."""
     folder.mkdir(parents=True)
     (folder / "classifier.safetensors").write_bytes(words.encode())
     digest = hashlib.sha256(words.encode()).hexdigest()
-    about = {"digest": digest, "words": words}
+    about = {"digest": digest, "words": words, "patients_seen": list(seen)}
     (folder / "classifier.json").write_text(json.dumps(about))
     return {"classifier_digest": digest, "classifier_record": digest_of(about)}
 
@@ -30,8 +31,8 @@ def ledger(tmp_path):
     return made
 
 
-def seal(ledger, tmp_path, number, loss):
-    digests = classifier(tmp_path / f"c{number}", f"round {number}")
+def seal(ledger, tmp_path, number, loss, seen=()):
+    digests = classifier(tmp_path / f"c{number}", f"round {number}", seen)
     ledger.keep_classifier(f"rounds/{number:03}", tmp_path / f"c{number}")
     validation = {"mean_patient_loss": loss}
     decided = {"below": 3, "capped": 0, "changed": 0.5, "accepted": {"coronal": 9}, "stop_reason": ""}
@@ -50,6 +51,19 @@ def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tm
     [header, line] = (tmp_path / "state/r/history.csv").read_text().splitlines()
     assert header.startswith("image,label_0,confidence_0,status_0,label_1,")
     assert line == "a.png,coronal,0.5,accepted,coronal,0.6,accepted,coronal,0.7,accepted,0,0"
+
+
+@pytest.mark.parametrize("who", ["supervised", "round"])
+def test_what_descends_from_a_forgotten_patient_is_not_left_published(ledger, tmp_path, who):
+    """They may be known by an older generator alone, and by no splits of this run."""
+    gone = "3fa1-7c21e09b4d"
+    classifier(tmp_path / "supervised", "supervised", [gone] if who == "supervised" else [])
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss, [gone] if who == "round" else [])
+    storage.create(f"{ledger.state_uri}/forgotten/{gone}", b"done")
+    with pytest.raises(ForgottenError, match=gone):
+        close_rounds(ledger, tmp_path / "supervised", "run")
+    assert not list(tmp_path.glob("state/r/published/*/*"))
 
 
 def test_a_loop_that_ended_without_a_reason_is_told(ledger, tmp_path):

@@ -39,6 +39,16 @@ class Listener:
         yield
         back.join()
 
+    @contextmanager
+    def gone(self):
+        """Refuse every connection while the body works, however long that takes."""
+        self.stop()
+        self.is_away = True
+        try:
+            yield
+        finally:
+            self._come_back()
+
     def _come_back(self):
         self.is_away = False
         self._start()

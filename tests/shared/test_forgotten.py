@@ -98,6 +98,53 @@ def test_what_runs_measured_goes_entry_by_entry(state):
     assert storage.exists(f"{state}/runs/0002.json")
 
 
+def test_what_a_run_measured_goes_with_the_run(state):
+    """Its test patients are named, those it was trained on are not; its models are gone."""
+    for number, run in enumerate(("run_a", "run_b"), 1):
+        put(f"{state}/runs/000{number}.json", {"run": run, "models": {"published": {STAYS: 0.9}}})
+    assert "runs/0001.json" in forget(state, GONE)
+    assert storage.exists(f"{state}/runs/0002.json")
+
+
+@pytest.mark.parametrize(
+    "name", ["planes/b.zip", "snapshots/b.json", "generators/0002.json", "runs/0001.json"]
+)
+@pytest.mark.parametrize("left", [b"", b"PK", b"[{}]", b"{", b"\xff"])
+def test_what_is_damaged_keeps_nobody(state, name, left):
+    """It may be anybody's, and is made anew."""
+    storage.delete(f"{state}/{name}")
+    assert storage.create(f"{state}/{name}", left)
+    assert "planes/a.zip" in forget(state, GONE)
+    assert forgotten(state) == {GONE} and not storage.exists(f"{state}/{name}")
+
+
+@pytest.mark.parametrize("name", ["run_b/lease.json", "splits/0001.csv"])
+def test_what_is_damaged_and_cannot_be_made_anew_is_named(state, name):
+    storage.delete(f"{state}/{name}")
+    put(f"{state}/{name}", "")
+    with pytest.raises(InputError, match=r"(lease\.json: damaged|splits: columns None); valid: "):
+        forget(state, GONE)
+
+
+def test_whom_nothing_names_costs_nobody_a_checkpoint(state):
+    """A slip of the pen: they are left out, should they exist, and that is all."""
+    before = {found.name for found in storage.list_tree(state)}
+    assert forget(state, "3fa1-00000000ff") == []
+    assert {found.name for found in storage.list_tree(state)} == before | {"forgotten/3fa1-00000000ff"}
+    assert "gan/x/checkpoint.json" in forget(state, GONE)
+
+
+def test_the_pseudonym_of_a_session_is_refused(state):
+    session = "3fa1-5e55105e55"
+    put(f"{state}/snapshots/c.json", [{"name": "x.nrrd", "patient": STAYS, "session": session}])
+    before = storage.list_tree(state)
+    with pytest.raises(
+        InputError, match=rf"={session}: a session's pseudonym; valid: its patient's, {STAYS}"
+    ):
+        forget(state, session)
+    assert storage.list_tree(state) == before
+
+
 def test_twice_is_once(state):
     forget(state, GONE)
     assert forget(state, GONE) == []

@@ -166,7 +166,7 @@ def test_a_store_that_is_away_for_seconds_ends_nothing(bucket, source, how, monk
 def test_a_store_that_stays_away_is_no_fault_of_what_it_was_asked_for(bucket, source, name, monkeypatch):
     uri, server = bucket
     monkeypatch.setattr(patience, "PATIENT", Patience(first_s=0.01, longest_s=0.01, whole_s=0.1))
-    with server.listener.away(0.3), pytest.raises(AwayError, match=r"cannot be used.*valid: ") as refusal:
+    with server.listener.gone(), pytest.raises(AwayError, match=r"cannot be used.*valid: ") as refusal:
         EVERY[name](uri, source.parent)
     assert "\n" not in str(refusal.value) and not isinstance(refusal.value, InputError)
 

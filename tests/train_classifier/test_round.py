@@ -3,6 +3,8 @@
 import pytest
 
 from components.shared import classifier as classifiers
+from components.shared import storage
+from components.shared.faults import ForgottenError
 from components.shared.ledger import Ledger
 from components.train_classifier import round as rounds
 from components.train_classifier.round import train_round
@@ -27,6 +29,15 @@ def train(tmp_path, monkeypatch):
     monkeypatch.setattr(rounds, "train_classifier", counted)
     given = {"planes": planes, "pool": synthetic, "splits": SPLITS, "ledger": ledger}
     return lambda out: train_round(TINY, **given, number=0, owner="run", out=out), trainings
+
+
+def test_a_classifier_of_a_patient_who_is_forgotten_is_not_kept(train, tmp_path):
+    once, _ = train
+    [patient, *_] = SPLITS.patients("train")
+    storage.create(str(tmp_path / "state/forgotten" / patient), b"done")
+    with pytest.raises(ForgottenError, match=f"patients {patient}: forgotten"):
+        once(tmp_path / "1")
+    assert not (tmp_path / "state/r/rounds/000/classifier.json").exists()
 
 
 def test_a_kept_classifier_is_taken_and_a_mixed_one_is_trained_again(train, tmp_path):

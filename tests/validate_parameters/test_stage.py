@@ -1,5 +1,6 @@
 """Every parameter out of its range is refused by name, value and what would be valid."""
 
+import hashlib
 import json
 import struct
 import subprocess
@@ -382,6 +383,22 @@ def test_weights_that_the_stages_read_are_let_through(volumes, tmp_path):
     (tmp_path / "no_suffix").write_bytes((tmp_path / "a.pth").read_bytes())
     for path in tmp_path.iterdir():
         validate(given(volumes, pretrained_uri=str(path)))
+
+
+@pytest.mark.parametrize("asked", ["", "3fa1-7c21e09b4d"])
+def test_weights_of_a_patient_who_is_forgotten_or_is_about_to_be_are_refused(volumes, tmp_path, asked):
+    weights, state = tmp_path / "a.safetensors", str(tmp_path / "state")
+    save_file({"w": torch.ones(3)}, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (tmp_path / "classifier.json").write_text(
+        json.dumps({"digest": digest, "patients_seen": ["3fa1-7c21e09b4d"]})
+    )
+    parameters = {"state_uri": state, "pretrained_uri": str(weights)}
+    validate(given(volumes, **parameters))
+    if not asked:
+        storage.create(f"{state}/forgotten/3fa1-7c21e09b4d", b"done")
+    with pytest.raises(InputError, match=r"^pretrained_uri=.*has not seen patients 3fa1-7c21e09b4d"):
+        validate(given(volumes, forget_patient=asked, **parameters))
 
 
 @pytest.mark.parametrize("suffix", DETECTORS)
