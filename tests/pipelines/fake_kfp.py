@@ -74,6 +74,11 @@ class State:
         self._check_namespace(body.get("namespace"))
         return self._keep(self.experiments, "experiment_id", body)
 
+    def get_experiment(self, key):
+        if key not in self.experiments:
+            raise RefusedError(404, f"ResourceNotFoundError: Experiment {key} not found.")
+        return self.experiments[key]
+
     def create_run(self, body):
         self._check_runnable(body)
         return self._keep(self.runs, "run_id", {**body, "state": "PENDING"})
@@ -198,6 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"GET pipelines/([\w-]+)/versions", route):
             there = [v for v in state.versions.values() if v["pipeline_id"] == found[1]]
             return page("pipeline_versions", there, query)
+        if found := re.fullmatch(r"GET experiments/([\w-]+)", route):
+            return state.get_experiment(found[1])
         if found := re.fullmatch(r"DELETE recurringruns/([\w-]+)", route):
             return state.delete_job(found[1])
         kind = route.removeprefix("GET ")

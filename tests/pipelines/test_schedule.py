@@ -126,6 +126,32 @@ def test_enabled_false_removes_it(schedule, server, file):
     assert schedule() == "nothing there to remove"
 
 
+@pytest.mark.parametrize("description", ["the one of the night shift", None])
+@pytest.mark.parametrize("change_to", ['cron: "0 0 4 * * 1"', 'cron: "0 0 3 * * 1"\nenabled: false'])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_of_the_name_that_somebody_else_made_stays_as_it_is(
+    description, change_to, known, schedule, server, build, file, capsys
+):
+    schedule()
+    (ours,) = server.jobs.values()
+    experiment = server.create_experiment({"display_name": "night"})["experiment_id"] if known else "gone"
+    theirs = {**ours, "recurring_run_id": "theirs", "experiment_id": experiment, "description": description}
+    server.jobs["theirs"] = dict(theirs)
+    change(file, 'cron: "0 0 3 * * 1"', change_to)
+    server.asked.clear()
+    for jobs in ({"theirs": theirs}, {ours["recurring_run_id"]: ours, "theirs": theirs}):
+        server.jobs = {key: dict(job) for key, job in jobs.items()}
+        assert main(["schedule", str(file), "--host", server.url, "--from", str(build)]) == 1
+        assert server.jobs == jobs
+        said = capsys.readouterr().err
+        where = " in experiment night" * known
+        assert said == (
+            f"error: name: weekly: a recurring run of that name{where} was not made by this command; "
+            "valid: another name, or delete that one in the UI\n"
+        )
+    assert not [asked for asked in server.asked if not asked.startswith("GET")]
+
+
 def test_a_new_job_that_is_refused_leaves_the_old_one(schedule, server, file, build, capsys, monkeypatch):
     schedule()
     monkeypatch.setattr("pipelines.cron.FIELDS", ())
