@@ -32,7 +32,7 @@ from components.shared.faults import InputError, shown
 from components.validate_parameters.places import check_pipeline_root
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES, WHEN_NEW
-from pipelines.compile import compiled_nodes
+from pipelines.compiled import compiled_nodes
 from pipelines.cron import check_cron
 from pipelines.submission import parse
 from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, form_values

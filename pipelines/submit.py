@@ -12,7 +12,7 @@ from components.validate_parameters.places import NEEDED, check_pipeline_root, c
 from components.validate_parameters.requirements import require_types
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
-from pipelines.compile import compiled_nodes
+from pipelines.compiled import compiled_nodes
 from pipelines.submission import parse
 
 SERVICE_ACCOUNT = "fontanelle-stage"  # manifests/base makes it

@@ -1,11 +1,13 @@
 """One recurring run per file, whatever is changed where."""
 
+import shutil
 import textwrap
 
 import pytest
 
 from components.shared.faults import InputError
 from pipelines.__main__ import main
+from pipelines.compiled import COMPILED
 from pipelines.cron import check_cron
 from pipelines.schedule import read
 from tests.pipelines.fake_kfp import fake_kfp
@@ -160,6 +162,20 @@ def test_a_new_job_that_is_refused_leaves_the_old_one(schedule, server, file, bu
     assert main(["schedule", str(file), "--host", server.url, "--from", str(build)]) == 1
     assert "400 Invalid input error: cron 0 3 * * 1" in capsys.readouterr().err
     assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("name", ["augmentation", "augmentation-when-new"])
+def test_a_compiled_pipeline_without_its_second_document_is_refused(
+    name, server, file, build, tmp_path, capsys
+):
+    folder = tmp_path / "build"
+    shutil.copytree(build, folder)
+    path = folder / f"{name}.yaml"
+    path.write_text(path.read_text().partition("\n---\n")[0])
+    assert main(["schedule", str(file), "--host", server.url, "--from", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: {path}: no compiled pipeline (1 of its 2 documents); valid: {COMPILED}\n"
+    assert not server.jobs
 
 
 def test_in_a_namespace_of_several_users(build, file):

@@ -12,6 +12,7 @@ import yaml
 from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
+from pipelines.compiled import COMPILED
 from pipelines.server import connect, upload
 from pipelines.submit import form_values
 from tests.pipelines.fake_kfp import fake_kfp
@@ -225,13 +226,86 @@ def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):
     assert not server.versions
 
 
-@pytest.mark.parametrize("text", ["", "hello", "root: 1", "{", "root: {inputDefinitions: {parameters: [a]}}"])
-def test_a_file_that_is_no_pipeline_is_refused(text, server, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "0 of its 2 documents"),
+        ("hello", "1 of its 2 documents"),
+        ("root: 1", "1 of its 2 documents"),
+        ("root: 1\n---\n{}", "not KFP's form"),
+        ("{}\n---\n{}", "not KFP's form"),
+        ("root: {inputDefinitions: {parameters: [a]}}\n---\n{}", "not KFP's form"),
+        ("{", "no YAML"),
+        ("a: 2026-13-45", "no YAML"),
+        ("[" * 9000, "no YAML"),
+        ("\0", "no YAML"),
+    ],
+)
+def test_a_file_that_is_no_pipeline_is_refused(text, words, server, tmp_path, capsys):
     (tmp_path / "augmentation.yaml").write_text(text)
     assert ask("submit", server, tmp_path, *PLACES) == 1
     said = capsys.readouterr().err
-    assert f"{tmp_path / 'augmentation.yaml'}: no compiled pipeline; valid: what `python" in said
-    assert said.count("\n") == 1
+    path = tmp_path / "augmentation.yaml"
+    assert said == f"error: {path}: no compiled pipeline ({words}); valid: {COMPILED}\n"
+
+
+def changed(build, folder, *keys, to=None):
+    """Write the compiled pipeline with one place of it changed, or, where `to` is ..., removed."""
+    documents = list(yaml.safe_load_all((build / "augmentation.yaml").read_text()))
+    place = documents
+    for key in keys[:-1]:
+        place = place[key]
+    if to is ...:
+        del place[keys[-1]]
+    else:
+        place[keys[-1]] = to
+    (folder / "augmentation.yaml").write_text(yaml.safe_dump_all(documents))
+
+
+FORM = (0, "root", "inputDefinitions", "parameters")
+EXECUTORS = (0, "deploymentSpec", "executors")
+PODS = (1, "platforms", "kubernetes", "deploymentSpec", "executors")
+NO_PODS = "its second document has no platforms.kubernetes"
+
+
+@pytest.mark.parametrize(
+    ("keys", "to", "words"),
+    [
+        ((1,), ..., "1 of its 2 documents"),
+        ((1,), None, "not KFP's form"),
+        ((1,), {}, NO_PODS),
+        ((1, "platforms", "kubernetes"), ..., NO_PODS),
+        ((1, "platforms", "kubernetes"), None, "not KFP's form"),
+        ((1, "platforms", "kubernetes"), {}, NO_PODS),
+        ((1, "platforms"), [], "not KFP's form"),
+        ((*PODS, "exec-train-gan"), ..., "its two documents are of different tasks"),
+        ((*PODS, "exec-train-gan"), None, "not KFP's form"),
+        ((*FORM, "gpu_node_selector", "defaultValue"), ..., "the default of gpu_node_selector"),
+        ((*FORM, "gpu_node_selector", "defaultValue"), None, "the default of gpu_node_selector"),
+        ((*FORM, "gpu_node_selector", "defaultValue"), {"pool": 1}, "the default of gpu_node_selector"),
+        ((*FORM, "gpu_node_selector"), None, "not KFP's form"),
+        ((*FORM, "gpu_tolerations", "defaultValue"), None, "the default of gpu_tolerations"),
+        ((*FORM, "gpu_tolerations", "defaultValue"), {}, "the default of gpu_tolerations"),
+        ((*FORM, "gpu_tolerations", "defaultValue"), ["all"], "the default of gpu_tolerations"),
+        (FORM, None, "not KFP's form"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), None, "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), "", "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), {}, "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), ..., "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container"), None, "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan"), None, "a task without an image"),
+        (EXECUTORS, None, "not KFP's form"),
+        ((0, "root", "dag", "tasks"), [], "not KFP's form"),
+        ((0, "colour"), "red", "not KFP's form"),
+    ],
+)
+def test_a_compiled_pipeline_changed_by_hand_is_refused(keys, to, words, server, build, tmp_path, capsys):
+    changed(build, tmp_path, *keys, to=to)
+    assert ask("submit", server, tmp_path, *PLACES) == 1
+    path = tmp_path / "augmentation.yaml"
+    said = capsys.readouterr().err
+    assert said == f"error: {path}: no compiled pipeline ({words}); valid: {COMPILED}\n"
+    assert not server.versions
 
 
 def test_what_the_server_refuses_is_told_in_its_words(server, build, capsys, monkeypatch):
