@@ -248,7 +248,20 @@ def test_a_mistake_names_its_line(old, new, words, file):
 
 
 @pytest.mark.parametrize(
-    "cron", ["0 0 3 * * 1", "30 */15 8-17 ? JAN,jul MON-FRI", "0 0 0 1,15 * *", "0 5/10 * * * ?"]
+    "cron",
+    [
+        "0 0 3 * * 1",
+        "30 */15 8-17 ? JAN,jul MON-FRI",
+        "0 0 0 1,15 * *",
+        "0 5/10 * * * ?",
+        "0 0 3 29 2 *",
+        "0 0 3 31 feb MON",  # either fires: Mondays in February
+        "0 0 3 31 */2 *",  # July is among the months
+        "0 0 3 30,31 2,4 ?",
+        "0 0 3 28-31 2 *",
+        "0 0 3 31 4/2,5 *",
+        "0 0 3 */31 2 *",
+    ],
 )
 def test_crons_that_the_scheduler_reads(cron):
     check_cron(cron)
@@ -266,6 +279,11 @@ def test_crons_that_the_scheduler_reads(cron):
         ("0 0 3 * * FRI-mon", "FRI-mon: ends before it begins; valid: mon-FRI"),
         ("0 0 8,17-9 * * 1", "17-9: ends before it begins; valid: 9-17"),
         ("0 0 3 * * 1; rm", "7 fields"),
+        ("0 0 3 31 2 *", "31: no day of month 2; valid: 1 to 29"),
+        ("0 0 3 30-31 FEB ?", "30-31: no day of month FEB; valid: 1 to 29"),
+        ("0 0 3 31 2,4,JUN-jun,9/2 *", "31: no day of month 2,4,JUN-jun,9/2; valid: 1 to 30"),
+        ("0 0 3 30/1 2 */2", "30/1: no day of month 2"),
+        ("0 0 3 31 2 1,*", "31: no day of month 2"),
         ("* 0 3 * * 1", "several runs a minute"),
         ("*/5 0 3 * * 1", "several runs a minute"),
     ],
