@@ -35,6 +35,18 @@ class Compiled:
     images: list[str]
     nodes: Mapping[str, Any]  # the nodes of GPU tasks, by parameter, that the form proposes
 
+    def without_cache(self) -> str:
+        """Return its YAML with the cache off for every task, those of graphs within the graph included.
+
+        kfp's client does so for the outermost tasks alone, and for none where a run names a version.
+        """
+        spec, platform = yaml.safe_load_all(self.text)
+        graph = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        for component in (graph.root, *graph.components.values()):
+            for task in component.dag.tasks.values():
+                task.caching_options.Clear()
+        return str(yaml.safe_dump_all([json_format.MessageToDict(graph), platform]))
+
 
 def read_compiled(path: Path) -> Compiled:
     """Return a compiled pipeline.

@@ -101,16 +101,24 @@ class State:
     def _check_runnable(self, body):
         if body["experiment_id"] not in self.experiments:
             raise RefusedError(404, "ResourceNotFoundError: experiment")
-        reference = body["pipeline_version_reference"]
-        version = self.versions.get(reference["pipeline_version_id"])
-        if version is None or version["pipeline_id"] != reference["pipeline_id"]:
-            raise RefusedError(404, "ResourceNotFoundError: pipeline version")
-        form = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+        form = self._graph(body)["root"]["inputDefinitions"]["parameters"]
         given = body["runtime_config"].get("parameters", {})
         for name in given.keys() - form.keys():
             raise RefusedError(400, f"Invalid input error: unrecognized input parameter: {name}")
         for name, about in form.items():
             self._check_parameter(name, about, given)
+
+    def _graph(self, body):
+        """Return the graph that a run brings, or that of the version it names; it may not have both."""
+        brought, reference = body.get("pipeline_spec"), body.get("pipeline_version_reference")
+        if (brought is None) == (reference is None):
+            raise RefusedError(400, "Invalid input error: a pipeline spec, or a version's reference")
+        if brought is not None:
+            return brought["pipeline_spec"]
+        version = self.versions.get(reference["pipeline_version_id"])
+        if version is None or version["pipeline_id"] != reference["pipeline_id"]:
+            raise RefusedError(404, "ResourceNotFoundError: pipeline version")
+        return version["pipeline_spec"]
 
     @staticmethod
     def _check_parameter(name, about, given):

@@ -12,6 +12,7 @@ import yaml
 from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
+from pipelines.catalogue import PIPELINES
 from pipelines.compiled import COMPILED
 from pipelines.server import connect, upload
 from pipelines.submit import form_values
@@ -67,6 +68,41 @@ def test_options_reach_the_run(server, build):
     assert (run["display_name"], run["service_account"]) == ("first", "mine")
     assert run["runtime_config"]["pipeline_root"] == "gs://b/root"
     assert server.experiments[run["experiment_id"]]["display_name"] == "e"
+
+
+def cached(graph):
+    """Return the tasks of a graph, and of the graphs within it, that KFP may take from its cache."""
+    return [
+        (name, task)
+        for name, component in {"root": graph["root"], **graph["components"]}.items()
+        for task, about in component.get("dag", {}).get("tasks", {}).items()
+        if about.get("cachingOptions", {}).get("enableCache")
+    ]
+
+
+@pytest.mark.parametrize("pipeline", sorted(PIPELINES))
+def test_a_run_without_the_cache_brings_its_graph_and_leaves_no_version(pipeline, server, build, capsys):
+    places = (*PLACES, "-p", "classifiers_uri=gs://b/c") if pipeline == "apply" else PLACES
+    command = ["submit", pipeline, "--host", server.url, "--from", str(build), "--no-cache", *places]
+    assert main([*command, "--pipeline-root", "gs://b/root"]) == 0
+    (run,) = server.runs.values()
+    spec, platform = yaml.safe_load_all((build / f"{pipeline}.yaml").read_text())
+    brought = run["pipeline_spec"]
+    assert {name for name, _ in cached(spec)} > {"root"}  # kfp's own way knows the outermost tasks alone
+    assert cached(brought["pipeline_spec"]) == []
+    assert without_caching(brought["pipeline_spec"]) == without_caching(spec)
+    assert brought["platform_spec"] == platform
+    assert run["runtime_config"]["pipeline_root"] == "gs://b/root"
+    assert run["service_account"] == "fontanelle-stage"
+    assert not server.versions
+    assert "version     none: " in capsys.readouterr().out
+
+
+def without_caching(graph):
+    """Return the graph with nothing said of caching, to compare what else it says."""
+    if isinstance(graph, dict):
+        return {key: without_caching(value) for key, value in graph.items() if key != "cachingOptions"}
+    return [without_caching(value) for value in graph] if isinstance(graph, list) else graph
 
 
 def test_the_same_compiled_pipeline_is_one_version(server, build, capsys):
@@ -221,9 +257,11 @@ def test_every_pipeline_is_checked_before_its_run_starts(pipeline, name, value):
 
 def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):
     shutil.copy(build / "apply.yaml", tmp_path / "augmentation.yaml")
-    assert ask("upload", server, tmp_path) == 1
-    assert "has other parameters than this version's augmentation" in capsys.readouterr().err
+    for command in (["upload"], ["submit", *PLACES], ["submit", *PLACES, "--no-cache"]):
+        assert ask(command[0], server, tmp_path, *command[1:]) == 1
+        assert "has other parameters than this version's augmentation" in capsys.readouterr().err
     assert not server.versions
+    assert not server.runs
 
 
 @pytest.mark.parametrize(
