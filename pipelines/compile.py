@@ -20,7 +20,6 @@ from pipelines.catalogue import PIPELINES, WHEN_NEW
 from pipelines.literals import add_literals
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
-COMPILED = "what `python -m pipelines compile` of this version writes"
 GPU_NODES = "nvidia.com/gpu.present=true"  # as NVIDIA's operator labels them
 SPOT_GKE = "cloud.google.com/gke-spot=true"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
@@ -29,8 +28,6 @@ _DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 _REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
-
-_NODES = ("gpu_node_selector", "gpu_tolerations")
 
 Document = dict[str, Any]
 
@@ -146,28 +143,6 @@ def _prefer_spot(parameters: Mapping[str, Document], label: str, value: str) -> 
         if name == "gpu_tolerations":
             taint = {"key": label, "operator": "Equal", "value": value, "effect": "NoSchedule"}
             about["defaultValue"] = [*about["defaultValue"], taint]
-
-
-def read_compiled(path: Path) -> tuple[bytes, Document, list[str]]:
-    """Return a compiled pipeline's text, the parameters of its form, and its images."""
-    try:
-        text = path.read_bytes()
-        spec = next(yaml.safe_load_all(text))
-        form = spec["root"]["inputDefinitions"]["parameters"]
-        images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: not there; valid: {COMPILED}") from error
-    except (OSError, yaml.YAMLError, StopIteration, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no compiled pipeline; valid: {COMPILED}") from error
-    return text, form, sorted(images)
-
-
-def compiled_nodes(path: Path) -> dict[str, Any]:
-    """Return the nodes that a compiled pipeline's form proposes; {} without a file."""
-    if not path.is_file():
-        return {}
-    _, form, _ = read_compiled(path)
-    return {name: form[name]["defaultValue"] for name in _NODES if name in form}
 
 
 def _pods(spec: Document, platform: Document) -> Iterable[Document]:

@@ -9,7 +9,8 @@
     # And where wanted: enabled (false removes it), experiment, profile, pipeline_root, service_account.
 
 Called again it changes nothing, unless the file, the compiled pipeline or somebody's hand did. KFP cannot
-update a recurring run, so a change makes a new one and then removes the old.
+update a recurring run, so a change makes a new one and then removes the old. A recurring run of that name
+that somebody made in another way is left as it is, and the command refused.
 """
 
 import argparse
@@ -24,19 +25,21 @@ from pathlib import Path
 from typing import Any
 
 import kfp
+import kfp_server_api
 import yaml
 
-from components.shared.faults import InputError
+from components.shared.faults import InputError, shown
 from components.validate_parameters.places import check_pipeline_root
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES, WHEN_NEW
-from pipelines.compile import compiled_nodes
+from pipelines.compiled import compiled_nodes
 from pipelines.cron import check_cron
 from pipelines.submission import parse
 from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, form_values
 
 # A ledger of that name is of other volumes once there are new ones; who is forgotten stays so.
 _OF_ONE_RUN = ("run_name", "forget_patient")
+_MADE_BY = "; by `python -m pipelines schedule`, "  # in the description of every recurring run made here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +78,14 @@ def _schedule(options: argparse.Namespace) -> None:
 
 
 def apply(client: kfp.Client, wanted: Schedule, build: Path) -> str:
-    """Make the server's recurring runs of that name what the file says; return what was done."""
+    """Make the server's recurring runs of that name what the file says; return what was done.
+
+    Raises InputError, before anything is changed, where one of that name was not made by this command.
+    """
     namespace = client.get_user_namespace() or None
     listed = server.every(client.list_recurring_runs, "recurring_runs", namespace=namespace)
     named = [job for job in listed if job.display_name == wanted.name]
+    _refuse_others(client, named)
     if not wanted.enabled:
         _remove(client, named)
         return "removed" if named else "nothing there to remove"
@@ -96,6 +103,26 @@ def apply(client: kfp.Client, wanted: Schedule, build: Path) -> str:
     return f"replaced ({', '.join(because)} changed)" if named else "made"
 
 
+def _refuse_others(client: kfp.Client, jobs: list[Any]) -> None:
+    """Refuse to touch what somebody else made under the name."""
+    for job in jobs:
+        if _MADE_BY not in (job.description or ""):
+            raise InputError(
+                f"name: {shown(job.display_name)}: a recurring run of that name"
+                f"{_experiment_words(client, job)} was not made by this command;"
+                " valid: another name, or delete that one in the UI"
+            )
+
+
+def _experiment_words(client: kfp.Client, job: Any) -> str:
+    """Return where a recurring run is, as a message's words; "" where the server does not tell."""
+    try:
+        experiment = client.get_experiment(experiment_id=job.experiment_id or "")
+    except (kfp_server_api.ApiException, ValueError):
+        return ""
+    return f" in experiment {shown(experiment.display_name)}"
+
+
 def _remove(client: kfp.Client, jobs: list[Any]) -> None:
     for job in jobs:
         client.delete_recurring_run(job.recurring_run_id)
@@ -105,7 +132,7 @@ def _make(client: kfp.Client, wanted: Schedule, version: server.Version, experim
     client.create_recurring_run(
         experiment,
         wanted.name,
-        description=f"{wanted.pipeline} {version.name}; by `python -m pipelines schedule`, {wanted.digest()}",
+        description=f"{wanted.pipeline} {version.name}{_MADE_BY}{wanted.digest()}",
         cron_expression=wanted.cron,
         max_concurrency=1,  # two runs would wait for one lease
         no_catchup=True,  # the newest run sees all the volumes that a missed one would have

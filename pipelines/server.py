@@ -25,7 +25,7 @@ import urllib3
 
 from components.shared.faults import InputError
 from pipelines.catalogue import PIPELINES, WHEN_NEW, Pipeline
-from pipelines.compile import COMPILED, read_compiled
+from pipelines.compiled import COMPILED, Compiled, read_compiled
 
 ENDPOINT = "KF_PIPELINES_ENDPOINT"  # kfp's own name for it
 PATIENCE_S = (10, 60)  # to connect, to answer
@@ -168,8 +168,8 @@ def upload(client: kfp.Client, name: str, folder: Path) -> Version:
     the same version. Two uploads at once end at the same one, the earlier.
     """
     package = folder / f"{name}.yaml"
-    text, images = _read(package, name)
-    digest = hashlib.sha256(text).hexdigest()[:12]
+    compiled = read_package(name, folder)
+    digest = hashlib.sha256(compiled.text).hexdigest()[:12]
     pipeline_id = _find_pipeline(client, name) or _make_pipeline(client, name)
     if found := _find_version(client, pipeline_id, digest):
         return Version(name=found.display_name, pipeline_id=pipeline_id, version_id=_id(found), found=True)
@@ -178,7 +178,7 @@ def upload(client: kfp.Client, name: str, folder: Path) -> Version:
             str(package),
             f"{datetime.now(UTC):%Y-%m-%d-%H%M}-{digest}",
             pipeline_id=pipeline_id,
-            description=f"fontanelle {version_of('fontanelle')}, {' and '.join(images)}",
+            description=f"fontanelle {version_of('fontanelle')}, {' and '.join(compiled.images)}",
         )
     except kfp_server_api.ApiException as error:
         if error.status != 409:  # one of that name, made in this minute
@@ -195,12 +195,13 @@ def _id(version: Any) -> str:
     return str(version.pipeline_version_id)
 
 
-def _read(package: Path, name: str) -> tuple[bytes, list[str]]:
-    """Return a compiled pipeline and its images; refuse one that other code compiled."""
-    text, form, images = read_compiled(package)
-    if set(form) != {field.name for field in fields(_behind(name).parameters)}:
+def read_package(name: str, folder: Path) -> Compiled:
+    """Return pipeline `name` as `compile` wrote it into `folder`; refuse one that other code compiled."""
+    package = folder / f"{name}.yaml"
+    compiled = read_compiled(package)
+    if set(compiled.form) != {field.name for field in fields(_behind(name).parameters)}:
         raise InputError(f"{package}: has other parameters than this version's {name}; valid: {COMPILED}")
-    return text, images
+    return compiled
 
 
 def _behind(name: str) -> Pipeline:

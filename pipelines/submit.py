@@ -2,17 +2,22 @@
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
+
+import kfp
 
 from components.validate_parameters.places import NEEDED, check_pipeline_root, check_remote
 from components.validate_parameters.requirements import require_types
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
-from pipelines.compile import compiled_nodes
+from pipelines.compiled import compiled_nodes
 from pipelines.submission import parse
 
 SERVICE_ACCOUNT = "fontanelle-stage"  # manifests/base makes it
@@ -36,6 +41,9 @@ def add_commands(commands: Any) -> None:
     )
     submitting.add_argument("--profile", choices=sorted(profiles.PROFILES), default="cluster")
     submitting.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="one parameter")
+    submitting.add_argument(
+        "--no-cache", action="store_true", help="every task works: none is taken from KFP's cache"
+    )
     submitting.set_defaults(command=_submit)
 
 
@@ -71,8 +79,7 @@ def _submit(options: argparse.Namespace) -> None:
     values = form_values(options.pipeline, options.profile, given, nodes)
     check_pipeline_root(options.pipeline_root, values["state_uri"])
     client = server.connect(options)
-    with server.asking(options.host):
-        version = server.upload(client, options.pipeline, options.build)
+    with server.asking(options.host), _graph(client, options) as (words, graph):
         experiment = client.create_experiment(
             options.experiment, namespace=client.get_user_namespace() or None
         )
@@ -80,10 +87,30 @@ def _submit(options: argparse.Namespace) -> None:
             experiment.experiment_id,
             options.name or f"{options.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M}",
             params=values,
-            pipeline_id=version.pipeline_id,
-            version_id=version.version_id,
+            **graph,
             pipeline_root=options.pipeline_root or None,
             service_account=options.service_account,
         )
     url = f"{options.host.rstrip('/')}/#/runs/details/{run.run_id}"
-    print(f"{version.words}\nexperiment  {options.experiment}\nrun         {url}")  # noqa: T201
+    print(f"{words}\nexperiment  {options.experiment}\nrun         {url}")  # noqa: T201
+
+
+@contextmanager
+def _graph(client: kfp.Client, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield what a run is of, in words and as kfp's client takes it: a version, or a graph of its own.
+
+    A server runs a version as it was compiled, whatever a run says of its cache. A version with the cache off
+    would be the pipeline's newest, and whoever starts a run in the UI would get it.
+    """
+    if not options.no_cache:
+        version = server.upload(client, options.pipeline, options.build)
+        yield version.words, {"pipeline_id": version.pipeline_id, "version_id": version.version_id}
+        return
+    compiled = server.read_package(options.pipeline, options.build)
+    with TemporaryDirectory() as scratch:
+        package = Path(scratch) / f"{options.pipeline}.yaml"
+        package.write_text(compiled.without_cache())
+        yield (
+            "version     none: the run brings its graph, without the cache",
+            {"pipeline_package_path": str(package)},
+        )

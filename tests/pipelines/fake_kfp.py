@@ -74,6 +74,11 @@ class State:
         self._check_namespace(body.get("namespace"))
         return self._keep(self.experiments, "experiment_id", body)
 
+    def get_experiment(self, key):
+        if key not in self.experiments:
+            raise RefusedError(404, f"ResourceNotFoundError: Experiment {key} not found.")
+        return self.experiments[key]
+
     def create_run(self, body):
         self._check_runnable(body)
         return self._keep(self.runs, "run_id", {**body, "state": "PENDING"})
@@ -96,16 +101,24 @@ class State:
     def _check_runnable(self, body):
         if body["experiment_id"] not in self.experiments:
             raise RefusedError(404, "ResourceNotFoundError: experiment")
-        reference = body["pipeline_version_reference"]
-        version = self.versions.get(reference["pipeline_version_id"])
-        if version is None or version["pipeline_id"] != reference["pipeline_id"]:
-            raise RefusedError(404, "ResourceNotFoundError: pipeline version")
-        form = version["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+        form = self._graph(body)["root"]["inputDefinitions"]["parameters"]
         given = body["runtime_config"].get("parameters", {})
         for name in given.keys() - form.keys():
             raise RefusedError(400, f"Invalid input error: unrecognized input parameter: {name}")
         for name, about in form.items():
             self._check_parameter(name, about, given)
+
+    def _graph(self, body):
+        """Return the graph that a run brings, or that of the version it names; it may not have both."""
+        brought, reference = body.get("pipeline_spec"), body.get("pipeline_version_reference")
+        if (brought is None) == (reference is None):
+            raise RefusedError(400, "Invalid input error: a pipeline spec, or a version's reference")
+        if brought is not None:
+            return brought["pipeline_spec"]
+        version = self.versions.get(reference["pipeline_version_id"])
+        if version is None or version["pipeline_id"] != reference["pipeline_id"]:
+            raise RefusedError(404, "ResourceNotFoundError: pipeline version")
+        return version["pipeline_spec"]
 
     @staticmethod
     def _check_parameter(name, about, given):
@@ -198,6 +211,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"GET pipelines/([\w-]+)/versions", route):
             there = [v for v in state.versions.values() if v["pipeline_id"] == found[1]]
             return page("pipeline_versions", there, query)
+        if found := re.fullmatch(r"GET experiments/([\w-]+)", route):
+            return state.get_experiment(found[1])
         if found := re.fullmatch(r"DELETE recurringruns/([\w-]+)", route):
             return state.delete_job(found[1])
         kind = route.removeprefix("GET ")

@@ -1,11 +1,13 @@
 """One recurring run per file, whatever is changed where."""
 
+import shutil
 import textwrap
 
 import pytest
 
 from components.shared.faults import InputError
 from pipelines.__main__ import main
+from pipelines.compiled import COMPILED
 from pipelines.cron import check_cron
 from pipelines.schedule import read
 from tests.pipelines.fake_kfp import fake_kfp
@@ -126,6 +128,32 @@ def test_enabled_false_removes_it(schedule, server, file):
     assert schedule() == "nothing there to remove"
 
 
+@pytest.mark.parametrize("description", ["the one of the night shift", None])
+@pytest.mark.parametrize("change_to", ['cron: "0 0 4 * * 1"', 'cron: "0 0 3 * * 1"\nenabled: false'])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_of_the_name_that_somebody_else_made_stays_as_it_is(
+    description, change_to, known, schedule, server, build, file, capsys
+):
+    schedule()
+    (ours,) = server.jobs.values()
+    experiment = server.create_experiment({"display_name": "night"})["experiment_id"] if known else "gone"
+    theirs = {**ours, "recurring_run_id": "theirs", "experiment_id": experiment, "description": description}
+    server.jobs["theirs"] = dict(theirs)
+    change(file, 'cron: "0 0 3 * * 1"', change_to)
+    server.asked.clear()
+    for jobs in ({"theirs": theirs}, {ours["recurring_run_id"]: ours, "theirs": theirs}):
+        server.jobs = {key: dict(job) for key, job in jobs.items()}
+        assert main(["schedule", str(file), "--host", server.url, "--from", str(build)]) == 1
+        assert server.jobs == jobs
+        said = capsys.readouterr().err
+        where = " in experiment night" * known
+        assert said == (
+            f"error: name: weekly: a recurring run of that name{where} was not made by this command; "
+            "valid: another name, or delete that one in the UI\n"
+        )
+    assert not [asked for asked in server.asked if not asked.startswith("GET")]
+
+
 def test_a_new_job_that_is_refused_leaves_the_old_one(schedule, server, file, build, capsys, monkeypatch):
     schedule()
     monkeypatch.setattr("pipelines.cron.FIELDS", ())
@@ -134,6 +162,20 @@ def test_a_new_job_that_is_refused_leaves_the_old_one(schedule, server, file, bu
     assert main(["schedule", str(file), "--host", server.url, "--from", str(build)]) == 1
     assert "400 Invalid input error: cron 0 3 * * 1" in capsys.readouterr().err
     assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize("name", ["augmentation", "augmentation-when-new"])
+def test_a_compiled_pipeline_without_its_second_document_is_refused(
+    name, server, file, build, tmp_path, capsys
+):
+    folder = tmp_path / "build"
+    shutil.copytree(build, folder)
+    path = folder / f"{name}.yaml"
+    path.write_text(path.read_text().partition("\n---\n")[0])
+    assert main(["schedule", str(file), "--host", server.url, "--from", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: {path}: no compiled pipeline (1 of its 2 documents); valid: {COMPILED}\n"
+    assert not server.jobs
 
 
 def test_in_a_namespace_of_several_users(build, file):
@@ -206,7 +248,20 @@ def test_a_mistake_names_its_line(old, new, words, file):
 
 
 @pytest.mark.parametrize(
-    "cron", ["0 0 3 * * 1", "30 */15 8-17 ? JAN,jul MON-FRI", "0 0 0 1,15 * *", "0 5/10 * * * ?"]
+    "cron",
+    [
+        "0 0 3 * * 1",
+        "30 */15 8-17 ? JAN,jul MON-FRI",
+        "0 0 0 1,15 * *",
+        "0 5/10 * * * ?",
+        "0 0 3 29 2 *",
+        "0 0 3 31 feb MON",  # either fires: Mondays in February
+        "0 0 3 31 */2 *",  # July is among the months
+        "0 0 3 30,31 2,4 ?",
+        "0 0 3 28-31 2 *",
+        "0 0 3 31 4/2,5 *",
+        "0 0 3 */31 2 *",
+    ],
 )
 def test_crons_that_the_scheduler_reads(cron):
     check_cron(cron)
@@ -224,6 +279,11 @@ def test_crons_that_the_scheduler_reads(cron):
         ("0 0 3 * * FRI-mon", "FRI-mon: ends before it begins; valid: mon-FRI"),
         ("0 0 8,17-9 * * 1", "17-9: ends before it begins; valid: 9-17"),
         ("0 0 3 * * 1; rm", "7 fields"),
+        ("0 0 3 31 2 *", "31: no day of month 2; valid: 1 to 29"),
+        ("0 0 3 30-31 FEB ?", "30-31: no day of month FEB; valid: 1 to 29"),
+        ("0 0 3 31 2,4,JUN-jun,9/2 *", "31: no day of month 2,4,JUN-jun,9/2; valid: 1 to 30"),
+        ("0 0 3 30/1 2 */2", "30/1: no day of month 2"),
+        ("0 0 3 31 2 1,*", "31: no day of month 2"),
         ("* 0 3 * * 1", "several runs a minute"),
         ("*/5 0 3 * * 1", "several runs a minute"),
     ],

@@ -12,6 +12,8 @@ import yaml
 from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
+from pipelines.catalogue import PIPELINES
+from pipelines.compiled import COMPILED
 from pipelines.server import connect, upload
 from pipelines.submit import form_values
 from tests.pipelines.fake_kfp import fake_kfp
@@ -66,6 +68,41 @@ def test_options_reach_the_run(server, build):
     assert (run["display_name"], run["service_account"]) == ("first", "mine")
     assert run["runtime_config"]["pipeline_root"] == "gs://b/root"
     assert server.experiments[run["experiment_id"]]["display_name"] == "e"
+
+
+def cached(graph):
+    """Return the tasks of a graph, and of the graphs within it, that KFP may take from its cache."""
+    return [
+        (name, task)
+        for name, component in {"root": graph["root"], **graph["components"]}.items()
+        for task, about in component.get("dag", {}).get("tasks", {}).items()
+        if about.get("cachingOptions", {}).get("enableCache")
+    ]
+
+
+@pytest.mark.parametrize("pipeline", sorted(PIPELINES))
+def test_a_run_without_the_cache_brings_its_graph_and_leaves_no_version(pipeline, server, build, capsys):
+    places = (*PLACES, "-p", "classifiers_uri=gs://b/c") if pipeline == "apply" else PLACES
+    command = ["submit", pipeline, "--host", server.url, "--from", str(build), "--no-cache", *places]
+    assert main([*command, "--pipeline-root", "gs://b/root"]) == 0
+    (run,) = server.runs.values()
+    spec, platform = yaml.safe_load_all((build / f"{pipeline}.yaml").read_text())
+    brought = run["pipeline_spec"]
+    assert {name for name, _ in cached(spec)} > {"root"}  # kfp's own way knows the outermost tasks alone
+    assert cached(brought["pipeline_spec"]) == []
+    assert without_caching(brought["pipeline_spec"]) == without_caching(spec)
+    assert brought["platform_spec"] == platform
+    assert run["runtime_config"]["pipeline_root"] == "gs://b/root"
+    assert run["service_account"] == "fontanelle-stage"
+    assert not server.versions
+    assert "version     none: " in capsys.readouterr().out
+
+
+def without_caching(graph):
+    """Return the graph with nothing said of caching, to compare what else it says."""
+    if isinstance(graph, dict):
+        return {key: without_caching(value) for key, value in graph.items() if key != "cachingOptions"}
+    return [without_caching(value) for value in graph] if isinstance(graph, list) else graph
 
 
 def test_the_same_compiled_pipeline_is_one_version(server, build, capsys):
@@ -220,18 +257,93 @@ def test_every_pipeline_is_checked_before_its_run_starts(pipeline, name, value):
 
 def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):
     shutil.copy(build / "apply.yaml", tmp_path / "augmentation.yaml")
-    assert ask("upload", server, tmp_path) == 1
-    assert "has other parameters than this version's augmentation" in capsys.readouterr().err
+    for command in (["upload"], ["submit", *PLACES], ["submit", *PLACES, "--no-cache"]):
+        assert ask(command[0], server, tmp_path, *command[1:]) == 1
+        assert "has other parameters than this version's augmentation" in capsys.readouterr().err
     assert not server.versions
+    assert not server.runs
 
 
-@pytest.mark.parametrize("text", ["", "hello", "root: 1", "{", "root: {inputDefinitions: {parameters: [a]}}"])
-def test_a_file_that_is_no_pipeline_is_refused(text, server, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "0 of its 2 documents"),
+        ("hello", "1 of its 2 documents"),
+        ("root: 1", "1 of its 2 documents"),
+        ("root: 1\n---\n{}", "not KFP's form"),
+        ("{}\n---\n{}", "not KFP's form"),
+        ("root: {inputDefinitions: {parameters: [a]}}\n---\n{}", "not KFP's form"),
+        ("{", "no YAML"),
+        ("a: 2026-13-45", "no YAML"),
+        ("[" * 9000, "no YAML"),
+        ("\0", "no YAML"),
+    ],
+)
+def test_a_file_that_is_no_pipeline_is_refused(text, words, server, tmp_path, capsys):
     (tmp_path / "augmentation.yaml").write_text(text)
     assert ask("submit", server, tmp_path, *PLACES) == 1
     said = capsys.readouterr().err
-    assert f"{tmp_path / 'augmentation.yaml'}: no compiled pipeline; valid: what `python" in said
-    assert said.count("\n") == 1
+    path = tmp_path / "augmentation.yaml"
+    assert said == f"error: {path}: no compiled pipeline ({words}); valid: {COMPILED}\n"
+
+
+def changed(build, folder, *keys, to=None):
+    """Write the compiled pipeline with one place of it changed, or, where `to` is ..., removed."""
+    documents = list(yaml.safe_load_all((build / "augmentation.yaml").read_text()))
+    place = documents
+    for key in keys[:-1]:
+        place = place[key]
+    if to is ...:
+        del place[keys[-1]]
+    else:
+        place[keys[-1]] = to
+    (folder / "augmentation.yaml").write_text(yaml.safe_dump_all(documents))
+
+
+FORM = (0, "root", "inputDefinitions", "parameters")
+EXECUTORS = (0, "deploymentSpec", "executors")
+PODS = (1, "platforms", "kubernetes", "deploymentSpec", "executors")
+NO_PODS = "its second document has no platforms.kubernetes"
+
+
+@pytest.mark.parametrize(
+    ("keys", "to", "words"),
+    [
+        ((1,), ..., "1 of its 2 documents"),
+        ((1,), None, "not KFP's form"),
+        ((1,), {}, NO_PODS),
+        ((1, "platforms", "kubernetes"), ..., NO_PODS),
+        ((1, "platforms", "kubernetes"), None, "not KFP's form"),
+        ((1, "platforms", "kubernetes"), {}, NO_PODS),
+        ((1, "platforms"), [], "not KFP's form"),
+        ((*PODS, "exec-train-gan"), ..., "its two documents are of different tasks"),
+        ((*PODS, "exec-train-gan"), None, "not KFP's form"),
+        ((*FORM, "gpu_node_selector", "defaultValue"), ..., "the default of gpu_node_selector"),
+        ((*FORM, "gpu_node_selector", "defaultValue"), None, "the default of gpu_node_selector"),
+        ((*FORM, "gpu_node_selector", "defaultValue"), {"pool": 1}, "the default of gpu_node_selector"),
+        ((*FORM, "gpu_node_selector"), None, "not KFP's form"),
+        ((*FORM, "gpu_tolerations", "defaultValue"), None, "the default of gpu_tolerations"),
+        ((*FORM, "gpu_tolerations", "defaultValue"), {}, "the default of gpu_tolerations"),
+        ((*FORM, "gpu_tolerations", "defaultValue"), ["all"], "the default of gpu_tolerations"),
+        (FORM, None, "not KFP's form"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), None, "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), "", "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), {}, "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container", "image"), ..., "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan", "container"), None, "a task without an image"),
+        ((*EXECUTORS, "exec-train-gan"), None, "a task without an image"),
+        (EXECUTORS, None, "not KFP's form"),
+        ((0, "root", "dag", "tasks"), [], "not KFP's form"),
+        ((0, "colour"), "red", "not KFP's form"),
+    ],
+)
+def test_a_compiled_pipeline_changed_by_hand_is_refused(keys, to, words, server, build, tmp_path, capsys):
+    changed(build, tmp_path, *keys, to=to)
+    assert ask("submit", server, tmp_path, *PLACES) == 1
+    path = tmp_path / "augmentation.yaml"
+    said = capsys.readouterr().err
+    assert said == f"error: {path}: no compiled pipeline ({words}); valid: {COMPILED}\n"
+    assert not server.versions
 
 
 def test_what_the_server_refuses_is_told_in_its_words(server, build, capsys, monkeypatch):
