@@ -34,14 +34,15 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     best = best_round(rounds, rule)
     with tempfile.TemporaryDirectory() as folder:
         ledger.fetch_sealed(rounds[best], Path(folder))
+        seen = {*patients, *_patients_seen(Path(folder)), *_patients_seen(supervised)}
+        require_remembered(ledger.state_uri, seen)
         ledger.keep_classifier(f"{PUBLISHED}/{model_name(best)}", Path(folder))
         history = Path(folder) / HISTORY
         history.write_bytes(history_table([ledger.labels(entry["round"]) for entry in rounds]))
         storage.upload(history, storage.join(ledger.uri, HISTORY))
-        seen = {*_patients_seen(Path(folder)), *_patients_seen(supervised)}
     ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
     release(ledger.uri, owner)
-    require_remembered(ledger.state_uri, {*patients, *seen})
+    require_remembered(ledger.state_uri, seen)  # forgotten while it was published: nothing is left of it
     return ledger.digest()
 
 

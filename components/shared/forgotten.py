@@ -29,6 +29,7 @@ from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
 
 ASKED, REMOVING, DONE, TAKEN_BACK = b"", b"removing", b"done", b"taken back"
+PATIENTS, LEASES = "patients", "leases"  # beside the GANs' folders: whom each descends from, who works in it
 _WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
 _FOLDER = "forgotten"
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
@@ -57,13 +58,14 @@ def forget(state_uri: str, patient: str) -> list[str]:
     mine = _ask(note)  # before anybody is asked: a stage that begins now sees it
     try:
         _require_idle(state_uri)
+        # Asked while others still wait for the answer: from REMOVING on they remove what is theirs as well.
+        unknown = mine and not _is_known(state_uri, patient)
     except BaseException:
         if mine:
             with suppress(InputError, OSError):
                 _turn(note, ASKED, TAKEN_BACK)
         raise
     again = _begin(note) == DONE
-    unknown = mine and not _is_known(state_uri, patient)  # no removal that was cut off began on them
     doomed = _remove(state_uri, patient, [] if again or unknown else _nameless(state_uri))
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     _turn(note, REMOVING, DONE)
@@ -105,10 +107,26 @@ def _entries(data: bytes | None) -> list[dict[str, Any]]:
 
 
 def _is_known(state_uri: str, patient: str) -> bool:
-    """Tell whether anything in the state names the patient."""
+    """Tell whether anything in the state names the patient, or may be theirs for want of a name."""
     splits = storage.list_tree(storage.join(state_uri, "splits"))
-    named = (patient in Splits.parse((_read(found.uri) or b"").decode()).folds for found in splits)
-    return any(named) or any(True for _ in _of_patient(state_uri, patient))
+    gans = _folders(storage.join(state_uri, "gan"))
+    named = {found.name.split("/")[-1].removesuffix(".json") for found in gans.get(PATIENTS, ())}
+    return (
+        any(patient in _sides(found.uri).folds for found in splits)
+        or not gans.keys() <= named | {PATIENTS, LEASES}
+        or bool(_naming(gans.get(PATIENTS, ()), patient))
+        or any(True for _ in _of_patient(state_uri, patient))
+    )
+
+
+def _sides(uri: str) -> Splits:
+    """Return one version of the splits; InputError by its address where it is damaged."""
+    try:
+        return Splits.parse(storage.read_bytes(uri).decode())
+    except (InputError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{uri}: damaged, {error}; valid: a copy of what it was, or a new state_uri"
+        ) from error
 
 
 def _notes(state_uri: str) -> list[storage.StoredObject]:
@@ -190,18 +208,18 @@ def _remove(state_uri: str, patient: str, besides: Iterable[str] = ()) -> list[s
 def _of_patient(state_uri: str, patient: str) -> Iterator[str]:
     """Yield the objects that descend from this patient."""
     runs = list(_runs(state_uri, patient))
-    names = {uri.removeprefix(state_uri).lstrip("/").partition("/")[0] for uri in runs}
-    yield from _single(state_uri, patient, names)
+    gone = {uri.removeprefix(state_uri).lstrip("/").partition("/")[0] for uri in runs}
+    yield from _single(state_uri, patient, _folders(state_uri).keys() - gone)
     yield from runs
 
 
 def _single(state_uri: str, patient: str, runs: Collection[str]) -> Iterator[str]:
-    """Yield the objects that are of this patient, or that say what these runs measured."""
+    """Yield the objects that are of this patient, or that say what a run but these measured."""
     told: dict[str, Callable[[bytes], bool]] = {
         "planes": lambda data: patient in _patients_of_cell(data),
         "generators": lambda data: patient in json.loads(data).get("patients", ()),
         "snapshots": lambda data: any(entry["patient"] == patient for entry in json.loads(data)),
-        "runs": lambda data: patient.encode() in data or json.loads(data).get("run") in runs,
+        "runs": lambda data: patient.encode() in data or json.loads(data).get("run") not in runs,
     }
     for folder, holds in told.items():
         for found in storage.list_tree(storage.join(state_uri, folder)):
@@ -216,6 +234,8 @@ def _may(holds: Callable[[bytes], bool], data: bytes) -> bool:
     """Tell whether an object is the patient's; a damaged one may be anybody's, and is made anew."""
     try:
         return holds(data)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - whatever a torn archive or text gives rise to
         return True
 
@@ -273,8 +293,8 @@ def _leave_splits(state_uri: str, patient: str) -> None:
 
 
 def _left(uri: str, patient: str) -> bool:
-    data, generation = storage.read_versioned(uri)
-    splits = Splits.parse(data.decode())
+    _, generation = storage.read_versioned(uri)
+    splits = _sides(uri)  # one that is newer than the generation is not replaced, and read again
     if patient not in splits.folds:
         return True
     return storage.replace(uri, _without(splits, patient).text().encode(), generation)

@@ -109,23 +109,6 @@ def read_snapshot(state_uri: str, digest: str) -> list[VolumeEntry]:
     return [VolumeEntry(**entry) for entry in listed if entry["patient"]]
 
 
-def require_owners_kept(state_uri: str, entries: Iterable[VolumeEntry], known: Collection[str]) -> None:
-    """Refuse a scan that an earlier run knew as that of another patient, who is known to have a side.
-
-    Models that have seen it would be tested on it.
-    """
-    owners = {entry.digest: entry for entry in entries if entry.patient}
-    for found in storage.list_tree(storage.join(state_uri, "snapshots")):
-        for before in read_snapshot(state_uri, found.name.removesuffix(".json")):
-            now = owners.get(before.digest)
-            if now is not None and now.patient != before.patient and before.patient in known:
-                raise InputError(
-                    f"{now.name}: a scan of patient {before.patient} in an earlier run, now of {now.patient},"
-                    " who may be on another side; valid: the patient it had, a new state_uri, or"
-                    f" forget_patient={before.patient} first"
-                )
-
-
 def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:
     """Refuse volumes that are no longer what the snapshot says: its digest would then name other pixels."""
     folder, _ = storage.split_glob(volumes_uri)

@@ -6,14 +6,7 @@ from components.shared import storage
 from components.shared.forgotten import forget, forgotten
 from components.shared.progress import emit
 from components.shared.pseudonyms import read_pseudonyms, require_same_key
-from components.shared.snapshots import (
-    Source,
-    VolumeEntry,
-    list_entries,
-    read_snapshot,
-    require_owners_kept,
-    write_snapshot,
-)
+from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
 from components.shared.splits import Splits
 
 __all__ = ["Config", "VolumeEntry", "read_snapshot", "snapshot"]
@@ -35,8 +28,7 @@ def snapshot(config: Config) -> str:
     """Store the list of volumes; its digest changes exactly when a name or a content does.
 
     Volumes of forgotten patients are left out. Raises InputError where the state names its patients under
-    another key: who was forgotten would come back, and everyone be given a new side. So it does where a scan
-    has another patient than in an earlier run: models that have seen it would be tested on it.
+    another key: who was forgotten would come back, and everyone be given a new side.
     """
     pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
     ours = [pseudonyms.of("patient", "")]  # its first digits tell the key
@@ -44,23 +36,18 @@ def snapshot(config: Config) -> str:
     if config.forget_patient:
         require_same_key(ours, [config.forget_patient], f"forget_patient={config.forget_patient}")
         removed = forget(config.state_uri, config.forget_patient)
-        told = f"{len(removed)} objects removed" if removed else "nothing there names this patient"
+        told = f"{len(removed)} objects removed" + " (is it a patient of this state?)" * (not removed)
         emit("snapshot_volumes", "warning", message=f"forget_patient={config.forget_patient}: {told}")
     source = Source(
         volumes_uri=config.volumes_uri,
         patient_pattern=config.patient_pattern,
         minimum_patients=config.minimum_patients,
     )
-    entries = list_entries(source, pseudonyms, forgotten(config.state_uri))
-    require_owners_kept(config.state_uri, entries, _with_sides(config.state_uri))
-    return write_snapshot(config.state_uri, entries)
+    return write_snapshot(config.state_uri, list_entries(source, pseudonyms, forgotten(config.state_uri)))
 
 
 def _names_in(state_uri: str) -> set[str]:
     """Return the pseudonyms of whom a state has forgotten, and of whom it has given a side."""
-    return forgotten(state_uri) | _with_sides(state_uri)
-
-
-def _with_sides(state_uri: str) -> set[str]:
     versions = storage.list_tree(storage.join(state_uri, "splits"))
-    return set(Splits.parse(storage.read_bytes(versions[-1].uri).decode()).folds) if versions else set()
+    known = Splits.parse(storage.read_bytes(versions[-1].uri).decode()).folds if versions else ()
+    return forgotten(state_uri) | set(known)

@@ -35,11 +35,12 @@ def train_round(
     ledger.require_same_sides(splits)
     with lease(ledger.uri, owner):
         if ledger.fetch_classifier(round_name(number), out):
-            return describe(out)
-        accepted = accepted_labels(ledger, number)
-        pseudo = PseudoLabels(images=pool, labels=accepted) if pool and accepted else None
-        about = train_classifier(config, planes, splits, pseudo, out, progress)
-        ledger.keep_classifier(round_name(number), out)
+            about: Mapping[str, Any] = describe(out)
+        else:
+            accepted = accepted_labels(ledger, number)
+            pseudo = PseudoLabels(images=pool, labels=accepted) if pool and accepted else None
+            about = train_classifier(config, planes, splits, pseudo, out, progress)
+            ledger.keep_classifier(round_name(number), out)
         # Whom a generator before this run saw, no splits of this run need know.
         require_remembered(ledger.state_uri, about["patients_seen"])
     return about

@@ -1,13 +1,15 @@
 """The folder a GAN run works in, kept where a stopped run finds it again."""
 
+import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared import storage
 from components.shared.faults import AwayError, InputError
+from components.shared.forgotten import PATIENTS
 from components.shared.lease import turn
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,11 @@ def run_folder(uri: str, run: str, scratch: Path) -> Iterator[RunFolder]:
         mirror = Mirror(storage.join(uri, run), scratch)
         mirror.pull()
         yield RunFolder(path=scratch, save=mirror.push, checkpoint_seconds=_BUCKET_S)
+
+
+def name_patients(uri: str, run: str, patients: Sequence[str]) -> None:
+    """Say whom the checkpoints of a run descend from, beside its folder: what is in it is the training's."""
+    storage.create(storage.join(uri, PATIENTS, f"{run}.json"), json.dumps(patients).encode())
 
 
 def _nothing() -> None:

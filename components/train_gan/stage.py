@@ -24,7 +24,7 @@ from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
 from components.shared.weights import described, patients_named
-from components.train_gan.checkpoints import run_folder
+from components.train_gan.checkpoints import name_patients, run_folder
 
 INDEX = "generator.json"
 _KEEPING = ("state_uri", "checkpoint_kimg")  # change no result
@@ -64,8 +64,10 @@ def train_gan(
         start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
         run = _run_name(config, planes, splits, start)
         with run_folder(_place(config), run, Path(scratch) / "run") as folder:
+            seen = sorted({row.patient for row in rows} | set(patients))
             if config.state_uri:  # its lease is held: from here on nobody is forgotten
-                require_remembered(config.state_uri, {row.patient for row in rows} | set(patients))
+                require_remembered(config.state_uri, seen)
+                name_patients(_place(config), run, seen)
             stylegan2_ada.train(
                 _settings(config),
                 planes.archive,
@@ -78,7 +80,7 @@ def train_gan(
                 checkpoint_kimg=config.checkpoint_kimg,
             )
             about = {
-                "patients_seen": sorted({row.patient for row in rows} | set(patients)),
+                "patients_seen": seen,
                 "classes": list(GAN_CLASSES),
                 **_begun(start),
                 "digests": {"planes": planes.digest, "splits": splits.digest},

@@ -44,7 +44,12 @@ def test_without_a_common_patient_there_is_no_mean(tmp_path):
 
 def test_what_names_a_forgotten_patient_goes_again(tmp_path):
     storage.create(f"{tmp_path}/forgotten/q", REMOVING)
+    storage.create(f"{tmp_path}/a/run.json", b"{}")
     remember(str(tmp_path), values("a", {"p": 0.8}))
     with pytest.raises(ForgottenError):
         remember(str(tmp_path), values("b", {"p": 0.8, "q": 0.6}))
     assert run_before(str(tmp_path), "new")["run"] == "a"
+    storage.delete(f"{tmp_path}/a/run.json")  # the run was removed before its report remembered it
+    with pytest.raises(ForgottenError):
+        remember(str(tmp_path), values("b", {"p": 0.8, "q": 0.6}))
+    assert run_before(str(tmp_path), "new") is None

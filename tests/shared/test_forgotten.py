@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from components.extract_planes.cells import new_cell
+from components.shared import forgotten as module
 from components.shared import storage
-from components.shared.faults import InputError
-from components.shared.forgotten import forget, forgotten, require_remembered
+from components.shared.faults import ForgottenError, InputError
+from components.shared.forgotten import LEASES, PATIENTS, forget, forgotten, require_remembered
 from components.shared.lease import lease
 from components.shared.planes import PlaneRow
 from components.shared.png import encode_png
@@ -93,7 +94,7 @@ def test_nobody_else_changes_side(state):
 
 def test_what_runs_measured_goes_entry_by_entry(state):
     for number, patient in enumerate((GONE, STAYS), 1):
-        put(f"{state}/runs/000{number}.json", {"models": {"published": {patient: 0.9}}})
+        put(f"{state}/runs/000{number}.json", {"run": "run_b", "models": {"published": {patient: 0.9}}})
     assert "runs/0001.json" in forget(state, GONE)
     assert storage.exists(f"{state}/runs/0002.json")
 
@@ -122,15 +123,41 @@ def test_what_is_damaged_keeps_nobody(state, name, left):
 def test_what_is_damaged_and_cannot_be_made_anew_is_named(state, name):
     storage.delete(f"{state}/{name}")
     put(f"{state}/{name}", "")
-    with pytest.raises(InputError, match=r"(lease\.json: damaged|splits: columns None); valid: "):
+    with pytest.raises(InputError, match=r"(lease|0001)\.(json|csv): damaged.*; valid: "):
         forget(state, GONE)
 
 
 def test_whom_nothing_names_costs_nobody_a_checkpoint(state):
     """A slip of the pen: they are left out, should they exist, and that is all."""
+    put(f"{state}/gan/{PATIENTS}/x.json", [STAYS])
+    put(f"{state}/gan/{LEASES}/x/lease.json", {"owner": "a", "renewed": 0.0, "host": "h", "process": 1})
     before = {found.name for found in storage.list_tree(state)}
     assert forget(state, "3fa1-00000000ff") == []
     assert {found.name for found in storage.list_tree(state)} == before | {"forgotten/3fa1-00000000ff"}
+    assert "gan/x/checkpoint.json" in forget(state, GONE)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_whom_a_gan_knows_by_a_start_from_elsewhere_takes_its_checkpoints_along(state, named):
+    """Else nothing here names them; a GAN that says of nobody may be of anybody."""
+    elsewhere = "3fa1-00000000ff"
+    if named:
+        put(f"{state}/gan/{PATIENTS}/x.json", [STAYS, elsewhere])
+    assert "gan/x/checkpoint.json" in forget(state, elsewhere)
+
+
+def test_what_others_remove_meanwhile_was_known(state, monkeypatch):
+    """From the moment that removal begins, a stage of another run removes what names the patient as well."""
+    begin = module._begin
+
+    def begin_then_others(note):
+        told = begin(note)
+        with suppress(ForgottenError):
+            require_remembered(state, [GONE])
+        return told
+
+    put(f"{state}/gan/{PATIENTS}/x.json", [STAYS])
+    monkeypatch.setattr(module, "_begin", begin_then_others)
     assert "gan/x/checkpoint.json" in forget(state, GONE)
 
 

@@ -68,24 +68,6 @@ def test_the_digest_changes_exactly_when_a_name_or_a_content_does(folder, tmp_pa
     assert snapshot(config(folder, tmp_path)) not in (first, renamed)
 
 
-def test_a_scan_that_changes_its_patient_is_refused_once_that_patient_has_a_side(folder, tmp_path):
-    """A model that has seen it under one name would be tested on it under another."""
-    wanted, state = config(folder, tmp_path), str(tmp_path / "state")
-    snapshot(wanted)
-    (folder / "c_2024_01_01.nrrd").rename(folder / "d_2024_01_01.nrrd")
-    snapshot(wanted)  # nothing has been learnt yet
-    storage.create(
-        f"{state}/splits/0001.csv", Splits({patients("d")[0]: 0}, {patients("d")[0]: "test"}).text().encode()
-    )
-    (folder / "d_2024_01_01.nrrd").rename(folder / "e_2024_01_01.nrrd")
-    was, now = patients("d", "e")
-    with pytest.raises(
-        InputError, match=rf"^e_2024.*of patient {was} in an earlier run, now of {now},.*; valid: "
-    ):
-        snapshot(wanted)
-    snapshot(replace(wanted, forget_patient=was))
-
-
 def test_a_glob_lists_what_it_matches(folder, tmp_path):
     digest = snapshot(config(folder / "[bc]_*.nrrd", tmp_path, minimum=2))
     assert [entry.patient for entry in read_snapshot(str(tmp_path / "state"), digest)] == patients("b", "c")

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from components.shared import numbered, storage
+from components.shared.snapshots import VolumeEntry, write_snapshot
 from components.train_gan.warm_start import keep_generator, newest_generator
 
 
@@ -49,6 +50,32 @@ def test_one_that_saw_a_forgotten_patient_is_none(keep):
     make(1, "s1")
     assert storage.create(f"{state}/forgotten/p", b"")
     assert newest_generator(state, "s2", 32, 0) == ""
+
+
+def listed(state, **owners):
+    """Store a snapshot of scans by their content, each with its patient; return its digest."""
+    entries = [
+        VolumeEntry(name=f"{number}.nrrd", size=1, digest=scan[:3], patient=patient, session="s", site="")
+        for number, (scan, patient) in enumerate(owners.items())
+    ]
+    return write_snapshot(state, entries)
+
+
+def test_one_that_saw_a_scan_of_another_patient_than_now_is_none(keep):
+    """Corrected in volumes.csv, the scan would be trained on as one patient's and tested as another's."""
+    make, state = keep
+    first = make(1, listed(state, one="p", two="q"))
+    assert newest_generator(state, listed(state, one="p", two="q", new="r"), 32, 0) == first
+    assert newest_generator(state, listed(state, one="p", two="z"), 32, 0) == first  # it never saw q's
+    assert newest_generator(state, listed(state, one="z", two="q"), 32, 0) == ""
+    make(2, listed(state, two="q", new="r"))  # may go back to the first
+    assert newest_generator(state, listed(state, one="z", new="r"), 32, 0) == ""
+
+
+def test_equal_files_of_two_patients_are_nobodys_scan(keep):
+    make, state = keep
+    first = make(1, listed(state, one="p", one_="q", two="r"))  # two empty files
+    assert newest_generator(state, listed(state, one="p", one_="q", new="r"), 32, 0) == first
 
 
 def test_a_repeated_run_starts_from_what_it_started_from(keep):
