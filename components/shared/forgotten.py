@@ -6,9 +6,9 @@
                                          and at the end with DONE: whoever asks again removes no checkpoints
 
 Removed are their planes, every snapshot that lists them, their row in every version of the splits, every run
-and study whose models saw them or were measured on them, and every kept generator that did. A GAN's
-checkpoints do not say whom they saw, nor the marks of finished runs, so all of them go. The next run finds
-none of these and makes them anew.
+and study whose models saw them or were measured on them, and every kept generator that did. Of the GANs'
+checkpoints and the marks of finished runs all go, unless nothing in the state names the patient. The next run
+finds none of these and makes them anew.
 """
 
 import io
