@@ -15,7 +15,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -112,17 +112,17 @@ def _is_known(state_uri: str, patient: str) -> bool:
     gans = _folders(storage.join(state_uri, "gan"))
     named = {found.name.split("/")[-1].removesuffix(".json") for found in gans.get(PATIENTS, ())}
     return (
-        any(patient in _sides(found.uri).folds for found in splits)
+        any(patient in _sides(found.uri, storage.read_bytes(found.uri)).folds for found in splits)
         or not gans.keys() <= named | {PATIENTS, LEASES}
         or bool(_naming(gans.get(PATIENTS, ()), patient))
         or any(True for _ in _of_patient(state_uri, patient))
     )
 
 
-def _sides(uri: str) -> Splits:
+def _sides(uri: str, data: bytes) -> Splits:
     """Return one version of the splits; InputError by its address where it is damaged."""
     try:
-        return Splits.parse(storage.read_bytes(uri).decode())
+        return Splits.parse(data.decode())
     except (InputError, UnicodeDecodeError) as error:
         raise InputError(
             f"{uri}: damaged, {error}; valid: a copy of what it was, or a new state_uri"
@@ -207,9 +207,10 @@ def _remove(state_uri: str, patient: str, besides: Iterable[str] = ()) -> list[s
 
 def _of_patient(state_uri: str, patient: str) -> Iterator[str]:
     """Yield the objects that descend from this patient."""
-    runs = list(_runs(state_uri, patient))
+    folders = _folders(state_uri)
+    runs = list(_runs(folders, patient))
     gone = {uri.removeprefix(state_uri).lstrip("/").partition("/")[0] for uri in runs}
-    yield from _single(state_uri, patient, _folders(state_uri).keys() - gone)
+    yield from _single(state_uri, patient, folders.keys() - gone)
     yield from runs
 
 
@@ -256,9 +257,9 @@ def _patients_of_cell(data: bytes) -> set[str]:
     return found
 
 
-def _runs(state_uri: str, patient: str) -> Iterator[str]:
+def _runs(folders: Mapping[str, Sequence[storage.StoredObject]], patient: str) -> Iterator[str]:
     """Yield all objects of every run that knew the patient; what is no run's stays, whoever it names."""
-    for name, objects in _folders(state_uri).items():
+    for name, objects in folders.items():
         held = {found.name.split("/")[1] for found in objects}
         if name not in FOLDERS and (RECORD in held or held <= OF_RUNS):
             yield from _naming(objects, patient)
@@ -293,8 +294,8 @@ def _leave_splits(state_uri: str, patient: str) -> None:
 
 
 def _left(uri: str, patient: str) -> bool:
-    _, generation = storage.read_versioned(uri)
-    splits = _sides(uri)  # one that is newer than the generation is not replaced, and read again
+    data, generation = storage.read_versioned(uri)
+    splits = _sides(uri, data)
     if patient not in splits.folds:
         return True
     return storage.replace(uri, _without(splits, patient).text().encode(), generation)
