@@ -121,4 +121,5 @@ def _are_labels(value: Any) -> bool:
 
 
 def _are_tolerations(value: Any) -> bool:
-    return isinstance(value, list) and all(_are_labels(toleration) for toleration in value)
+    """What each of them may say, seconds as a number among it, is asked where parameters are checked."""
+    return isinstance(value, list) and all(isinstance(toleration, dict) for toleration in value)

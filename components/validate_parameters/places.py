@@ -10,7 +10,7 @@ from components.shared.faults import InputError, shown
 from components.shared.forgotten import FOLDERS
 from components.shared.images import BAKED
 from components.shared.owners import compile_pattern
-from components.shared.pseudonyms import is_pseudonym
+from components.shared.pseudonyms import KEY_FILE, is_pseudonym
 from components.validate_parameters.requirements import naming, require
 
 NEEDED = {
@@ -50,8 +50,8 @@ def check_names(p: Any) -> None:
     """Check what a run is called, and whom it forgets."""
     named = _RUN.fullmatch(p.run_name) is not None
     require(p, "run_name", named, "empty, or up to 63 letters, digits, '.', '_' and '-'")
-    own = p.run_name not in FOLDERS
-    require(p, "run_name", own, f"another name: the state itself has folders {', '.join(FOLDERS)}")
+    taken = (*FOLDERS, KEY_FILE)
+    require(p, "run_name", p.run_name not in taken, f"another name: the state itself has {', '.join(taken)}")
     named = not p.forget_patient or is_pseudonym(p.forget_patient)
     require(p, "forget_patient", named, "empty, or a pseudonym as reports print it, e.g. 3fa1-7c21e09b4d")
 

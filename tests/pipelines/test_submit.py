@@ -48,13 +48,14 @@ def test_a_run_asks_for_the_nodes_that_compile_was_told(server, build, tmp_path)
     spec, platform = yaml.safe_load_all((build / "augmentation.yaml").read_text())
     form = spec["root"]["inputDefinitions"]["parameters"]
     form["gpu_node_selector"]["defaultValue"] = {"pool": "gpus", "pool/spot": "true"}
-    form["gpu_tolerations"]["defaultValue"] += [{"key": "pool/spot", "operator": "Exists"}]
+    spot = {"key": "pool/spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
+    form["gpu_tolerations"]["defaultValue"] += [spot]
     (tmp_path / "augmentation.yaml").write_text(yaml.safe_dump_all([spec, platform]))
     assert ask("submit", server, tmp_path, *PLACES) == 0
     assert ask("submit", server, tmp_path, *PLACES, "-p", "gpu_node_selector={}") == 0
     asked = [run["runtime_config"]["parameters"] for run in server.runs.values()]
     assert [run["gpu_node_selector"] for run in asked] == [{"pool": "gpus", "pool/spot": "true"}, {}]
-    assert all(run["gpu_tolerations"][-1]["key"] == "pool/spot" for run in asked)
+    assert all(run["gpu_tolerations"][-1] == spot for run in asked)
 
 
 def test_weights_baked_into_an_image_are_no_place_of_this_machine(server, build):

@@ -66,7 +66,7 @@ WRONG = {
     "extract_shards": [0],
     "audit": ["perhaps"],
     "pseudonym_key_uri": ["/nowhere", "ftp://a/b"],
-    "run_name": ["a/b", "../up", "generators", "planes", " a", "a\n"],
+    "run_name": ["a/b", "../up", "generators", "planes", "pseudonym.key", " a", "a\n"],
     "forget_patient": ["Ana", "3fa1-7c21e09b4d\n"],
     "cpu": ["", "0", "two", "-1", "\u0663"],
     "memory": ["", "0Gi", "8 GB", "8gb", "8", "1\u0663Gi"],
