@@ -30,7 +30,7 @@ def make_synthetic(
     with stage(f"synthetic {source}") as progress:
 
         def work() -> None:
-            parameters = study.record()["parameters"] | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
+            parameters = study.parameters() | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
             config = Config.of(state_uri, study.uri, parameters)
             opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
             make_synthetic(config, chosen, *opened, progress)

@@ -42,7 +42,7 @@ def list_cells(state_uri: str, run: str, step: str) -> list[str]:
     from components.shared.ledger import Ledger
     from components.shared.study import Grid
 
-    grid = Grid.of(Ledger(state_uri=state_uri, run=run).record()["parameters"])
+    grid = Grid.of(Ledger(state_uri=state_uri, run=run).parameters())
     return [cell.name for cell in grid.cells(step)]
 
 
@@ -52,7 +52,7 @@ def list_sources(state_uri: str, run: str) -> list[str]:
     from components.shared.ledger import Ledger
     from components.shared.study import Grid
 
-    grid = Grid.of(Ledger(state_uri=state_uri, run=run).record()["parameters"])
+    grid = Grid.of(Ledger(state_uri=state_uri, run=run).parameters())
     return [source.name for source in grid.sources()]
 
 

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.report.words import FIRST_ROUND, SUPERVISED
-from components.shared import numbered, storage
+from components.shared import numbered, storage, stored_json
 from components.shared.forgotten import require_remembered
 
 PUBLISHED = "published"  # whichever round that was
+_SHAPE: stored_json.Shape = {
+    "run": str,
+    "snapshot": str,
+    "models": {SUPERVISED: dict, FIRST_ROUND: dict, PUBLISHED: dict},
+}
 
 
 def run_before(state_uri: str, run: str) -> Mapping[str, Any] | None:
     """Return what the run before `run` left; a repeated run has the one before its first time."""
-    known = numbered.entries(_place(state_uri))
+    known = numbered.entries(_place(state_uri), _SHAPE)
     own = [place for place, each in enumerate(known) if each["run"] == run]
     earlier = known[: own[0]] if own else known
     return earlier[-1] if earlier else None

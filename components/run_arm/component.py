@@ -29,7 +29,7 @@ def run_arm(
     with stage(f"arm {cell}") as progress:
 
         def work() -> None:
-            config = Config.of(state_uri, study.uri, study.record()["parameters"], study.expert_labels())
+            config = Config.of(state_uri, study.uri, study.parameters(), study.expert_labels())
             opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
             run_arm(config, chosen, *opened, owner, progress)
 

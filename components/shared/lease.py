@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
-from components.shared import storage
+from components.shared import storage, stored_json
 from components.shared.faults import InputError
 from components.shared.processes import boot, installation, is_alive, machine, started_at
 from components.shared.progress import emit
@@ -23,6 +23,8 @@ from components.shared.progress import emit
 RENEW_S = 60.0
 STALE_S = 600.0
 LEASE = "lease.json"
+# Without these a lease does not tell whether it is free.
+_SHAPE: stored_json.Shape = {"owner": str, "host": str, "process": int, "renewed": float}
 _WAIT_S = 15.0  # between two looks at a lease that another run holds
 _MINE = uuid4().hex[:12]  # two pods may have one name and one process id
 _held: set[tuple[str, str]] = set()  # by this process: place and owner
@@ -89,7 +91,7 @@ def release(run_uri: str, owner: str) -> None:
     uri = storage.join(run_uri, LEASE)
     with suppress(InputError, OSError):  # a lease that cannot be freed goes stale
         data, generation = storage.read_versioned(uri)
-        if json.loads(data)["owner"] == owner:
+        if _told(uri, data)["owner"] == owner:
             storage.replace(uri, _claim(owner, renewed=0.0), generation)
 
 
@@ -115,10 +117,8 @@ def require_free(uri: str) -> None:
 
 def _told(uri: str, data: bytes) -> dict[str, Any]:
     """Return what a lease says."""
-    try:
-        return dict(json.loads(data))
-    except ValueError as error:
-        raise InputError(f"{uri}: damaged; valid: that object deleted, once no run works there") from error
+    valid = "that object deleted, once no run works there"
+    return dict(stored_json.parse(uri, data, _SHAPE, valid))
 
 
 def _held_by(uri: str, held: dict[str, Any]) -> HeldError:
@@ -146,7 +146,7 @@ def _renew(run_uri: str, owner: str, done: threading.Event) -> None:
 
 def _renew_once(uri: str, owner: str, now: float) -> bool:
     data, generation = storage.read_versioned(uri)
-    if json.loads(data)["owner"] != owner:
+    if _told(uri, data)["owner"] != owner:
         return False
     # Two pods of one run may renew at once: what the other one wrote holds for both.
     return storage.replace(uri, _claim(owner, now), generation) or _is_of(uri, owner)
@@ -159,7 +159,7 @@ def _require_ours(uri: str, owner: str) -> None:
 
 
 def _is_of(uri: str, owner: str) -> bool:
-    return bool(json.loads(storage.read_bytes(uri))["owner"] == owner)
+    return bool(_told(uri, storage.read_bytes(uri))["owner"] == owner)
 
 
 def _claim(owner: str, renewed: float) -> bytes:
@@ -189,4 +189,4 @@ def _is_free(held: dict[str, Any], owner: str) -> bool:
 
 def _was_started_again(held: dict[str, Any]) -> bool:
     same = held["host"] == socket.gethostname() and held.get("installation") == installation() != ""
-    return same and held["boot"] != boot()
+    return same and held.get("boot", boot()) != boot()

@@ -22,7 +22,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from components.shared import expert_labels, storage
+from components.shared import expert_labels, storage, stored_json
 from components.shared.expert_labels import ExpertRow
 from components.shared.faults import InputError
 from components.shared.planes import digest_of
@@ -31,6 +31,8 @@ from components.shared.splits import Splits
 from components.shared.weights import weights_digest
 
 RECORD, EXPERTS = "run.json", "expert_labels.csv"
+_RULE = RoundRule.__annotations__
+_SEALED: stored_json.Shape = {"round": int, "labels_sha256": str}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +70,19 @@ class Ledger:
         uri = storage.join(self.uri, RECORD)
         if storage.create(uri, _as_json(record)):
             return
-        known = json.loads(storage.read_bytes(uri))
+        known = self._record({})
         if different := _differences(record, known):
             raise InputError(
                 f"run_name={self.run}: {uri} holds a run with other {', '.join(different)};"
                 " valid: a new run_name, or an empty one, which names the run by its contents"
             )
 
-    def record(self) -> Mapping[str, Any]:
-        """Return what `begin` wrote."""
-        return dict(json.loads(storage.read_bytes(storage.join(self.uri, RECORD))))
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that the run was opened with."""
+        return dict(self._record({"parameters": dict})["parameters"])
+
+    def _record(self, shape: Mapping[str, stored_json.Shape]) -> Mapping[str, Any]:
+        return dict(_read(storage.join(self.uri, RECORD), shape))
 
     @property
     def finished(self) -> bool:
@@ -100,11 +105,12 @@ class Ledger:
 
     def rule(self) -> RoundRule:
         """Return the run's stopping rule."""
-        return RoundRule(**self.record()["rule"])
+        rule = self._record({"rule": _RULE})["rule"]
+        return RoundRule(**{name: rule[name] for name in _RULE})
 
     def splits(self) -> Splits:
         """Return the sides that the run was opened with; of nobody where none were recorded."""
-        record = self.record()
+        record = self._record({})
         return Splits(record.get("folds", {}), record.get("sides", {}))
 
     def require_same_sides(self, splits: Splits) -> None:
@@ -124,7 +130,7 @@ class Ledger:
         """Return the sealed rounds in order, from 0 to the last."""
         found: list[Round] = []
         while storage.exists(uri := storage.join(self.round_uri(len(found)), "round.json")):
-            found.append(json.loads(storage.read_bytes(uri)))
+            found.append(_read(uri, _SEALED))
         return found
 
     def seal(self, summary: Round, labels: Sequence[LabelRow]) -> None:
@@ -149,7 +155,7 @@ class Ledger:
     def labels(self, number: int) -> list[LabelRow]:
         """Return a sealed round's labels, refusing a file that is not the one it sealed."""
         folder = self.round_uri(number)
-        expected = json.loads(storage.read_bytes(storage.join(folder, "round.json")))["labels_sha256"]
+        expected = _read(storage.join(folder, "round.json"), _SEALED)["labels_sha256"]
         uri = _labels_uri(folder, expected)
         text = storage.read_bytes(uri)
         if hashlib.sha256(text).hexdigest() != expected:
@@ -225,6 +231,10 @@ def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return in words the patients whose side is another one now."""
     names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     return ", ".join(f"{name} ({before.get(name, 'none')}, now {now.get(name, 'none')})" for name in names)
+
+
+def _read(uri: str, shape: stored_json.Shape) -> Any:
+    return stored_json.parse(uri, storage.read_bytes(uri), shape, "a copy of what it was, or a new run_name")
 
 
 def round_name(number: int) -> str:

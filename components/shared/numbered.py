@@ -1,18 +1,20 @@
-"""A list in object storage that only grows: 0001.json, 0002.json, ..., each written once, by the first."""
+"""A list in object storage that only grows: 0001.json, 0002.json, ..., each written once, by the first.
+
+The entries of a list are objects with one set of keys, a `shape` of stored_json.
+"""
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from components.shared import storage
-from components.shared.faults import InputError
+from components.shared import storage, stored_json
 
 Entry = Mapping[str, Any]
 
 
-def entries(uri: str) -> list[Entry]:
+def entries(uri: str, shape: stored_json.Shape) -> list[Entry]:
     """Return the entries of a list in their order; an absent one has none."""
-    return [_entry(found.uri) for found in _listed(uri)]
+    return [_entry(found.uri, shape) for found in _listed(uri)]
 
 
 def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
@@ -20,23 +22,21 @@ def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
 
     Two that append at once get two places: the loser of a place tries the next.
     """
+    shape = {key: type(value) for key, value in entry.items()}
     text = (json.dumps(entry, indent=2, sort_keys=True) + "\n").encode()
     while True:
         known = _listed(uri)
         for found in known:
-            if same(_entry(found.uri)):
+            if same(_entry(found.uri, shape)):
                 return _number(found)
         place = _number(known[-1]) + 1 if known else 1  # an entry may have been taken out
         if storage.create(storage.join(uri, f"{place:04}.json"), text):
             return place
 
 
-def _entry(uri: str) -> Entry:
-    try:
-        entry: Entry = json.loads(storage.read_bytes(uri))
-    except ValueError as error:
-        raise InputError(f"{uri}: damaged; valid: the run again with that object deleted") from error
-    return entry
+def _entry(uri: str, shape: stored_json.Shape) -> Entry:
+    valid = "the run again with that object deleted"
+    return dict(stored_json.parse(uri, storage.read_bytes(uri), shape, valid))
 
 
 def _listed(uri: str) -> list[storage.StoredObject]:

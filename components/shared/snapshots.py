@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeVar
 
-from components.shared import storage, volumes
+from components.shared import storage, stored_json, volumes
 from components.shared.faults import InputError, shown
 from components.shared.owners import SUFFIXES, TABLE, Owner, compile_pattern, owners_of, require_there
 from components.shared.pseudonyms import Pseudonyms
@@ -99,14 +99,15 @@ def read_snapshot(state_uri: str, digest: str) -> list[VolumeEntry]:
     """Return a snapshot's volumes, sorted by name."""
     uri = _uri(state_uri, digest)
     try:
-        listed = json.loads(storage.read_bytes(uri))
+        data = storage.read_bytes(uri)
     except FileNotFoundError as error:
         raise InputError(
             f"snapshot_digest={digest}: not under {state_uri}; valid: what snapshot_volumes returned"
         ) from error
-    except ValueError as error:
-        raise InputError(f"{uri}: damaged; valid: the run again with that object deleted") from error
-    return [VolumeEntry(**entry) for entry in listed if entry["patient"]]
+    shape = VolumeEntry.__annotations__
+    listed = stored_json.parse(uri, data, [shape], "the run again with that object deleted")
+    entries = [VolumeEntry(**{name: entry[name] for name in shape}) for entry in listed]
+    return [entry for entry in entries if entry.patient]
 
 
 def require_unchanged(volumes_uri: str, entries: Sequence[VolumeEntry]) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.shared import numbered, storage
+from components.shared import numbered, storage, stored_json
 from components.shared.faults import InputError
 from components.shared.forgotten import forgotten, require_remembered
 from components.shared.snapshots import read_snapshot
@@ -23,6 +23,13 @@ from components.shared.weights import weights_digest
 log = logging.getLogger(__name__)
 _Owners = dict[str, set[str]]  # by the digest of a scan
 
+_SHAPE: stored_json.Shape = {
+    "snapshot_digest": str,
+    "digest": str,
+    "resolution": int,
+    "channel_base": int,
+    "patients": [str],
+}
 _MEMBERS = ("generator.safetensors", "discriminator.safetensors", "generator.json")  # the JSON vouches
 
 
@@ -54,7 +61,8 @@ def newest_generator(state_uri: str, snapshot_digest: str, resolution: int, chan
     """
     now = _owners(state_uri, snapshot_digest)
     gone = forgotten(state_uri)
-    known = [each for each in numbered.entries(_place(state_uri)) if not gone & set(each["patients"])]
+    kept = numbered.entries(_place(state_uri), _SHAPE)
+    known = [each for each in kept if not gone & set(each["patients"])]
     own = [place for place, each in enumerate(known) if each["snapshot_digest"] == snapshot_digest]
     for each in reversed(known[: own[0]] if own else known):
         fits = each["resolution"] == resolution and channel_base in (0, each["channel_base"])
@@ -85,7 +93,7 @@ def _owners(state_uri: str, snapshot_digest: str) -> _Owners:
 
 def kept_digests(state_uri: str) -> list[str]:
     """Return the digests of all generators that are kept."""
-    return [each["digest"] for each in numbered.entries(_place(state_uri))]
+    return [each["digest"] for each in numbered.entries(_place(state_uri), {"digest": str})]
 
 
 def _place(state_uri: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from components.report.previous import compare, remember, run_before
 from components.shared import storage
-from components.shared.faults import ForgottenError
+from components.shared.faults import ForgottenError, InputError
 from components.shared.forgotten import REMOVING
 
 
@@ -53,3 +53,13 @@ def test_what_names_a_forgotten_patient_goes_again(tmp_path):
     with pytest.raises(ForgottenError):
         remember(str(tmp_path), values("b", {"p": 0.8, "q": 0.6}))
     assert run_before(str(tmp_path), "new") is None
+
+
+@pytest.mark.parametrize("left", [b"", b"[]", b"{}", b'{"run": "b", "snapshot": "s", "models": {}}'])
+def test_measurements_that_are_damaged_are_named(tmp_path, left):
+    remember(str(tmp_path), values("a", {"p": 0.8}))
+    (tmp_path / "runs/0002.json").write_bytes(left)
+    with pytest.raises(InputError, match=r"/runs/0002\.json: damaged; valid: the run again with that"):
+        run_before(str(tmp_path), "b")
+    (tmp_path / "runs/0002.json").unlink()
+    assert run_before(str(tmp_path), "b")["run"] == "a"

@@ -15,8 +15,9 @@ import pytest
 from components.shared import lease as leases
 from components.shared import processes
 from components.shared.faults import InputError
-from components.shared.lease import lease, release, turn
+from components.shared.lease import lease, release, require_free, turn
 from components.shared.processes import machine, started_at
+from tests.shared.damaged import DAMAGED
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="told by Linux alone")
 
@@ -258,3 +259,35 @@ def test_taken_again_it_is_looked_at_again(tmp_path):
         with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
             pass
         plant(tmp_path, owner="mine")
+
+
+WHOLE = {"owner": "mine", "host": "pod", "process": 1, "renewed": 0.0}
+TORN = [*DAMAGED, *(json.dumps(WHOLE | {key: None}).encode() for key in WHOLE), b'{"owner": "mine"}']
+REFUSAL = r"/lease\.json: damaged; valid: that object deleted, once no run works there$"
+
+
+@pytest.mark.parametrize("left", TORN)
+def test_a_damaged_lease_is_told_by_whoever_asks_and_stays(tmp_path, left):
+    uri, file = str(tmp_path), tmp_path / "lease.json"
+    file.write_bytes(left)
+    asked = [
+        lambda: lease(uri, "mine").__enter__(),
+        lambda: turn(uri, "this", "mine").__enter__(),
+        lambda: require_free(str(file)),
+        lambda: leases._require_ours(str(file), "mine"),
+        lambda: leases._is_of(str(file), "mine"),
+        lambda: leases._renew_once(str(file), "mine", time.time()),
+    ]
+    for ask in asked:
+        with pytest.raises(InputError, match=REFUSAL):
+            ask()
+    assert file.read_bytes() == left
+
+
+@pytest.mark.parametrize("left", TORN)
+def test_a_lease_damaged_meanwhile_hides_no_error_of_the_work(tmp_path, left):
+    with pytest.raises(KeyError, match="the work's"), lease(str(tmp_path), "mine"):
+        (tmp_path / "lease.json").write_bytes(left)
+        raise KeyError("the work's")
+    release(str(tmp_path), "mine")
+    assert (tmp_path / "lease.json").read_bytes() == left

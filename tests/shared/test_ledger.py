@@ -12,6 +12,7 @@ from components.shared.faults import InputError
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import digest_of
 from components.shared.splits import Splits
+from tests.shared.damaged import DAMAGED
 
 ROWS = [LabelRow(image="synthetic/a.png", label="coronal", confidence=0.9, status="accepted")]
 
@@ -144,3 +145,31 @@ def test_a_classifier_without_its_last_file_is_none(ledger, tmp_path):
     (tmp_path / "r/rounds/000").mkdir(parents=True)
     (tmp_path / "r/rounds/000/classifier.safetensors").write_bytes(b"half")
     assert not ledger.fetch_classifier("rounds/000", tmp_path / "out")
+
+
+@pytest.mark.parametrize("left", DAMAGED)
+def test_a_damaged_record_of_a_run_or_a_round_is_named(ledger, tmp_path, left):
+    ledger.begin({"parameters": {}, "rule": {}})
+    ledger.seal({"round": 0}, ROWS)
+    for name, asked in {
+        "run.json": [ledger.rule, ledger.parameters],
+        "rounds/000/round.json": [ledger.rounds, ledger.digest, lambda: ledger.labels(0)],
+    }.items():
+        (tmp_path / "r" / name).write_bytes(left)
+        for ask in asked:
+            with pytest.raises(
+                InputError, match=rf"/r/{name}: damaged; valid: a copy of what it was, or a new"
+            ):
+                ask()
+
+
+@pytest.mark.parametrize("left", [each for each in DAMAGED if not each.endswith(b"}")])
+def test_a_run_is_not_begun_over_a_damaged_record(ledger, tmp_path, left):
+    ledger.begin({"sides": {}})
+    (tmp_path / "r/run.json").write_bytes(left)
+    for ask in (lambda: ledger.begin({"sides": {}}), ledger.splits):
+        with pytest.raises(
+            InputError, match=r"/r/run\.json: damaged; valid: a copy of what it was, or a new"
+        ):
+            ask()
+    assert (tmp_path / "r/run.json").read_bytes() == left

@@ -2,15 +2,21 @@
 
 import threading
 
+import pytest
+
 from components.shared import numbered
+from components.shared.faults import InputError
+from tests.shared.damaged import DAMAGED
+
+N = {"n": int}
 
 
 def test_entries_come_in_their_order_and_once(tmp_path):
     uri = str(tmp_path)
-    assert numbered.entries(uri) == []
+    assert numbered.entries(uri, N) == []
     for number in (1, 2, 1):
         numbered.append(uri, {"n": number}, lambda other, number=number: other["n"] == number)
-    assert numbered.entries(uri) == [{"n": 1}, {"n": 2}]
+    assert numbered.entries(uri, N) == [{"n": 1}, {"n": 2}]
 
 
 def test_of_many_that_append_at_once_none_is_lost(tmp_path):
@@ -22,7 +28,7 @@ def test_of_many_that_append_at_once_none_is_lost(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(each["n"] for each in numbered.entries(str(tmp_path))) == list(range(12))
+    assert sorted(each["n"] for each in numbered.entries(str(tmp_path), N)) == list(range(12))
 
 
 def test_an_entry_that_was_taken_out_leaves_its_number_behind(tmp_path):
@@ -30,4 +36,17 @@ def test_an_entry_that_was_taken_out_leaves_its_number_behind(tmp_path):
         numbered.append(str(tmp_path), {"n": number}, lambda other, number=number: other["n"] == number)
     (tmp_path / "0001.json").unlink()
     assert numbered.append(str(tmp_path), {"n": 3}, lambda other: other["n"] == 3) == 3
-    assert numbered.entries(str(tmp_path)) == [{"n": 2}, {"n": 3}]
+    assert numbered.entries(str(tmp_path), N) == [{"n": 2}, {"n": 3}]
+
+
+@pytest.mark.parametrize("left", [*DAMAGED, b'{"n": "1"}'])
+def test_a_damaged_entry_is_named(tmp_path, left):
+    numbered.append(str(tmp_path), {"n": 1}, lambda other: other["n"] == 1)
+    (tmp_path / "0002.json").write_bytes(left)
+    refusal = r"/0002\.json: damaged; valid: the run again with that object deleted$"
+    with pytest.raises(InputError, match=refusal):
+        numbered.entries(str(tmp_path), N)
+    with pytest.raises(InputError, match=refusal):
+        numbered.append(str(tmp_path), {"n": 3}, lambda other: other["n"] == 3)
+    (tmp_path / "0002.json").unlink()
+    assert numbered.append(str(tmp_path), {"n": 3}, lambda other: other["n"] == 3) == 2

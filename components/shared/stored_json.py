@@ -1,0 +1,32 @@
+"""JSON that the state keeps, checked for what its reader needs: a full disk or a hand may have spoilt it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from components.shared.faults import InputError
+
+# What a value has to be: of a type, an object with at least these keys, or a list of such values.
+Shape = type | Mapping[str, "Shape"] | list["Shape"]
+
+
+def parse(uri: str, data: bytes, shape: Shape, valid: str) -> Any:
+    """Return what an object of the state says; InputError by its address where that has another shape."""
+    try:
+        found = json.loads(data)
+        whole = _fits(found, shape)
+    except (ValueError, RecursionError):  # a file cut short, or no text
+        whole = False
+    if not whole:
+        raise InputError(f"{uri}: damaged; valid: {valid}")
+    return found
+
+
+def _fits(value: object, shape: Shape) -> bool:
+    if isinstance(shape, Mapping):
+        return isinstance(value, dict) and all(_fits(value.get(key), kind) for key, kind in shape.items())
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(each, shape[0]) for each in value)
+    if shape is float:  # JSON does not tell 1 from 1.0
+        return isinstance(value, int | float)
+    return isinstance(value, shape)
