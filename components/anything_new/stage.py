@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from components.shared import storage
+from components.shared import storage, stored_json
+from components.shared.faults import InputError
 from components.shared.progress import emit
 
 GO, DONE = "go", "nothing is new"
@@ -43,7 +44,7 @@ class Config:
 
 def anything_new(config: Config) -> str:
     """Return GO, or DONE where the last run of the same parameters and code was of the same volumes."""
-    last = json.loads(storage.read_bytes(config.mark)) if storage.exists(config.mark) else {}
+    last = _said(config.mark, storage.read_bytes(config.mark)) if storage.exists(config.mark) else {}
     if last.get("snapshot_digest") != config.snapshot_digest:
         return GO
     same = f"a run of the same volumes, parameters and code ended on {last['ended']}"
@@ -57,6 +58,16 @@ def keep_finished(config: Config) -> None:
     text = json.dumps(mark, indent=2, sort_keys=True).encode()
     while not storage.create(config.mark, text):
         known, generation = storage.read_versioned(config.mark)
-        same = json.loads(known)["snapshot_digest"] == config.snapshot_digest
+        same = _said(config.mark, known).get("snapshot_digest") == config.snapshot_digest
         if same or storage.replace(config.mark, text, generation):
             return
+
+
+def _said(uri: str, mark: bytes) -> Mapping[str, Any]:
+    """Return what a mark says; a damaged one says nothing, and is replaced when the run has ended."""
+    try:
+        shape = {"snapshot_digest": str, "ended": str}
+        return dict(stored_json.parse(uri, mark, shape, "the mark that this run will leave"))
+    except InputError as error:
+        emit("anything_new", "warning", message=str(error))
+        return {}

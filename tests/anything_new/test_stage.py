@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.anything_new.stage import DONE, GO, Config, anything_new, keep_finished
+from tests.shared.damaged import DAMAGED
 
 
 @pytest.fixture
@@ -40,3 +41,13 @@ def test_the_first_mark_stays(run):
     first = Path(run.mark).read_text()
     keep_finished(run)
     assert Path(run.mark).read_text() == first
+
+
+@pytest.mark.parametrize("left", [*DAMAGED, b'{"snapshot_digest": "s"}'])
+def test_a_damaged_mark_says_nothing_and_is_replaced(run, left, capsys):
+    Path(run.mark).parent.mkdir()
+    Path(run.mark).write_bytes(left)
+    assert anything_new(run) == GO
+    assert f"{run.mark}: damaged" in capsys.readouterr().out
+    keep_finished(run)
+    assert anything_new(run) == DONE
