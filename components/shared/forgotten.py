@@ -112,21 +112,11 @@ def _is_known(state_uri: str, patient: str) -> bool:
     gans = _folders(storage.join(state_uri, "gan"))
     named = {found.name.split("/")[-1].removesuffix(".json") for found in gans.get(PATIENTS, ())}
     return (
-        any(patient in _sides(found.uri, storage.read_bytes(found.uri)).folds for found in splits)
+        any(patient in Splits.stored(found.uri, storage.read_bytes(found.uri)).folds for found in splits)
         or not gans.keys() <= named | {PATIENTS, LEASES}
         or bool(_naming(gans.get(PATIENTS, ()), patient))
         or any(True for _ in _of_patient(state_uri, patient))
     )
-
-
-def _sides(uri: str, data: bytes) -> Splits:
-    """Return one version of the splits; InputError by its address where it is damaged."""
-    try:
-        return Splits.parse(data.decode())
-    except (InputError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{uri}: damaged, {error}; valid: a copy of what it was, or a new state_uri"
-        ) from error
 
 
 def _notes(state_uri: str) -> list[storage.StoredObject]:
@@ -295,7 +285,7 @@ def _leave_splits(state_uri: str, patient: str) -> None:
 
 def _left(uri: str, patient: str) -> bool:
     data, generation = storage.read_versioned(uri)
-    splits = _sides(uri, data)
+    splits = Splits.stored(uri, data)
     if patient not in splits.folds:
         return True
     return storage.replace(uri, _without(splits, patient).text().encode(), generation)

@@ -16,6 +16,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 FOLDS = 5
 SIDES = (TEST, VALIDATION, TRAIN, TRAIN, TRAIN)  # by fold
+_FOLDS = tuple(map(str, range(FOLDS)))
 _COLUMNS = ("patient", "fold", "split")
 _SHARED_PICTURES = 2  # that two patients may have in common: blank ones
 
@@ -33,6 +34,17 @@ class Splits:
         return cls.parse(path.read_text())
 
     @classmethod
+    def stored(cls, uri: str, data: bytes) -> Self:
+        """Return one version of a state's splits; InputError by its address where it is damaged."""
+        try:
+            return cls.parse(data.decode())
+        except (ValueError, csv.Error) as error:
+            why = str(error).partition("; valid: ")[0]  # to write it by hand is no way to mend it
+            raise InputError(
+                f"{uri}: damaged, {why}; valid: a copy of what it was, or a new state_uri"
+            ) from error
+
+    @classmethod
     def parse(cls, text: str) -> Self:
         """Return the splits that `text` printed; InputError where a patient has no one side."""
         table = csv.DictReader(text.splitlines())
@@ -47,8 +59,8 @@ class Splits:
                 raise _wrong(row, "listed twice; valid: one side for all sessions of a patient")
             if row["split"] not in SPLITS:
                 raise _wrong(row, f"split {row['split']}; valid: {', '.join(SPLITS)}")
-            if not (row["fold"] or "").isdecimal():
-                raise _wrong(row, f"fold {row['fold']}; valid: a whole number from 0")
+            if row["fold"] not in _FOLDS:
+                raise _wrong(row, f"fold {row['fold']}; valid: {', '.join(_FOLDS)}")
         return cls(
             {row["patient"]: int(row["fold"]) for row in lines},
             {row["patient"]: row["split"] for row in lines},

@@ -49,5 +49,5 @@ def snapshot(config: Config) -> str:
 def _names_in(state_uri: str) -> set[str]:
     """Return the pseudonyms of whom a state has forgotten, and of whom it has given a side."""
     versions = storage.list_tree(storage.join(state_uri, "splits"))
-    known = Splits.parse(storage.read_bytes(versions[-1].uri).decode()).folds if versions else ()
-    return forgotten(state_uri) | set(known)
+    last = [Splits.stored(found.uri, storage.read_bytes(found.uri)) for found in versions[-1:]]
+    return forgotten(state_uri).union(*(splits.folds for splits in last))

@@ -122,15 +122,33 @@ def _most_even(
 
 def _remembered(state_uri: str, patients: Mapping[str, Holding]) -> dict[str, int]:
     """Return every known patient's fold, new ones added in a version that only one run writes."""
-    version = 0
-    known: dict[str, int] = {}
     while True:
-        uri = storage.join(state_uri, "splits", f"{version + 1:04}.csv")
-        if storage.exists(uri):
-            known = dict(Splits.parse(storage.read_bytes(uri).decode()).folds)
-            version += 1
-            continue
+        versions = _versions(state_uri)
+        known = _folds(versions[-1]) if versions else {}
         folds = assign(known, patients)
         text = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()}).text()
-        if folds == known or storage.create(uri, text.encode()):
+        if folds == known or storage.create(_version(state_uri, len(versions) + 1), text.encode()):
             return folds
+
+
+def _versions(state_uri: str) -> list[str]:
+    """Return where the sides' versions are, the last of which counts; InputError where one is missing.
+
+    Where one is, others may be: who was given a side by the last ones would be given another.
+    """
+    names = [found.name for found in storage.list_tree(storage.join(state_uri, "splits"))]
+    numbers = [int(name.removesuffix(".csv")) for name in names if name.removesuffix(".csv").isdecimal()]
+    uris = [_version(state_uri, number) for number in range(1, max(numbers, default=0) + 1)]
+    for uri in uris:
+        if not storage.exists(uri):
+            valid = "a copy of what it was, or a new state_uri"
+            raise InputError(f"{uri}: missing, and yet later versions are there; valid: {valid}")
+    return uris
+
+
+def _folds(uri: str) -> dict[str, int]:
+    return dict(Splits.stored(uri, storage.read_bytes(uri)).folds)
+
+
+def _version(state_uri: str, number: int) -> str:
+    return storage.join(state_uri, "splits", f"{number:04}.csv")

@@ -33,8 +33,9 @@ def test_the_digest_is_of_the_table():
         ("a,0,test\na,2,train", "patient a: listed twice; valid: one side for all sessions"),
         ("a,2,train\na,2,train", "patient a: listed twice"),
         ("a,0,testing", "patient a: split testing; valid: train, validation, test"),
-        ("a,,test", "patient a: fold ; valid: a whole number"),
-        ("a,-1,test", "patient a: fold -1; valid: a whole number"),
+        ("a,,test", "patient a: fold ; valid: 0, 1, 2, 3, 4"),
+        ("a,5,test", "patient a: fold 5; valid: 0, 1, 2, 3, 4"),
+        ("a,-1,test", "patient a: fold -1; valid: 0, 1, 2, 3, 4"),
     ],
 )
 def test_a_table_in_which_a_patient_has_no_one_side_is_refused(text, words):

@@ -1,7 +1,8 @@
+import json
 import os
 import shutil
 import signal
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ import pytest
 from components.shared import owners, storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import Pseudonyms
-from components.shared.snapshots import Source, check, list_entries, require_unchanged
+from components.shared.snapshots import Source, VolumeEntry, check, list_entries, require_unchanged
 from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
+from tests.shared.damaged import DAMAGED
 
 KEY = Pseudonyms(b"a key of the tests alone")
 PATTERN = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
@@ -318,6 +320,41 @@ def test_a_pattern_that_would_search_for_ever_is_ended(folder, tmp_path, monkeyp
 def test_an_unknown_digest_is_refused(tmp_path):
     with pytest.raises(InputError, match="snapshot_digest=0000"):
         read_snapshot(str(tmp_path), "0000")
+
+
+@pytest.mark.parametrize("left", [*(each for each in DAMAGED if each != b"[]"), b"[{}]"])
+def test_a_damaged_list_is_named_and_made_anew_once_it_is_gone(folder, tmp_path, left):
+    digest = snapshot(config(folder, tmp_path))
+    file = tmp_path / f"state/snapshots/{digest}.json"
+    whole = file.read_bytes()
+    file.write_bytes(left)
+    with pytest.raises(InputError, match=rf"/{digest}\.json: damaged; valid: the run again with that object"):
+        read_snapshot(str(tmp_path / "state"), digest)
+    file.unlink()
+    assert snapshot(config(folder, tmp_path)) == digest and file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(VolumeEntry)])
+def test_a_list_whose_last_entry_lacks_a_field_is_named(folder, tmp_path, field):
+    digest = snapshot(config(folder, tmp_path))
+    file = tmp_path / f"state/snapshots/{digest}.json"
+    listed = json.loads(file.read_text())
+    del listed[-1][field]
+    file.write_text(json.dumps(listed))
+    with pytest.raises(InputError, match=rf"/{digest}\.json: damaged; valid: "):
+        read_snapshot(str(tmp_path / "state"), digest)
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"patient,fold,split\na,0,te", b"\xff", b"patient,fold,split\na,9,test"]
+)
+def test_damaged_splits_are_named(folder, tmp_path, left):
+    (tmp_path / "state/splits").mkdir(parents=True)
+    (tmp_path / "state/splits/0001.csv").write_bytes(left)
+    with pytest.raises(
+        InputError, match=r"/splits/0001\.csv: damaged, .*; valid: a copy of what it was, or a new state_uri$"
+    ):
+        snapshot(config(folder, tmp_path))
 
 
 def test_two_files_that_are_no_volumes_are_nobodys_scan(folder, tmp_path):

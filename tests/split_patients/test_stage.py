@@ -156,3 +156,32 @@ def test_a_scan_under_two_patients_is_refused(tmp_path):
     planes = PlaneSet.open(tmp_path / "planes")
     with pytest.raises(InputError, match=r"volume v0 of patients p0 \(\w+\), p9 \(\w+\), by splits.csv"):
         split_patients(Config(state_uri=str(tmp_path / "state")), planes, tmp_path / "splits.csv")
+
+
+@pytest.mark.parametrize(
+    "left", [b"", b"patient,fold,split\na,0,te", b"\xff", b"patient,fold,split\na,9,test"]
+)
+def test_damaged_sides_are_named(tmp_path, left):
+    split(tmp_path, tmp_path / "a", names(0, 5))
+    (tmp_path / "splits/0001.csv").write_bytes(left)
+    with pytest.raises(
+        InputError, match=r"/splits/0001\.csv: damaged, .*; valid: a copy of what it was, or a new state_uri$"
+    ):
+        split(tmp_path, tmp_path / "b", names(0, 6))
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_a_version_that_is_missing_gives_nobody_another_side(tmp_path, gone):
+    for count in (5, 9, 14):
+        split(tmp_path, tmp_path / f"{count}", names(0, count))
+    lost = tmp_path / f"splits/{gone:04}.csv"
+    kept, left = lost.read_bytes(), sorted(tmp_path.glob("splits/*"))
+    lost.unlink()
+    with pytest.raises(
+        InputError,
+        match=rf"/splits/000{gone}\.csv: missing, and yet later versions.*; valid: a copy of what it was, or",
+    ):
+        split(tmp_path, tmp_path / "b", names(0, 16))
+    lost.write_bytes(kept)
+    split(tmp_path, tmp_path / "c", names(0, 14))
+    assert sorted(tmp_path.glob("splits/*")) == left
