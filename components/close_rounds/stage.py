@@ -48,4 +48,5 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
 
 def _patients_seen(classifier: Path) -> Sequence[str]:
     """Return whom a classifier descends from; by an older generator, more than the splits know."""
-    return patients_named(described((classifier / "classifier.json").read_bytes())) or ()
+    about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
+    return patients_named(described(about)) or ()

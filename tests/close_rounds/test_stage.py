@@ -2,15 +2,21 @@
 
 import hashlib
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
 from components.close_rounds.stage import close_rounds
 from components.shared import storage
-from components.shared.faults import ForgottenError, InputError
+from components.shared.faults import AbsentError, ForgottenError, InputError
+from components.shared.forgotten import forget
+from components.shared.history import HISTORY
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import digest_of
+
+GONE = "3fa1-7c21e09b4d"
 
 
 def classifier(folder, words, seen=()):
@@ -56,14 +62,54 @@ def test_the_best_pseudo_label_round_is_published_beside_the_baseline(ledger, tm
 @pytest.mark.parametrize("who", ["supervised", "round"])
 def test_what_descends_from_a_forgotten_patient_is_not_left_published(ledger, tmp_path, who):
     """They may be known by an older generator alone, and by no splits of this run."""
-    gone = "3fa1-7c21e09b4d"
-    classifier(tmp_path / "supervised", "supervised", [gone] if who == "supervised" else [])
+    classifier(tmp_path / "supervised", "supervised", [GONE] if who == "supervised" else [])
     for number, loss in enumerate([0.1, 0.3, 0.4]):
-        seal(ledger, tmp_path, number, loss, [gone] if who == "round" else [])
-    storage.create(f"{ledger.state_uri}/forgotten/{gone}", b"done")
-    with pytest.raises(ForgottenError, match=gone):
+        seal(ledger, tmp_path, number, loss, [GONE] if who == "round" else [])
+    storage.create(f"{ledger.state_uri}/forgotten/{GONE}", b"done")
+    with pytest.raises(ForgottenError, match=GONE):
         close_rounds(ledger, tmp_path / "supervised", "run")
     assert not list(tmp_path.glob("state/r/published/*/*"))
+
+
+def test_of_who_is_forgotten_already_nothing_is_published_at_all(ledger, tmp_path):
+    """Published and taken away again it would take the whole run along, which names nobody else's patient."""
+    classifier(tmp_path / "supervised", "supervised", [GONE])
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss)
+    before = storage.list_tree(ledger.uri)
+    forget(ledger.state_uri, GONE)
+    with pytest.raises(ForgottenError, match=GONE):
+        close_rounds(ledger, tmp_path / "supervised", "run")
+    assert storage.list_tree(ledger.uri) == before
+
+
+@pytest.mark.parametrize("who", ["supervised", "round"])
+def test_who_is_forgotten_while_it_is_published_is_in_nothing_that_is_left(
+    ledger, tmp_path, who, monkeypatch
+):
+    classifier(tmp_path / "supervised", "supervised", [GONE] if who == "supervised" else [])
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss, [GONE] if who == "round" else [])
+    real = shutil.copyfile
+
+    def copyfile(source, target):
+        """Copy as before, and have the patient forgotten once history.csv is on its way."""
+        if Path(source).name == HISTORY:
+            forget(ledger.state_uri, GONE)
+        return real(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    with pytest.raises(ForgottenError, match=GONE):
+        close_rounds(ledger, tmp_path / "supervised", "run")
+    left = [found for found in storage.list_tree(ledger.state_uri) if not found.name.startswith("forgotten/")]
+    assert not [found.name for found in left if GONE.encode() in storage.read_bytes(found.uri)]
+
+
+def test_a_baseline_that_is_gone_is_told_in_a_line(ledger, tmp_path):
+    for number, loss in enumerate([0.1, 0.3, 0.4]):
+        seal(ledger, tmp_path, number, loss)
+    with pytest.raises(AbsentError, match=r"/supervised/classifier\.json: no such object$"):
+        close_rounds(ledger, tmp_path / "supervised", "run")
 
 
 def test_a_loop_that_ended_without_a_reason_is_told(ledger, tmp_path):
