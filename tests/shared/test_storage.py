@@ -1,6 +1,8 @@
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -189,3 +191,24 @@ def test_a_bucket_out_of_reach_answers_in_seconds(monkeypatch):
 def test_a_place_that_cannot_be_is_refused(uri):
     with pytest.raises(InputError, match="valid: a folder"):
         storage.list_objects(uri)
+
+
+def test_a_listing_passes_over_what_is_removed_meanwhile(tmp_path, monkeypatch):
+    """As beside a run that forgets a patient: whatever was looked at is gone at the next look."""
+    names = [f"{number}.txt" for number in range(8)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    real = os.stat
+
+    def stat(path, *args, **kwargs):
+        status = real(path, *args, **kwargs)
+        if str(path).endswith((*names[::2],)):
+            Path(path).unlink()
+        return status
+
+    monkeypatch.setattr(os, "stat", stat)
+    for listing in (storage.list_tree, storage.list_objects):
+        assert {found.name for found in listing(str(tmp_path))} >= set(names[1::2])
+        for name in names[::2]:
+            assert storage.size_of(str(tmp_path / name)) in (1, None)
+            (tmp_path / name).write_bytes(b"x")

@@ -71,8 +71,8 @@ def entries(uri: str, *, deep: bool) -> Iterator[StoredObject]:
         if path.name.startswith(".") and (path.name.endswith(".part") or not deep):
             continue
         name = path.relative_to(folder).as_posix()
-        if path.is_file():
-            yield _stored(path, name, uri)
+        if found := _look(path, name, uri):
+            yield found
         elif not deep and path.is_symlink() and not path.exists():
             yield StoredObject(name=name, uri=_uri_in(uri, name), size=0, checksum=NOWHERE)
 
@@ -88,8 +88,7 @@ def exists(uri: str) -> bool:
 
 def look(uri: str) -> StoredObject | None:
     """Return the file, or None where there is none."""
-    path = path_of(uri)
-    return _stored(path, "", uri) if path.is_file() else None
+    return _look(path_of(uri), "", uri)
 
 
 def read(uri: str) -> tuple[bytes, str]:
@@ -172,9 +171,13 @@ def drop_unfinished(uri: str, before: float) -> int:
     return dropped
 
 
-def _stored(path: Path, name: str, folder: str) -> StoredObject:
+def _look(path: Path, name: str, folder: str) -> StoredObject | None:
+    """Return a file, or None where there is none, or none any more: another run may remove it meanwhile."""
     uri = _uri_in(folder, name) if name else folder
-    return StoredObject(name=name, uri=uri, size=path.stat().st_size, ask=partial(_digest, path))
+    with suppress(FileNotFoundError):
+        if path.is_file():
+            return StoredObject(name=name, uri=uri, size=path.stat().st_size, ask=partial(_digest, path))
+    return None
 
 
 def _uri_in(folder: str, name: str) -> str:
