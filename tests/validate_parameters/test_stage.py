@@ -113,6 +113,8 @@ ODD = (
     "s3://b c/state",
     "GS://b/state",
     "az://b/state",
+    "state//",
+    "file:///state//",
     "state\n",
     "\x7fstate",
     "sta\nte",
@@ -156,7 +158,17 @@ def test_an_odd_address_is_refused_before_any_storage_is_asked(name, uri):
 
 @pytest.mark.parametrize(
     "uri",
-    ["my state", "/a/b c/d", "file:///a/b%20c", "gs://b/s", "gs://b/a b/", "s3://Old_bucket/x", "gs://b/é"],
+    [
+        "my state",
+        "state/",
+        "a//b",
+        "/a/b c/d",
+        "file:///a/b%20c",
+        "gs://b/s",
+        "gs://b/a b/",
+        "s3://Old_bucket/x",
+        "gs://b/é",
+    ],
 )
 def test_a_folder_or_a_prefix_may_have_blanks_inside(uri):
     check_places(places(state_uri=uri))
