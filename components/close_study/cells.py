@@ -5,7 +5,6 @@ Shapes: K seeds, P patients, N planes, C classes.
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared import storage
+from components.shared import storage, stored_json
 from components.shared.arrays import Floats
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
 from components.shared.metrics import Predictions, per_patient, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.splits import TEST, Splits
-from components.shared.study import PREDICTIONS, RESULT, Cell, Grid
+from components.shared.study import PREDICTIONS, RESULT, RESULT_SHAPE, Cell, Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def read_cells(
 
 
 def _read(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> Outcome:
-    result = json.loads(storage.read_bytes(storage.join(uri, RESULT)))
+    result = stored_json.read(storage.join(uri, RESULT), RESULT_SHAPE)
     found_NC = _probabilities(storage.join(uri, PREDICTIONS), rows)
     return Outcome(cell=cell, result=result, rows=rows, predictions=predictions_of(found_NC, rows))
 

@@ -19,7 +19,7 @@ from components.generate_images.stage import Config as GenerateConfig
 from components.generate_images.stage import generate_images
 from components.judge_synthetic.stage import Config as JudgeConfig
 from components.judge_synthetic.stage import judge_synthetic
-from components.shared import storage
+from components.shared import storage, stored_json
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
@@ -82,7 +82,7 @@ def make_synthetic(
     # Of this process alone: a pod that was given up and works on must not write over what its follower made.
     with turn(storage.join(uri, "making"), f"images {source.name}"):
         if storage.exists(storage.join(uri, MADE)):
-            return dict(json.loads(storage.read_bytes(storage.join(uri, MADE))))
+            return dict(stored_json.read(storage.join(uri, MADE), {"digest": str}))
         require_remembered(config.gan.state_uri, splits.folds)  # who is known now stays so while this lasts
         return _make(config, source, planes, splits, progress)
 
@@ -139,7 +139,7 @@ def fetch_synthetic(study_uri: str, source: Source, folder: Path) -> PlaneSet:
         )
     storage.download(storage.join(uri, "planes"), folder)
     opened = PlaneSet.open(folder)
-    made = json.loads(storage.read_bytes(storage.join(uri, MADE)))
+    made = stored_json.read(storage.join(uri, MADE), {"digest": str})
     if opened.digest != made["digest"]:
         raise InputError(
             f"synthetic images {source.name}: changed since they were made; valid: another run_name"

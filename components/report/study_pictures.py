@@ -1,6 +1,5 @@
 """The pictures of a study: its planes, what each GAN made of them, what was accepted and what is doubtful."""
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +8,11 @@ from pathlib import Path
 
 from components.report import pictures
 from components.report.doubtful import SHOWN, ContactSheet, contact_sheet, unlabelled
-from components.shared import judgement, storage
+from components.shared import judgement, storage, stored_json
 from components.shared.expert_labels import ExpertRow, of_images
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import CLASSES, PlaneSet
-from components.shared.study import ARMS, MADE, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
+from components.shared.study import ARMS, MADE, RESULT, RESULT_SHAPE, SYNTHETIC_POOL, Cell, Grid, Source
 
 Captioned = list[tuple[str, list[pictures.Tile]]]
 
@@ -109,7 +108,7 @@ class Gallery:
     def _labels(self, cell: Cell) -> list[LabelRow]:
         """Return the labels that the cell's published classifier was trained on, or was to be."""
         ledger = Ledger.at(cell.uri(self.study_uri))
-        result = json.loads(storage.read_bytes(storage.join(ledger.uri, RESULT)))
+        result = stored_json.read(storage.join(ledger.uri, RESULT), RESULT_SHAPE)
         return ledger.labels(max(result["best_round"] - 1, 0))
 
     @contextmanager

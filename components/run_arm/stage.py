@@ -30,7 +30,7 @@ from components.make_synthetic.stage import fetch_synthetic
 from components.relabel_images.stage import Config as RelabelConfig
 from components.relabel_images.stage import relabel_images, summarise
 from components.shared import classifier as classifiers
-from components.shared import expert_labels, storage
+from components.shared import expert_labels, storage, stored_json
 from components.shared.expert_labels import ExpertRow
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
@@ -43,7 +43,7 @@ from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
 from components.shared.rounds import MAX_ROUNDS, RoundRule, best_round, stop_reason
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
-from components.shared.study import ARMS, PREDICTIONS, REAL_POOL, RESULT, Arm, Cell, Grid
+from components.shared.study import ARMS, PREDICTIONS, REAL_POOL, RESULT, RESULT_SHAPE, Arm, Cell, Grid
 from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config as TrainConfig
 
@@ -120,7 +120,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     """
     done = storage.join(cell.uri(config.study_uri), RESULT)
     if storage.exists(done):
-        return dict(json.loads(storage.read_bytes(done)))
+        return dict(stored_json.read(done, RESULT_SHAPE))
     ledger = Ledger.at(cell.uri(config.study_uri))
     turned = splits.turned(cell.fold)
     with turn(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:

@@ -9,7 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable
 
-from components.shared import storage
+from components.shared import storage, stored_json
 from components.shared.faults import AwayError, ForgottenError, InputError
 from components.shared.lease import turn
 from components.shared.progress import emit
@@ -56,7 +56,7 @@ def _begin(uri: str, owner: str) -> None:
     """Count this attempt, or raise where too many of this run were killed before it."""
     place = storage.join(uri, ATTEMPTS)
     try:
-        known = json.loads(storage.read_bytes(place))
+        known = stored_json.read(place, {"owner": str, "begun": int})
     except FileNotFoundError:
         known = {}
     killed = known["begun"] if known.get("owner") == owner else 0
@@ -76,6 +76,6 @@ def _keep(place: str, value: dict[str, object]) -> None:
 def reason_at(uri: str) -> str:
     """Return why the part at a place failed, or why nothing is known of it."""
     try:
-        return str(json.loads(storage.read_bytes(storage.join(uri, FAILED)))["reason"])
+        return str(stored_json.read(storage.join(uri, FAILED), {"reason": str})["reason"])
     except FileNotFoundError:
         return "it was never run to its end"

@@ -234,7 +234,7 @@ def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def _read(uri: str, shape: stored_json.Shape) -> Any:
-    return stored_json.parse(uri, storage.read_bytes(uri), shape, "a copy of what it was, or a new run_name")
+    return stored_json.read(uri, shape, "a copy of what it was, or a new run_name")
 
 
 def round_name(number: int) -> str:

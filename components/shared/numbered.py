@@ -35,8 +35,7 @@ def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
 
 
 def _entry(uri: str, shape: stored_json.Shape) -> Entry:
-    valid = "the run again with that object deleted"
-    return dict(stored_json.parse(uri, storage.read_bytes(uri), shape, valid))
+    return dict(stored_json.read(uri, shape))
 
 
 def _listed(uri: str) -> list[storage.StoredObject]:

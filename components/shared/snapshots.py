@@ -105,7 +105,7 @@ def read_snapshot(state_uri: str, digest: str) -> list[VolumeEntry]:
             f"snapshot_digest={digest}: not under {state_uri}; valid: what snapshot_volumes returned"
         ) from error
     shape = VolumeEntry.__annotations__
-    listed = stored_json.parse(uri, data, [shape], "the run again with that object deleted")
+    listed = stored_json.parse(uri, data, [shape])
     entries = [VolumeEntry(**{name: entry[name] for name in shape}) for entry in listed]
     return [entry for entry in entries if entry.patient]
 

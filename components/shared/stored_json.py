@@ -4,13 +4,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components.shared import storage
 from components.shared.faults import InputError
 
 # What a value has to be: of a type, an object with at least these keys, or a list of such values.
 Shape = type | Mapping[str, "Shape"] | list["Shape"]
 
 
-def parse(uri: str, data: bytes, shape: Shape, valid: str) -> Any:
+AGAIN = "the run again with that object deleted"  # what a run makes anew, or the next ones do without
+
+
+def read(uri: str, shape: Shape, valid: str = AGAIN) -> Any:
+    """Return what an object of the state says, FileNotFoundError where there is none, else as `parse`."""
+    return parse(uri, storage.read_bytes(uri), shape, valid)
+
+
+def parse(uri: str, data: bytes, shape: Shape, valid: str = AGAIN) -> Any:
     """Return what an object of the state says; InputError by its address where that has another shape."""
     try:
         found = json.loads(data)

@@ -4,17 +4,17 @@ Arms differ in what a classifier is shown, never in how long it learns: steps, b
 order of seeds are the same in all of them.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from components.shared import storage
+from components.shared import storage, stored_json
 from components.shared.faults import InputError
 
 REAL_POOL, SYNTHETIC_POOL = "real", "synthetic"
 RESULT, PREDICTIONS = "result.json", "predictions.csv"  # of a cell; the former is written last
+RESULT_SHAPE: stored_json.Shape = {"best_round": int, "test": dict}
 MADE = "made.json"  # of a set of synthetic images, written last
 CELLS = "cells"  # the folder of all of them, below the study's
 ALL_PLANES, LABELLED_PLANES = "all", "labelled"  # what a GAN is trained on
@@ -172,4 +172,4 @@ class Source:
 def generators_of_studies(state_uri: str) -> list[str]:
     """Return the digests of the generators whose images the studies on a state keep."""
     made = [found.uri for found in storage.list_tree(state_uri) if found.uri.endswith(f"/{MADE}")]
-    return [str(json.loads(storage.read_bytes(uri))["generator"]) for uri in made]
+    return [str(stored_json.read(uri, {"generator": str})["generator"]) for uri in made]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.close_study.cells import read_cells
 from components.relabel_images.stage import Config as RelabelConfig
 from components.run_arm import stage
 from components.run_arm.stage import Config, Work, _pool, _training, run_arm
@@ -18,9 +19,10 @@ from components.shared.labels import labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.progress import silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.study import CELLS, Cell, Grid, Source
+from components.shared.study import CELLS, Cell, Grid, Source, generators_of_studies
 from components.train_classifier.stage import Config as TrainConfig
 from tests.drawn_planes import GENERATOR, write_planes, write_synthetic
+from tests.shared.damaged import DAMAGED
 
 SPLITS = Splits({f"p{k}": k % 5 for k in range(10)}, {})
 GRID = Grid(folds=1, fractions=[0.4], seeds=1, gans=1, arms="ABCDEFG")
@@ -205,3 +207,17 @@ def test_the_labels_of_hidden_planes_are_hidden(config, planes, tmp_path):
     )
     pool = _pool(work)
     assert pool.rows and {row.label for row in pool.rows} == {""}
+
+
+@pytest.mark.parametrize("left", DAMAGED)
+def test_a_damaged_result_is_named_by_all_who_read_it(config, planes, left):
+    made = f"{Source(fold=0, planes='all', gan=0).uri(config.study_uri)}/made.json"
+    storage.delete(made)
+    for uri in (f"{cell('C').uri(config.study_uri)}/result.json", made):
+        storage.create(uri, left)
+    with pytest.raises(InputError, match=r"/result\.json: damaged; valid: the run again"):
+        run(config, planes, "C")
+    with pytest.raises(InputError, match=r"/result\.json: damaged; valid: the run again"):
+        read_cells(config.study_uri, replace(GRID, arms="C"), planes, SPLITS)
+    with pytest.raises(InputError, match=r"/made\.json: damaged; valid: the run again"):
+        generators_of_studies(config.study_uri)

@@ -13,6 +13,7 @@ import pytest
 from components.shared import lease
 from components.shared.failures import ATTEMPTS, DONE_WORD, FAILED_WORD, MOST_KILLED, reason_at, surviving
 from components.shared.faults import AwayError, InputError
+from tests.shared.damaged import DAMAGED
 
 KILLED = """
 import os, signal, sys
@@ -104,3 +105,18 @@ def test_a_part_that_another_run_works_at_is_waited_for_and_its_count_left_alone
     monkeypatch.setattr("time.sleep", nap)
     assert surviving(uri, "part", "another run", lambda: worked.append(1)) == DONE_WORD and worked
     assert json.loads(place.read_text())["renewed"] == 0, "others need not wait"
+
+
+@pytest.mark.parametrize("left", DAMAGED)
+def test_a_damaged_reason_is_named(tmp_path, left):
+    (tmp_path / "failed.json").write_bytes(left)
+    with pytest.raises(InputError, match=r"/failed\.json: damaged; valid: the run again"):
+        reason_at(str(tmp_path))
+
+
+@pytest.mark.parametrize("left", DAMAGED)
+def test_a_damaged_count_of_attempts_costs_one_and_is_gone(tmp_path, left):
+    (tmp_path / "attempts.json").write_bytes(left)
+    assert surviving(str(tmp_path), "part", "me", lambda: None) == FAILED_WORD
+    assert "/attempts.json: damaged; valid: the run again" in reason_at(str(tmp_path))
+    assert surviving(str(tmp_path), "part", "me", lambda: None) == DONE_WORD
