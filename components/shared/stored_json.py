@@ -9,8 +9,6 @@ from components.shared.faults import InputError
 
 # What a value has to be: of a type, an object with at least these keys, or a list of such values.
 Shape = type | Mapping[str, "Shape"] | list["Shape"]
-
-
 AGAIN = "the run again with that object deleted"  # what a run makes anew, or the next ones do without
 
 

@@ -138,8 +138,9 @@ def _versions(state_uri: str) -> list[str]:
     """
     names = [found.name for found in storage.list_tree(storage.join(state_uri, "splits"))]
     numbers = [int(name.removesuffix(".csv")) for name in names if name.removesuffix(".csv").isdecimal()]
-    uris = [_version(state_uri, number) for number in range(1, max(numbers, default=0) + 1)]
-    for uri in uris:
+    uris: list[str] = []
+    while len(uris) < max(numbers, default=0):
+        uris.append(uri := _version(state_uri, len(uris) + 1))
         if not storage.exists(uri):
             valid = "a copy of what it was, or a new state_uri"
             raise InputError(f"{uri}: missing, and yet later versions are there; valid: {valid}")
