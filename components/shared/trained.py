@@ -40,14 +40,14 @@ def refuse_seen(
         about = _about(name, folder)
         known = {patient for how in _HOW for patient in about[f"patients_{how}"]}
         require_same_key(patients, known, f"classifier {name}")
-        _refuse(name, "patients", known & set(patients))
-        _refuse(name, "scans", {scan for how in _HOW for scan in about[f"scans_{how}"]} & set(scans))
+        _refuse(name, "has seen patients", known & set(patients))
+        _refuse(name, "has seen scans", {scan for how in _HOW for scan in about[f"scans_{how}"]} & set(scans))
 
 
 def _refuse(name: str, what: str, seen: Collection[str]) -> None:
     if seen:
         raise InputError(
-            f"classifier {name}: has seen {what} {', '.join(sorted(seen))} of these volumes;"
+            f"classifier {name}: {what} {', '.join(sorted(seen))} of these volumes;"
             " valid: volumes of patients it was not trained on"
         )
 
