@@ -118,12 +118,13 @@ def synthesise(
     kept = {"state_uri": p.state_uri, "snapshot_digest": snapshot}
     size = {"resolution": p.gan_resolution, "channel_base": p.gan_channel_base}
     warmth = {"warm_start": p.warm_start, "warm_start_kimg": p.warm_start_kimg}
-    found = find_generator(kimg=p.gan_kimg, resume_uri=p.gan_resume_uri, **warmth, **size, **kept)
+    of = {"planes": planes, "splits": splits}
+    found = find_generator(kimg=p.gan_kimg, resume_uri=p.gan_resume_uri, **of, **warmth, **size, **kept)
     start = uncached(found.after(opened)).outputs
     names = ("gamma", "batch", "mirror", "augment", "checkpoint_kimg")
     settings = {name: getattr(p, f"gan_{name}") for name in names}
     begun = {"kimg": start["kimg"], "resume_uri": start["resume_uri"], "weights": weights}
-    inputs = {"planes": planes, "splits": splits, "state_uri": p.state_uri, "seed": p.seed}
+    inputs = {**of, "state_uri": p.state_uri, "seed": p.seed}
     gan = train_gan(**inputs, **begun, **size, **settings)
     generator = on_gpu(gan, p).outputs["generator"]
     keeping = uncached(keep_generator(generator=generator, **kept))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,17 +23,26 @@ def draw(label: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def write_planes(
-    folder: Path, patients: Sequence[str], per_class: int = 8, classes: Sequence[str] = CLASSES, seed: int = 0
+    folder: Path,
+    patients: Sequence[str],
+    per_class: int = 8,
+    classes: Sequence[str] = CLASSES,
+    seed: int = 0,
+    scans: Mapping[str, str] = MappingProxyType({}),
 ) -> PlaneSet:
+    """Write planes of one scan a patient, which may be named."""
     rng = np.random.default_rng(seed)
     with PlaneSetWriter(folder=folder, side=SIDE) as writer:
         for patient in patients:
             for label in classes:
                 for number in range(per_class):
                     name = f"{label}/{patient}_{number:03}.png"
-                    writer.add(
-                        draw(label, rng), PlaneRow(image=name, label=label, patient=patient, plane=label)
-                    )
+                    about = {
+                        "patient": patient,
+                        "volume": scans.get(patient, f"scan of {patient}"),
+                        "plane": label,
+                    }
+                    writer.add(draw(label, rng), PlaneRow(image=name, label=label, **about))
     return PlaneSet.open(folder)
 
 

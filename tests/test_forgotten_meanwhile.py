@@ -98,6 +98,7 @@ def keep(state, _, folder):
         "resolution": 8,
         "architecture": {"channel_base": 64},
         "patients_seen": SIDES.patients("train"),
+        "scans_seen": [],
     }
     (folder / "generator.json").write_text(json.dumps(about))
     keep_generator(folder, state, "snapshot")

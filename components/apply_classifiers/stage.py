@@ -16,7 +16,7 @@ from components.shared.files import whole, write_whole
 from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
-from components.shared.trained import refuse_seen_patients
+from components.shared.trained import refuse_seen
 
 PREDICTIONS = "predictions.csv"
 METRICS = "metrics.json"
@@ -38,7 +38,7 @@ def apply_classifiers(
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Write every plane's class by every classifier, and metrics where the label is known."""
-    refuse_seen_patients(classifiers, planes.patients)
+    refuse_seen(classifiers, planes.patients, planes.scans)
     models = {name: load(folder) for name, folder in classifiers.items()}
     found = _classify(config, models, planes, progress)
     known_N = np.array([row.label in CLASSES for row in planes.rows], bool)

@@ -1,7 +1,7 @@
 """After the loop: reads the ledger, publishes the best round, tells what happened."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from components.shared import storage
@@ -11,7 +11,7 @@ from components.shared.history import HISTORY, history_table
 from components.shared.lease import release
 from components.shared.ledger import Ledger
 from components.shared.rounds import best_round, model_name, stop_reason
-from components.shared.weights import described, patients_named
+from components.shared.weights import Seen, described, seen_by
 
 PUBLISHED = "published"
 
@@ -46,7 +46,7 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     return ledger.digest()
 
 
-def _patients_seen(classifier: Path) -> Sequence[str]:
+def _patients_seen(classifier: Path) -> Collection[str]:
     """Return whom a classifier descends from; by an older generator, more than the splits know."""
     about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
-    return patients_named(described(about)) or ()
+    return (seen_by(described(about)) or Seen()).patients

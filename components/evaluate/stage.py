@@ -48,7 +48,7 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
             f"planes: {planes.folder} holds none of a test patient; valid: planes of at least one"
         )
     splits.require_apart(planes)
-    opened = {name: _unseen(name, folder, splits) for name, folder in models.items()}
+    opened = {name: _unseen(name, folder, planes, splits) for name, folder in models.items()}
     results = _measure_all(config, opened, planes, rows, progress)
     counts = Counter(row.label for row in rows)
     noise = _noise_by_grey(planes, splits, rows) if counts[NOISE] >= MINIMUM else None
@@ -69,10 +69,11 @@ def _told(recall: Mapping[str, float | None], counts: Mapping[str, int]) -> Mapp
     return {label: value if counts[label] >= MINIMUM else None for label, value in recall.items()}
 
 
-def _unseen(name: str, folder: Path, splits: Splits) -> Classifier:
+def _unseen(name: str, folder: Path, planes: PlaneSet, splits: Splits) -> Classifier:
     model = classifiers.load(folder)
     digest = classifiers.describe(folder)["digest"]
     splits.require_only((TRAIN,), model.patients_seen, f"model {name} ({digest[:12]})")
+    splits.require_own(model.scans_seen, planes, f"model {name} ({digest[:12]})")
     return model
 
 

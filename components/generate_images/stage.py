@@ -34,7 +34,11 @@ def generate_images(
         network, info = stylegan2_ada.load_generator(generator)
     settings = asdict(config) | {"generator": info["digest"]}
     writer = PlaneSetWriter(
-        folder=out, side=info["resolution"], settings=settings, patients=info["patients_seen"]
+        folder=out,
+        side=info["resolution"],
+        settings=settings,
+        patients=info["patients_seen"],
+        scans=info["scans_seen"],
     )
     done = 0
     with writer:

@@ -276,6 +276,7 @@ def _write_kept(out: Path, synthetic: PlaneSet, dropped_N: NDArray[np.bool_] | N
         channels=synthetic.channels,
         settings=synthetic.settings,
         patients=synthetic.patients,
+        scans=synthetic.scans,
     )
     with writer, zipfile.ZipFile(synthetic.archive) as archive:
         for place, row in enumerate(synthetic.rows):

@@ -9,6 +9,7 @@ from typing import Any
 from components.report.words import FIRST_ROUND, SUPERVISED
 from components.shared import numbered, storage, stored_json
 from components.shared.forgotten import require_remembered
+from components.shared.splits import SPLITS
 
 PUBLISHED = "published"  # whichever round that was
 _SHAPE: stored_json.Shape = {
@@ -27,10 +28,12 @@ def run_before(state_uri: str, run: str) -> Mapping[str, Any] | None:
 
 
 def remember(state_uri: str, values: Mapping[str, Any]) -> None:
-    """Keep what a run measured for the run after it."""
-    entry = {"run": values["run"], "snapshot": values["snapshot"], "models": _by_patient(values)}
+    """Keep what a run measured for the run after it, and of whom it is."""
+    patients = sorted(name for side in SPLITS for name in values["patients"][side])
+    entry = {"run": values["run"], "snapshot": values["snapshot"], "patients": patients}
+    entry["models"] = _by_patient(values)
     numbered.append(_place(state_uri), entry, lambda other: other["run"] == values["run"])
-    require_remembered(state_uri, {name for measured in entry["models"].values() for name in measured})
+    require_remembered(state_uri, patients)
 
 
 def compare(values: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -189,7 +189,8 @@ def _pool(work: Work) -> PlaneSet | None:
     told = labelled_rows(rows, training.label_fraction, training.label_unit, training.label_seed)
     known = {row.image for row in told}
     hidden = [replace(row, label="") for row in rows if row.image not in known]
-    return replace(work.planes, rows=hidden, patients=patients)
+    scans = sorted({row.volume for row in rows})
+    return replace(work.planes, rows=hidden, patients=patients, scans=scans)
 
 
 def _begin_with(cell: Cell, work: Work) -> None:
@@ -261,6 +262,7 @@ def _tested(
     """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
     work.splits.require_only((TRAIN,), model.patients_seen, f"cell {work.cell.name}")
+    work.splits.require_own(model.scans_seen, work.planes, f"cell {work.cell.name}")
     images_NHW = classifiers.load_pixels(work.planes, rows, model.size_px)
     return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 

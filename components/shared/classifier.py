@@ -47,6 +47,7 @@ class Classifier:
     classes: Sequence[str]  # of the network's outputs, in order
     size_px: int
     patients_seen: Sequence[str]
+    scans_seen: Sequence[str]  # content hashes of their volumes
     mean: float = 0.449  # of ImageNet's luminance: pretrained weights expect it
     std: float = 0.226
     temperature: float = 1.0  # that its probabilities' logarithms are divided by
@@ -153,7 +154,16 @@ def load(folder: Path) -> Classifier:
     return Classifier(network=network, **{name: about[name] for name in _DESCRIBED})
 
 
-_DESCRIBED = ("architecture", "classes", "size_px", "patients_seen", "mean", "std", "temperature")
+_DESCRIBED = (
+    "architecture",
+    "classes",
+    "size_px",
+    "patients_seen",
+    "scans_seen",
+    "mean",
+    "std",
+    "temperature",
+)
 
 
 def _softmax(network: nn.Module, classifier: Classifier, grey_NHW: Tensor) -> Tensor:

@@ -79,13 +79,14 @@ class PlaneSetWriter:
     side: int  # pixels
     channels: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
-    patients: Sequence[str] | None = None  # None: the patients of the rows
+    patients: Sequence[str] | None = None  # None: the patients of the rows; of synthetic planes a generator's
+    scans: Sequence[str] | None = None  # likewise
     counts: Counter[str] = field(default_factory=Counter, init=False)  # planes by label, or by source
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / INDEX).unlink(missing_ok=True)
-        self._found: set[str] = set()
+        self._found: set[tuple[str, str]] = set()
         self._labels: list[tuple[str, int]] = []
         self._zip = zipfile.ZipFile(self.folder / ARCHIVE, "w", zipfile.ZIP_STORED)
         # Rows go to disk as they come: memory must not grow with the number of volumes.
@@ -104,7 +105,7 @@ class PlaneSetWriter:
         self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
         self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
-        self._found.add(row.patient)
+        self._found.add((row.patient, row.volume))
         if row.label in CLASSES:
             self._labels.append((row.image, CLASSES.index(row.label)))
 
@@ -124,13 +125,17 @@ class PlaneSetWriter:
         return None
 
     def _describe(self) -> dict[str, Any]:
-        patients = self._found if self.patients is None else set(self.patients)
+        patients, scans = (
+            {told[place] for told in self._found} if given is None else set(given)
+            for place, given in enumerate((self.patients, self.scans))
+        )
         return {
             "side": self.side,
             "channels": self.channels,
             "settings": dict(self.settings),
             "settings_digest": digest_of(self.settings),
             "patients": sorted(patients),
+            "scans": sorted(scans - {""}),
             "counts": dict(sorted(self.counts.items())),
             "archive_bytes": (self.folder / ARCHIVE).stat().st_size,
         }
@@ -159,6 +164,7 @@ class PlaneSet:
     channels: int
     settings: Mapping[str, Any]
     patients: Sequence[str]  # everyone the pixels descend from; a generator's for synthetic planes
+    scans: Sequence[str]  # and the content hashes of the volumes that they do
     digest: str  # of the index, which holds the hash of every image
 
     @classmethod
@@ -177,6 +183,7 @@ class PlaneSet:
             channels=about["channels"],
             settings=about["settings"],
             patients=about["patients"],
+            scans=about["scans"],
             digest=hashlib.sha256(index.read_bytes()).hexdigest(),
         )
 

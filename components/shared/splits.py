@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -89,7 +89,7 @@ class Splits:
         """Return the patients of one side, in alphabetical order."""
         return sorted(patient for patient, side in self.sides.items() if side == split)
 
-    def require_only(self, allowed: Sequence[str], patients: Sequence[str], what: str) -> None:
+    def require_only(self, allowed: Sequence[str], patients: Collection[str], what: str) -> None:
         """Refuse an artifact that descends from patients of another side than the allowed ones.
 
         A patient that is not in the splits is of another data set and leaks nothing into this one.
@@ -101,6 +101,24 @@ class Splits:
                 f"{what}: made from patients {self.named(crossing)}, by {self.name}; valid: an artifact made"
                 f" from {' or '.join(allowed)} patients alone"
             )
+
+    def require_own(self, scans: Collection[str], planes: PlaneSet, what: str) -> None:
+        """Refuse an artifact that learnt from a scan of who is validated or tested on, by these planes.
+
+        Whoever the scan was said to be of then: a corrected name, or another key, hides no scan.
+        """
+        if crossing := self.crossing(scans, planes):
+            owners = {row.volume: row.patient for row in planes.rows}
+            told = ", ".join(f"{scan} of {self.named([owners[scan]])}" for scan in crossing)
+            raise InputError(
+                f"{what}: has seen scans {told}, by {self.name}; valid: one made from the scans of"
+                f" {TRAIN} patients alone"
+            )
+
+    def crossing(self, scans: Collection[str], planes: PlaneSet) -> list[str]:
+        """Return which of some scans, by the hash of their content, are measured on here."""
+        measured = {patient for patient, side in self.sides.items() if side != TRAIN}
+        return sorted({row.volume for row in planes.rows if row.patient in measured} & set(scans))
 
     def require_apart(self, planes: PlaneSet) -> None:
         """Refuse planes in which one scan stands under two patients, who could be on two sides.

@@ -7,9 +7,9 @@ from typing import Any
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.pseudonyms import require_same_key
-from components.shared.weights import described, patients_named
+from components.shared.weights import described, seen_by
 
-_PATIENTS = ("patients_seen", "patients_validated_on")
+_HOW = ("seen", "validated_on")  # who validated a round has chosen it: that is no accuracy on the unseen
 _LOOKS = (
     *("field_of_view_mm", "field_of_view", "noise_rule"),
     *("noise_max_content", "anatomy_min_content", "noise_index_planes"),
@@ -29,29 +29,34 @@ def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
     return found
 
 
-def refuse_seen_patients(classifiers: Mapping[str, Path], patients: Collection[str]) -> None:
-    """Refuse patients that a classifier, or the generator behind its images, was trained or validated on.
+def refuse_seen(
+    classifiers: Mapping[str, Path], patients: Collection[str], scans: Collection[str] = ()
+) -> None:
+    """Refuse patients and scans from which a classifier, or a generator behind it, learnt or was chosen.
 
-    Who validated a round has chosen it: its accuracy on them is no accuracy on the unseen.
+    A scan is known by the hash of its content, whatever its patient is called here.
     """
     for name, folder in classifiers.items():
         about = _about(name, folder)
-        known = {patient for entry in _PATIENTS for patient in about[entry]}
+        known = {patient for how in _HOW for patient in about[f"patients_{how}"]}
         require_same_key(patients, known, f"classifier {name}")
-        seen = known & set(patients)
-        if seen:
-            raise InputError(
-                f"classifier {name}: has seen patients {', '.join(sorted(seen))} of these volumes;"
-                " valid: volumes of patients it was not trained on"
-            )
+        _refuse(name, "has seen patients", known & set(patients))
+        _refuse(name, "has seen scans", {scan for how in _HOW for scan in about[f"scans_{how}"]} & set(scans))
+
+
+def _refuse(name: str, what: str, seen: Collection[str]) -> None:
+    if seen:
+        raise InputError(
+            f"classifier {name}: {what} {', '.join(sorted(seen))} of these volumes;"
+            " valid: volumes of patients it was not trained on"
+        )
 
 
 def _about(name: str, folder: Path) -> dict[str, Any]:
     """Return a classifier's JSON; InputError where it does not say what a finished classifier's does."""
     about = described((folder / "classifier.json").read_bytes())
-    said = [entry for entry in _PATIENTS if patients_named(about, entry) is not None]
-    said += ["looks"] if isinstance(about.get("looks"), dict) else []
-    missing = sorted({*_PATIENTS, "looks"} - {*said})
+    missing = [f"patients_{how} and scans_{how}" for how in _HOW if seen_by(about, how) is None]
+    missing += [] if isinstance(about.get("looks"), dict) else ["looks"]
     if missing:
         raise InputError(
             f"classifier {name}: its classifier.json does not say {' and '.join(missing)};"

@@ -6,17 +6,42 @@ NAME.json          what they are, with the SHA-256 of the weights as `digest`
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeGuard
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.images import BAKED
+from components.shared.planes import PlaneRow
 
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Whom something learnt from, and from which of their scans."""
+
+    patients: frozenset[str] = frozenset()
+    scans: frozenset[str] = frozenset()  # by the hash of their content: names change, and keys
+
+    @classmethod
+    def of(cls, rows: Iterable[PlaneRow]) -> Self:
+        """Return what planes show."""
+        pairs = {(row.patient, row.volume) for row in rows}
+        return cls(
+            patients=frozenset(one for one, _ in pairs), scans=frozenset(scan for _, scan in pairs if scan)
+        )
+
+    def __or__(self, other: "Seen") -> "Seen":
+        return Seen(patients=self.patients | other.patients, scans=self.scans | other.scans)
+
+    def told(self, how: str = "seen") -> dict[str, list[str]]:
+        """Return the entries of a JSON that say it, in alphabetical order."""
+        return {f"patients_{how}": sorted(self.patients), f"scans_{how}": sorted(self.scans)}
 
 
 def described(text: str | bytes) -> dict[str, Any]:
@@ -28,11 +53,16 @@ def described(text: str | bytes) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def patients_named(about: Mapping[str, Any], entry: str = "patients_seen") -> list[str] | None:
-    """Return the patients that such a JSON names under an entry; None where it names none as it should."""
-    named = about.get(entry)
-    whole = isinstance(named, list) and all(isinstance(patient, str) for patient in named)
-    return named if whole else None
+def seen_by(about: Mapping[str, Any], how: str = "seen") -> Seen | None:
+    """Return what such a JSON says that weights have seen; None where it does not say it as it should."""
+    patients, scans = (about.get(f"{what}_{how}") for what in ("patients", "scans"))
+    if not _are_names(patients) or not _are_names(scans):
+        return None
+    return Seen(patients=frozenset(patients), scans=frozenset(scans))
+
+
+def _are_names(told: object) -> TypeGuard[list[str]]:
+    return isinstance(told, list) and all(isinstance(name, str) for name in told)
 
 
 def weights_digest(about: Path) -> str | None:
@@ -60,8 +90,8 @@ def _content(uri: str) -> str:
     return hashlib.sha256(storage.read_bytes(uri)).hexdigest()
 
 
-def patients_behind(uri: str) -> Sequence[str]:
-    """Return whom a classifier's weights have seen, which the JSON beside one of ours says."""
+def seen_behind(uri: str) -> Seen:
+    """Return what a classifier's weights have seen, which the JSON beside one of ours says."""
     head, slash, _ = uri.rpartition("/")
     about = storage.join(head or slash or ".", "classifier.json")
     try:
@@ -72,20 +102,20 @@ def patients_behind(uri: str) -> Sequence[str]:
                 f"pretrained_uri: {uri} was written with a classifier.json that says which patients it has"
                 " seen; valid: with that file beside it"
             ) from None
-        return []  # published weights come alone
+        return Seen()  # published weights come alone
     except InputError as error:
         raise InputError(f"pretrained_uri: {error}") from error
-    patients = patients_named(told)
-    if patients is None:
+    seen = seen_by(told)
+    if seen is None:
         raise InputError(
-            f"pretrained_uri: {about} does not say which patients {uri} has seen; valid: the one that"
-            " train_classifier wrote, or none for weights of no patient"
+            f"pretrained_uri: {about} does not say which patients and scans {uri} has seen; valid: the one"
+            " that train_classifier wrote, or none for weights of no patient"
         )
     if "digest" in told and storage.exists(uri) and told["digest"] != _content(uri):
         raise InputError(
             f"pretrained_uri: {about} is of other weights than {uri}; valid: the one written with them"
         )
-    return patients
+    return seen
 
 
 def _is_described(uri: str) -> bool:

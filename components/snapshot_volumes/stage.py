@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from components.shared import storage
-from components.shared.forgotten import forget, forgotten
+from components.shared.forgotten import finish_forgetting, forget, forgotten, noted
 from components.shared.progress import emit
 from components.shared.pseudonyms import read_pseudonyms, require_same_key
 from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
@@ -33,6 +33,8 @@ def snapshot(config: Config) -> str:
     pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
     ours = [pseudonyms.of("patient", "")]  # its first digits tell the key
     require_same_key(ours, _names_in(config.state_uri), f"state_uri={config.state_uri}")
+    for patient in finish_forgetting(config.state_uri):
+        emit("snapshot_volumes", "warning", message=f"{patient}: what a killed run left of them is removed")
     if config.forget_patient:
         require_same_key(ours, [config.forget_patient], f"forget_patient={config.forget_patient}")
         removed = forget(config.state_uri, config.forget_patient)
@@ -50,4 +52,4 @@ def _names_in(state_uri: str) -> set[str]:
     """Return the pseudonyms of whom a state has forgotten, and of whom it has given a side."""
     versions = storage.list_tree(storage.join(state_uri, "splits"))
     last = [Splits.stored(found.uri, storage.read_bytes(found.uri)) for found in versions[-1:]]
-    return forgotten(state_uri).union(*(splits.folds for splits in last))
+    return noted(state_uri).union(*(splits.folds for splits in last))

@@ -26,7 +26,7 @@ from components.shared.planes import CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
 from components.shared.trained import looks_of
-from components.shared.weights import patients_behind
+from components.shared.weights import Seen, seen_behind
 from components.train_classifier.fit import Examples, Plan, fit
 from components.train_classifier.pretrained import start_from
 
@@ -72,8 +72,8 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     labelled = labelled_rows(training, config.label_fraction, config.label_unit, config.label_seed)
     classes, left_out = known_classes(labelled)
     labelled = [row for row in labelled if row.label in classes]
-    synthetic = _accepted(pseudo, splits, classes)
-    inherited = _inherited(config, splits)
+    synthetic = _accepted(pseudo, planes, splits, classes)
+    seen = Seen.of(labelled) | _inherited(config, planes, splits) | _behind(pseudo)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # every round starts anew, from the same random weights
         network = classifiers.build(config.architecture, len(classes))
@@ -83,7 +83,8 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
             architecture=config.architecture,
             classes=classes,
             size_px=config.size_px,
-            patients_seen=sorted({*_patients(labelled, pseudo), *inherited}),
+            patients_seen=sorted(seen.patients),
+            scans_seen=sorted(seen.scans),
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
         examples = _examples(images_NHW, labelled, synthetic, classes)
@@ -97,7 +98,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "labelled_patients": sorted({row.patient for row in labelled}),
         "left_out": left_out,
         "looks": looks_of(planes.settings),
-        "patients_validated_on": splits.patients(VALIDATION),
+        **_validated(planes, splits).told("validated_on"),
         "pseudo": _count(synthetic),
         "history": history,
         "calibration": calibration.described(),
@@ -107,11 +108,15 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     return classifiers.save(model, notes, out)
 
 
-def _accepted(pseudo: PseudoLabels | None, splits: Splits, classes: Sequence[str]) -> list[PlaneRow]:
+def _accepted(
+    pseudo: PseudoLabels | None, planes: PlaneSet, splits: Splits, classes: Sequence[str]
+) -> list[PlaneRow]:
     """Return the accepted synthetic rows with their pseudo-labels."""
     if pseudo is None:
         return []
-    splits.require_only((TRAIN,), pseudo.images.patients, f"synthetic planes {pseudo.images.digest[:12]}")
+    what = f"synthetic planes {pseudo.images.digest[:12]}"
+    splits.require_only((TRAIN,), pseudo.images.patients, what)
+    splits.require_own(pseudo.images.scans, planes, what)
     foreign = sorted(set(pseudo.labels.values()) - set(classes))
     if foreign:
         raise InputError(f"pseudo-labels: {', '.join(foreign)}; valid: {', '.join(classes)}")
@@ -119,15 +124,25 @@ def _accepted(pseudo: PseudoLabels | None, splits: Splits, classes: Sequence[str
     return [replace(row, label=labels[row.image]) for row in pseudo.images.rows if row.image in labels]
 
 
-def _patients(labelled: Sequence[PlaneRow], pseudo: PseudoLabels | None) -> set[str]:
-    return {row.patient for row in labelled} | set(pseudo.images.patients if pseudo else ())
+def _behind(pseudo: PseudoLabels | None) -> Seen:
+    """Return what the generator of pseudo-labelled images has seen."""
+    if pseudo is None:
+        return Seen()
+    return Seen(patients=frozenset(pseudo.images.patients), scans=frozenset(pseudo.images.scans))
 
 
-def _inherited(config: Config, splits: Splits) -> Sequence[str]:
-    """Return the patients behind the weights to start from, none of whom is measured on here."""
-    patients = patients_behind(config.pretrained_uri) if config.pretrained_uri else []
-    splits.require_only((TRAIN,), patients, f"pretrained_uri: {config.pretrained_uri}")
-    return patients
+def _validated(planes: PlaneSet, splits: Splits) -> Seen:
+    patients = splits.patients(VALIDATION)
+    return Seen.of(planes.rows_of(patients)) | Seen(patients=frozenset(patients))
+
+
+def _inherited(config: Config, planes: PlaneSet, splits: Splits) -> Seen:
+    """Return what the weights to start from have seen, none of which is measured on here."""
+    seen = seen_behind(config.pretrained_uri) if config.pretrained_uri else Seen()
+    what = f"pretrained_uri: {config.pretrained_uri}"
+    splits.require_only((TRAIN,), seen.patients, what)
+    splits.require_own(seen.scans, planes, what)
+    return seen
 
 
 def _pretrained(config: Config, network: nn.Module) -> Mapping[str, Any] | None:

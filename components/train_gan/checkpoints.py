@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared import storage
+from components.shared.descendants import SEEN
 from components.shared.faults import AwayError, InputError
-from components.shared.forgotten import PATIENTS
 from components.shared.lease import turn
 
 log = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ def run_folder(uri: str, run: str, scratch: Path) -> Iterator[RunFolder]:
         yield RunFolder(path=scratch, save=mirror.push, checkpoint_seconds=_BUCKET_S)
 
 
-def name_patients(uri: str, run: str, patients: Sequence[str]) -> None:
-    """Say whom the checkpoints of a run descend from, beside its folder: what is in it is the training's."""
-    storage.create(storage.join(uri, PATIENTS, f"{run}.json"), json.dumps(patients).encode())
+def name_seen(uri: str, run: str, seen: Mapping[str, Sequence[str]]) -> None:
+    """Say whom and what the checkpoints of a run descend from, beside its folder, which is the training's."""
+    storage.create(storage.join(uri, SEEN, f"{run}.json"), json.dumps(seen).encode())
 
 
 def _nothing() -> None:

@@ -54,6 +54,8 @@ def train_gan(
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def find_generator(
+    planes: dsl.Input[dsl.Dataset],
+    splits: dsl.Input[dsl.Artifact],
     state_uri: str,
     snapshot_digest: str,
     warm_start: bool,
@@ -64,12 +66,17 @@ def find_generator(
     channel_base: int,
 ) -> NamedTuple("Start", resume_uri=str, kimg=float):  # type: ignore[valid-type]
     """Say what the GAN starts from and how long it is trained: shorter from an earlier run's generator."""
+    from pathlib import Path
+
+    from components.shared.planes import PlaneSet
     from components.shared.progress import emit, stage
+    from components.shared.splits import Splits
     from components.train_gan.warm_start import newest_generator
 
     with stage("find_generator"):
         if warm_start and not resume_uri:
-            found = newest_generator(state_uri, snapshot_digest, resolution, channel_base)
+            opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+            found = newest_generator(state_uri, snapshot_digest, (resolution, channel_base), *opened)
             emit("find_generator", "warning", message=f"warm start: {found or 'no earlier generator fits'}")
             if found:
                 return (found, warm_start_kimg)

@@ -23,8 +23,8 @@ from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import described, patients_named
-from components.train_gan.checkpoints import name_patients, run_folder
+from components.shared.weights import Seen, described, seen_by
+from components.train_gan.checkpoints import name_seen, run_folder
 
 INDEX = "generator.json"
 _KEEPING = ("state_uri", "checkpoint_kimg")  # change no result
@@ -61,13 +61,13 @@ def train_gan(
     rows = _labelled(config, planes, splits)
     resume = f"gan_resume_uri={config.resume_uri}"
     with tempfile.TemporaryDirectory() as scratch, input_errors({f"{scratch}/start": resume}):
-        start, patients = _start(config.resume_uri, splits, Path(scratch) / "start")
+        start, before = _start(config.resume_uri, planes, splits, Path(scratch) / "start")
         run = _run_name(config, planes, splits, start)
         with run_folder(_place(config), run, Path(scratch) / "run") as folder:
-            seen = sorted({row.patient for row in rows} | set(patients))
+            seen = before | Seen.of(rows)
             if config.state_uri:  # its lease is held: from here on nobody is forgotten
-                require_remembered(config.state_uri, seen)
-                name_patients(_place(config), run, seen)
+                require_remembered(config.state_uri, seen.patients)
+                name_seen(_place(config), run, seen.told())
             stylegan2_ada.train(
                 _settings(config),
                 planes.archive,
@@ -80,7 +80,7 @@ def train_gan(
                 checkpoint_kimg=config.checkpoint_kimg,
             )
             about = {
-                "patients_seen": seen,
+                **seen.told(),
                 "classes": list(GAN_CLASSES),
                 **_begun(start),
                 "digests": {"planes": planes.digest, "splits": splits.digest},
@@ -157,24 +157,25 @@ def _run_name(config: Config, planes: PlaneSet, splits: Splits, start: Path | No
     return digest_of({name: value for name, value in settings.items() if name not in _KEEPING})[:12]
 
 
-def _start(uri: str, splits: Splits, folder: Path) -> tuple[Path | None, Sequence[str]]:
+def _start(uri: str, planes: PlaneSet, splits: Splits, folder: Path) -> tuple[Path | None, Seen]:
     """Fetch the Generator to start from, and say whose images it has seen."""
     if not uri:
-        return None, []
+        return None, Seen()
     try:
         storage.download(uri, folder)
         about = described((folder / INDEX).read_bytes())
     except FileNotFoundError:
         about = {}
     # An imported network was published by others: it has a source, and saw none of our patients.
-    patients = [] if "source" in about else patients_named(about)
-    if patients is None:
+    seen = Seen() if "source" in about else seen_by(about)
+    if seen is None:
         raise InputError(
             f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan, or"
             " `python -m stylegan2_ada import`, wrote"
         )
-    splits.require_only((TRAIN,), patients, f"gan_resume_uri={uri}")
-    return folder, patients
+    splits.require_only((TRAIN,), seen.patients, f"gan_resume_uri={uri}")
+    splits.require_own(seen.scans, planes, f"gan_resume_uri={uri}")
+    return folder, seen
 
 
 def _begun(start: Path | None) -> dict[str, Any]:

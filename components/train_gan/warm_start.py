@@ -1,6 +1,6 @@
 """Generators that outlive their run, for the next one to start from.
 
-    {state_uri}/generators/0001.json      its snapshot, digest and size; written last, create-only
+    {state_uri}/generators/0001.json      its snapshot, digest and size; written last, create-only: it vouches
     {state_uri}/generators/DIGEST/        generator.json, generator.safetensors, discriminator.safetensors
 
 A rerun with the same volumes starts from what the first run with them started from, and not from its own
@@ -9,19 +9,17 @@ result: it is the same run again.
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from components.shared import numbered, storage, stored_json
-from components.shared.faults import InputError
+from components.shared.descendants import read
 from components.shared.forgotten import forgotten, require_remembered
-from components.shared.snapshots import read_snapshot
-from components.shared.weights import weights_digest
+from components.shared.planes import PlaneSet
+from components.shared.splits import Splits
+from components.shared.weights import described, seen_by, weights_digest
 
 log = logging.getLogger(__name__)
-_Owners = dict[str, set[str]]  # by the digest of a scan
 
 _SHAPE: stored_json.Shape = {
     "snapshot_digest": str,
@@ -30,14 +28,16 @@ _SHAPE: stored_json.Shape = {
     "channel_base": int,
     "patients": [str],
 }
-_MEMBERS = ("generator.safetensors", "discriminator.safetensors", "generator.json")  # the JSON vouches
+_ABOUT = "generator.json"
+_MEMBERS = (_ABOUT, "generator.safetensors", "discriminator.safetensors")  # first whose they are
 
 
 def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str:
     """Keep a finished generator under its digest, once; return where."""
-    about: dict[str, Any] = json.loads((generator / "generator.json").read_text())
-    if weights_digest(generator / "generator.json") is None:
+    about: dict[str, Any] = json.loads((generator / _ABOUT).read_text())
+    if weights_digest(generator / _ABOUT) is None:
         raise ValueError(f"{generator}: not a whole generator")
+    require_remembered(state_uri, about["patients_seen"])
     place = storage.join(_place(state_uri), about["digest"])
     for name in _MEMBERS:
         storage.upload(generator / name, storage.join(place, name))
@@ -53,42 +53,34 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
     return place
 
 
-def newest_generator(state_uri: str, snapshot_digest: str, resolution: int, channel_base: int) -> str:
+def newest_generator(
+    state_uri: str, snapshot_digest: str, size: tuple[int, int], planes: PlaneSet, splits: Splits
+) -> str:
     """Return where the newest kept generator of other volumes and of this size is; "" where there is none.
 
-    A channel_base of 0 takes any width. One that saw a forgotten patient is none, and neither is one that saw
-    a scan whose patient is another one now: that patient may be tested.
+    The size is resolution and channel_base, of which 0 takes any width. One that saw a forgotten patient is
+    none, and neither is one that saw a scan which is measured on now, since its patient was corrected.
     """
-    now = _owners(state_uri, snapshot_digest)
     gone = forgotten(state_uri)
     kept = numbered.entries(_place(state_uri), _SHAPE)
     known = [each for each in kept if not gone & set(each["patients"])]
     own = [place for place, each in enumerate(known) if each["snapshot_digest"] == snapshot_digest]
     for each in reversed(known[: own[0]] if own else known):
-        fits = each["resolution"] == resolution and channel_base in (0, each["channel_base"])
-        if fits and not _has_seen_as_others(state_uri, known[: known.index(each) + 1], now):
-            return storage.join(_place(state_uri), each["digest"])
+        fits = each["resolution"] == size[0] and size[1] in (0, each["channel_base"])
+        place = storage.join(_place(state_uri), each["digest"])
+        if fits and _may_start(place, planes, splits):
+            return place
     return ""
 
 
-def _has_seen_as_others(state_uri: str, lineage: Sequence[Mapping[str, Any]], now: _Owners) -> bool:
-    """Tell whether the last one, or one that it may go back to, saw a scan that another patient has now."""
-    patients = set(lineage[-1]["patients"])
-    for snapshot_digest in {each["snapshot_digest"] for each in lineage}:
-        for scan, owners in _owners(state_uri, snapshot_digest).items():
-            if owners & patients and now.get(scan, owners) != owners:
-                log.warning("%s: a scan that it saw has another patient now", lineage[-1]["digest"][:12])
-                return True
-    return False
-
-
-def _owners(state_uri: str, snapshot_digest: str) -> _Owners:
-    """Return the patients of each content; none where the snapshot went with a forgotten patient."""
-    owners: _Owners = {}
-    with suppress(InputError):
-        for entry in read_snapshot(state_uri, snapshot_digest):
-            owners.setdefault(entry.digest, set()).add(entry.patient)
-    return owners
+def _may_start(place: str, planes: PlaneSet, splits: Splits) -> bool:
+    seen = seen_by(described(read(storage.join(place, _ABOUT)) or b""))
+    if seen is None:
+        log.warning("%s: gone, or does not say which patients and scans it has seen", place)
+        return False
+    if crossing := splits.crossing(seen.scans, planes):
+        log.warning("%s: has seen scans that are measured on now: %s", place, ", ".join(crossing))
+    return not crossing
 
 
 def kept_digests(state_uri: str) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 from unicodedata import category
 
 from components.shared import storage
+from components.shared.descendants import FOLDERS
 from components.shared.faults import InputError, shown
-from components.shared.forgotten import FOLDERS
 from components.shared.images import BAKED
 from components.shared.owners import compile_pattern
 from components.shared.pseudonyms import KEY_FILE, is_pseudonym

@@ -8,7 +8,7 @@ from components.shared import expert_labels, storage
 from components.shared.faults import InputError
 from components.shared.forgotten import forgotten
 from components.shared.images import BAKED
-from components.shared.weights import contents_digest, described, patients_behind, patients_named
+from components.shared.weights import Seen, contents_digest, described, seen_behind, seen_by
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
@@ -36,15 +36,15 @@ def check_starts(p: Any) -> None:
     valid = "a whole .safetensors" if tensors else "a file of torch.save, or one that ends in .safetensors"
     require(p, "pretrained_uri", begun, f"{valid}, with the classifier's state dict")
     if p.pretrained_uri and not p.pretrained_uri.startswith(BAKED):
-        _refuse_forgotten(p, "pretrained_uri", patients_behind(p.pretrained_uri))
+        _refuse_forgotten(p, "pretrained_uri", seen_behind(p.pretrained_uri).patients)
     if p.gan_resume_uri:
         _check_generator(p)
 
 
 def _refuse_forgotten(p: Any, name: str, patients: Iterable[str]) -> None:
     """Refuse what descends from a forgotten patient: nobody has a side for them, who could cross it."""
-    gone = forgotten(p.state_uri) | {p.forget_patient}  # who is asked to be is, by the next task
-    seen = sorted(gone & set(patients))
+    asked = set(patients) & {p.forget_patient}  # and is forgotten by the next task
+    seen = sorted(asked | forgotten(p.state_uri, {*patients} - asked))
     valid = f"one that has not seen patients {', '.join(seen)}, who were forgotten"
     require(p, name, not seen, valid)
 
@@ -103,11 +103,11 @@ def _end(tensor: Any) -> int:
 def _check_generator(p: Any) -> None:
     """Check the generator to start from by its JSON, as train_gan will by its weights."""
     about = _read_generator(p)
-    valid = "empty, or a folder with the generator.json of train_gan, which names patients_seen, or of"
+    valid = "empty, or a folder with the generator.json of train_gan, which says patients_seen and scans_seen"
     imported = "source" in about and "patients_seen" not in about
-    patients = [] if imported else patients_named(about)
-    require(p, "gan_resume_uri", patients is not None, f"{valid} `python -m stylegan2_ada import`")
-    _refuse_forgotten(p, "gan_resume_uri", patients or ())
+    seen = Seen() if imported else seen_by(about)
+    require(p, "gan_resume_uri", seen is not None, f"{valid}, or of `python -m stylegan2_ada import`")
+    _refuse_forgotten(p, "gan_resume_uri", seen.patients if seen else ())
     wanted = {"resolution": p.gan_resolution}
     if p.gan_channel_base:  # the formula gives way to the width that is there
         wanted["channel_base"] = p.gan_channel_base

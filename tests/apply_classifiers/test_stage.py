@@ -16,7 +16,7 @@ from components.shared.trained import (
     find_classifiers,
     looks_of,
     refuse_other_looks,
-    refuse_seen_patients,
+    refuse_seen,
 )
 from components.shared.weights import weights_digest
 from tests.drawn_planes import SIDE, write_planes
@@ -36,8 +36,10 @@ def models(tmp_path_factory):
             classes=CLASSES,
             size_px=SIDE,
             patients_seen=["a", "b"] if seed else ["a"],
+            scans_seen=["volume a"],
         )
-        classifiers.save(model, {"patients_validated_on": ["v"], "looks": looks_of(CUTS.settings())}, folder)
+        notes = {"patients_validated_on": ["v"], "scans_validated_on": ["volume v"]}
+        classifiers.save(model, {**notes, "looks": looks_of(CUTS.settings())}, folder)
     return folders
 
 
@@ -104,7 +106,7 @@ def test_other_planes_that_look_the_same_are_welcome(models):
 )
 def test_a_damaged_classifier_is_refused_in_a_line(text, tmp_path):
     (tmp_path / "classifier.json").write_text(text, encoding="latin-1")
-    for refuse, against in ((refuse_seen_patients, ["x"]), (refuse_other_looks, CUTS.settings())):
+    for refuse, against in ((refuse_seen, ["x"]), (refuse_other_looks, CUTS.settings())):
         with pytest.raises(InputError, match=r"^classifier a: its classifier\.json does not say .*; valid: "):
             refuse({"a": tmp_path}, against)
     assert weights_digest(tmp_path / "classifier.json") is None

@@ -23,7 +23,12 @@ def classifier(tmp_path_factory):
     network = classifiers.build("resnet18", 3)
     folder = tmp_path_factory.mktemp("classifier")
     model = Classifier(
-        network=network, architecture="resnet18", classes=CLASSES, size_px=SIDE, patients_seen=["a"]
+        network=network,
+        architecture="resnet18",
+        classes=CLASSES,
+        size_px=SIDE,
+        patients_seen=["a"],
+        scans_seen=[],
     )
     classifiers.save(model, {}, folder)
     return folder

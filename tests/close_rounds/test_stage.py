@@ -24,7 +24,7 @@ def classifier(folder, words, seen=()):
     folder.mkdir(parents=True)
     (folder / "classifier.safetensors").write_bytes(words.encode())
     digest = hashlib.sha256(words.encode()).hexdigest()
-    about = {"digest": digest, "words": words, "patients_seen": list(seen)}
+    about = {"digest": digest, "words": words, "patients_seen": list(seen), "scans_seen": []}
     (folder / "classifier.json").write_text(json.dumps(about))
     return {"classifier_digest": digest, "classifier_record": digest_of(about)}
 

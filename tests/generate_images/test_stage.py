@@ -21,7 +21,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generator")
     config = derived(TrainingConfig(resolution=8, channel_base=64, batch=4))
     state = TrainingState.fresh(config, torch.device("cpu"))
-    about = {"resolution": 8, "patients_seen": ["a", "b"]}
+    about = {"resolution": 8, "patients_seen": ["a", "b"], "scans_seen": ["1f", "2f"]}
     save(folder, state.g_ema, state.d, architecture_of(config), about)
     return folder
 
@@ -35,7 +35,7 @@ def test_images_are_divided_over_truncations(generator: Path, tmp_path: Path) ->
     ]
     assert planes.rows[0].image == "synthetic/psi0.50_seed000000.png"
     assert planes.side == 8
-    assert list(planes.patients) == ["a", "b"]
+    assert (list(planes.patients), list(planes.scans)) == (["a", "b"], ["1f", "2f"])
     assert {(row.source, row.label) for row in planes.rows} == {("synthetic", "")}
     assert {row.generator for row in planes.rows} == {load_generator(generator)[1]["digest"]}
 

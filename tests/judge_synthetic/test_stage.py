@@ -55,6 +55,7 @@ def classifier(splits, tmp_path_factory):
         classes=CLASSES,
         size_px=32,
         patients_seen=splits.patients("train"),
+        scans_seen=[],
     )
     classifiers.save(model, {}, folder)
     return folder

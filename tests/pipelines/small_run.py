@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from components.shared.forgotten import FOLDERS
+from components.shared.descendants import FOLDERS
 
 SMALL = {
     "plane_angles_deg": "0",

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 import components
-from components.shared.forgotten import OF_RUNS
+from components.shared.descendants import OF_RUNS
 from components.shared.phantom import simulate_patients
 from components.shared.pseudonyms import read_pseudonyms
 from tests.pipelines.small_run import SMALL, events, kept_by_runs, run

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.descendants import OF_RUNS
 from components.shared.failures import MOST_KILLED
-from components.shared.forgotten import OF_RUNS
 from components.shared.phantom import simulate_patients
 from tests.pipelines.small_run import SMALL, command, events, kept_by_runs, run
 

@@ -8,10 +8,17 @@ from components.shared.faults import ForgottenError, InputError
 from components.shared.forgotten import REMOVING
 
 
-def values(run, patients, snapshot="s"):
+def values(run, patients, snapshot="s", train=("t",)):
     measured = {patient: {"balanced_accuracy": value} for patient, value in patients.items()}
     models = {name: {"per_patient": measured} for name in ("supervised", "round_000", "round_001")}
-    return {"run": run, "snapshot": snapshot, "best_round": "round_001", "models": models}
+    sides = {"train": list(train), "validation": ["v"], "test": sorted(patients), "disjoint": True}
+    return {
+        "run": run,
+        "snapshot": snapshot,
+        "best_round": "round_001",
+        "models": models,
+        "patients": sides,
+    }
 
 
 def test_the_first_run_has_none_before_it(tmp_path):
@@ -42,17 +49,15 @@ def test_without_a_common_patient_there_is_no_mean(tmp_path):
     assert found["models"]["supervised"] == {"before": None, "now": None}
 
 
-def test_what_names_a_forgotten_patient_goes_again(tmp_path):
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_what_is_of_a_forgotten_patient_goes_again(tmp_path, side):
+    """Whoever they were to that run: its models learnt from them, or its measurements are of them."""
     storage.create(f"{tmp_path}/forgotten/q", REMOVING)
-    storage.create(f"{tmp_path}/a/run.json", b"{}")
     remember(str(tmp_path), values("a", {"p": 0.8}))
+    late = values("b", {"p": 0.8, "q": 0.6} if side == "test" else {"p": 0.8}, train=["q"])
     with pytest.raises(ForgottenError):
-        remember(str(tmp_path), values("b", {"p": 0.8, "q": 0.6}))
+        remember(str(tmp_path), late)
     assert run_before(str(tmp_path), "new")["run"] == "a"
-    storage.delete(f"{tmp_path}/a/run.json")  # the run was removed before its report remembered it
-    with pytest.raises(ForgottenError):
-        remember(str(tmp_path), values("b", {"p": 0.8, "q": 0.6}))
-    assert run_before(str(tmp_path), "new") is None
 
 
 @pytest.mark.parametrize("left", [b"", b"[]", b"{}", b'{"run": "b", "snapshot": "s", "models": {}}'])

@@ -15,7 +15,12 @@ def small(classes=CLASSES, size_px=SIDE) -> Classifier:
     torch.manual_seed(0)
     network = classifiers.build("resnet18", len(classes))
     return Classifier(
-        network=network, architecture="resnet18", classes=list(classes), size_px=size_px, patients_seen=["a"]
+        network=network,
+        architecture="resnet18",
+        classes=list(classes),
+        size_px=size_px,
+        patients_seen=["a"],
+        scans_seen=[],
     )
 
 

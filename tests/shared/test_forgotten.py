@@ -2,29 +2,31 @@
 
 import json
 import os
+import shutil
 from contextlib import suppress
 
 import numpy as np
 import pytest
 
 from components.extract_planes.cells import new_cell
-from components.shared import forgotten as module
 from components.shared import storage
-from components.shared.faults import ForgottenError, InputError
-from components.shared.forgotten import LEASES, PATIENTS, forget, forgotten, require_remembered
+from components.shared.descendants import LEASES, SEEN
+from components.shared.faults import InputError
+from components.shared.forgotten import REMOVING, finish_forgetting, forget, forgotten, require_remembered
 from components.shared.lease import lease
 from components.shared.planes import PlaneRow
 from components.shared.png import encode_png
 from components.shared.splits import Splits
 
+FREE = {"owner": "a", "renewed": 0.0, "host": "h", "process": 1, "machine": "m", "boot": "b"}
 GONE, STAYS = "3fa1-7c21e09b4d", "3fa1-0000000001"
 
 
-def write_cell(uri, patient):
+def write_cell(uri, patient, volume):
     row = PlaneRow(image=f"coronal/{patient}.png", label="coronal", patient=patient)
     with new_cell(uri) as cell:
         cell.add_planes([(encode_png(np.zeros((4, 4), np.uint8)), row)])
-        cell.archive.writestr("passport.json", json.dumps({"patient": patient}))
+        cell.archive.writestr("passport.json", json.dumps({"patient": patient, "volume": volume}))
 
 
 def put(uri, value):
@@ -36,14 +38,20 @@ def put(uri, value):
 def state(tmp_path):
     uri = str(tmp_path / "state")
     for number, (name, patient) in enumerate((("a", GONE), ("b", STAYS)), 1):
-        write_cell(f"{uri}/planes/{name}.zip", patient)
-        put(f"{uri}/snapshots/{name}.json", [{"name": "x.nrrd", "patient": patient}])
+        write_cell(f"{uri}/planes/{name}.zip", patient, f"volume {name}")
+        listed = {"name": "x.nrrd", "patient": patient, "session": f"s {name}", "digest": f"sha256:{name}"}
+        put(f"{uri}/snapshots/snapshot_{name}.json", [listed])
+        put(f"{uri}/finished/{name}.json", {"snapshot_digest": f"snapshot_{name}"})
         put(f"{uri}/run_{name}/run.json", {"sides": {patient: "train"}})
         put(f"{uri}/run_{name}/rounds/000/classifier.json", {"patients_seen": [patient]})
         put(f"{uri}/run_{name}/rounds/000/classifier.safetensors", "weights")
-        put(f"{uri}/generators/{name}/generator.json", {"patients_seen": [patient]})
+        seen = {"patients_seen": [patient], "scans_seen": [f"volume {name}"]}
+        put(f"{uri}/generators/{name}/generator.json", seen)
+        put(f"{uri}/generators/{name}/generator.safetensors", "weights")
         put(f"{uri}/generators/000{number}.json", {"digest": name, "patients": [patient]})
-    put(f"{uri}/gan/x/checkpoint.json", {})
+        put(f"{uri}/gan/{SEEN}/{name}.json", seen)
+        put(f"{uri}/gan/{LEASES}/{name}/lease.json", FREE)
+        put(f"{uri}/gan/{name}/checkpoint.json", {})
     put(f"{uri}/splits/0001.csv", Splits({STAYS: 0}, {STAYS: "test"}).text())
     both = Splits({STAYS: 0, GONE: 1}, {STAYS: "test", GONE: "validation"})
     put(f"{uri}/splits/0002.csv", both.text())
@@ -57,13 +65,18 @@ def test_what_descends_from_the_patient_goes_and_nothing_else(state):
     assert left == {
         f"forgotten/{GONE}",
         "planes/b.zip",
-        "snapshots/b.json",
+        "snapshots/snapshot_b.json",
+        "finished/b.json",
+        "gan/b/checkpoint.json",
+        f"gan/{SEEN}/b.json",
+        *(f"gan/{LEASES}/{name}/lease.json" for name in "ab"),
         "splits/0001.csv",
         "splits/0002.csv",
         "run_b/run.json",
         "run_b/rounds/000/classifier.json",
         "run_b/rounds/000/classifier.safetensors",
         "generators/b/generator.json",
+        "generators/b/generator.safetensors",
         "generators/0002.json",
         "pseudonym.key",
     }
@@ -108,7 +121,7 @@ def test_what_a_run_measured_goes_with_the_run(state):
 
 
 @pytest.mark.parametrize(
-    "name", ["planes/b.zip", "snapshots/b.json", "generators/0002.json", "runs/0001.json"]
+    "name", ["planes/b.zip", "snapshots/snapshot_b.json", "generators/0002.json", "runs/0001.json"]
 )
 @pytest.mark.parametrize("left", [b"", b"PK", b"[{}]", b"{", b"\xff"])
 def test_what_is_damaged_keeps_nobody(state, name, left):
@@ -127,38 +140,60 @@ def test_what_is_damaged_and_cannot_be_made_anew_is_named(state, name):
         forget(state, GONE)
 
 
-def test_whom_nothing_names_costs_nobody_a_checkpoint(state):
+FOREIGN = ("planes/README.txt", "snapshots/.DS_Store", "runs/notes/a.json", "generators/list.txt")
+
+
+def test_whom_nothing_names_costs_nobody_anything(state):
     """A slip of the pen: they are left out, should they exist, and that is all."""
-    put(f"{state}/gan/{PATIENTS}/x.json", [STAYS])
-    put(f"{state}/gan/{LEASES}/x/lease.json", {"owner": "a", "renewed": 0.0, "host": "h", "process": 1})
+    for name in FOREIGN:
+        put(f"{state}/{name}", "of somebody else")
+    put(f"{state}/runs/0001.json", {"run": "removed by hand", "patients": [STAYS]})
     before = {found.name for found in storage.list_tree(state)}
     assert forget(state, "3fa1-00000000ff") == []
     assert {found.name for found in storage.list_tree(state)} == before | {"forgotten/3fa1-00000000ff"}
-    assert "gan/x/checkpoint.json" in forget(state, GONE)
+    assert set(forget(state, GONE)).isdisjoint(FOREIGN)
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_whom_a_gan_knows_by_a_start_from_elsewhere_takes_its_checkpoints_along(state, named):
-    """Else nothing here names them; a GAN that says of nobody may be of anybody."""
+def test_whom_a_gan_knows_by_a_start_from_elsewhere_takes_its_checkpoints_along(state):
+    """Else nothing here names them."""
     elsewhere = "3fa1-00000000ff"
-    if named:
-        put(f"{state}/gan/{PATIENTS}/x.json", [STAYS, elsewhere])
-    assert "gan/x/checkpoint.json" in forget(state, elsewhere)
+    put(f"{state}/gan/{SEEN}/c.json", {"patients_seen": [STAYS, elsewhere], "scans_seen": []})
+    put(f"{state}/gan/c/checkpoint.json", {})
+    assert forget(state, elsewhere) == ["gan/c/checkpoint.json", f"gan/{SEEN}/c.json"]
 
 
-def test_what_others_remove_meanwhile_was_known(state, monkeypatch):
-    """From the moment that removal begins, a stage of another run removes what names the patient as well."""
-    begin = module._begin
+@pytest.mark.parametrize("seen", [None, "", "{", "[]"])
+def test_a_gan_that_does_not_say_of_whom_it_is_may_be_of_anybody(state, seen):
+    storage.delete(f"{state}/gan/{SEEN}/b.json")
+    if seen is not None:
+        put(f"{state}/gan/{SEEN}/b.json", seen)
+    assert "gan/b/checkpoint.json" in forget(state, GONE)
 
-    def begin_then_others(note):
-        told = begin(note)
-        with suppress(ForgottenError):
-            require_remembered(state, [GONE])
-        return told
 
-    put(f"{state}/gan/{PATIENTS}/x.json", [STAYS])
-    monkeypatch.setattr(module, "_begin", begin_then_others)
-    assert "gan/x/checkpoint.json" in forget(state, GONE)
+def test_a_generator_whose_keeping_was_cut_off_may_be_of_anybody(state):
+    put(f"{state}/generators/c/generator.safetensors", "weights")
+    assert "generators/c/generator.safetensors" in forget(state, GONE)
+
+
+def move(state):
+    """List a scan of STAYS, which planes and models have learnt from, as GONE's, and cut it again."""
+    listed = {"name": "x.nrrd", "patient": GONE, "session": "s", "digest": "sha256:b"}
+    put(f"{state}/snapshots/snapshot_c.json", [listed])
+    write_cell(f"{state}/planes/c.zip", GONE, "volume b")
+    put(f"{state}/study/run.json", {"snapshot_digest": "snapshot_b", "sides": {STAYS: "test"}})
+    put(f"{state}/run_b/rounds/001/classifier.json", {"scans_seen": ["volume b"]})
+    put(f"{state}/run_d/run.json", {"sides": {STAYS: "train"}})
+
+
+def test_what_learnt_from_a_scan_under_a_wrong_name_goes_as_well(state):
+    """volumes.csv was corrected, and then the patient whom it names now is forgotten."""
+    move(state)
+    forget(state, GONE)
+    left = {found.name for found in storage.list_tree(state)}
+    assert not {"planes/b.zip", "snapshots/snapshot_b.json", "finished/b.json"} & left
+    assert not {name for name in left if name.startswith(("run_b", "study", "generators/", "gan/b/"))}
+    assert "run_d/run.json" in left  # knows STAYS by other scans
+    assert Splits.parse(storage.read_bytes(f"{state}/splits/0002.csv").decode()).sides == {STAYS: "test"}
 
 
 def test_the_pseudonym_of_a_session_is_refused(state):
@@ -185,14 +220,6 @@ def test_a_name_is_refused_and_nothing_is_removed(state):
     assert storage.list_tree(state) == before
 
 
-def test_marks_of_finished_runs_go_and_checkpoints_only_the_first_time(state):
-    put(f"{state}/finished/a.json", {"pipeline": "augmentation"})
-    assert {"finished/a.json", "gan/x/checkpoint.json"} <= set(forget(state, GONE))
-    put(f"{state}/gan/y/checkpoint.json", {})
-    put(f"{state}/finished/b.json", {})
-    assert forget(state, GONE) == []
-
-
 def test_while_another_run_works_on_the_state_nothing_is_removed(state):
     held = lease(f"{state}/run_b", "another")
     before = len(storage.list_tree(state))
@@ -201,8 +228,8 @@ def test_while_another_run_works_on_the_state_nothing_is_removed(state):
     assert len(storage.list_tree(state)) == before + 2  # its lease, and the note that was taken back
 
 
-@pytest.mark.parametrize("after", range(12))
-def test_cut_off_anywhere_the_next_removes_the_rest(state, after, monkeypatch):
+def cut_off(state, after, monkeypatch):
+    """Forget, and die in the place of a removal."""
     real, done = storage.delete, []
 
     def delete(uri):
@@ -211,13 +238,35 @@ def test_cut_off_anywhere_the_next_removes_the_rest(state, after, monkeypatch):
         done.append(uri)
         real(uri)
 
-    monkeypatch.setattr(storage, "delete", delete)
-    with suppress(KeyboardInterrupt):
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(storage, "delete", delete)
         forget(state, GONE)
-    monkeypatch.setattr(storage, "delete", real)
-    forget(state, GONE)
-    left = {found.name for found in storage.list_tree(state)}
-    assert not {name for name in left if name.startswith(("run_a", "generators/a", "gan/"))}
+
+
+def objects(state):
+    return {found.name for found in storage.list_tree(state)}
+
+
+@pytest.mark.parametrize("again", [lambda state: forget(state, GONE), finish_forgetting])
+@pytest.mark.parametrize("after", range(24))
+def test_cut_off_anywhere_the_next_removes_the_rest(state, tmp_path, after, again, monkeypatch):
+    move(state)
+    whole = shutil.copytree(state, tmp_path / "whole")
+    forget(str(whole), GONE)
+    cut_off(state, after, monkeypatch)
+    again(state)
+    assert objects(state) == objects(str(whole))
+    assert storage.read_bytes(f"{state}/forgotten/{GONE}") == b"done"
+
+
+def test_only_what_began_is_gone_on_with(state):
+    for patient, told in ((STAYS, b""), ("3fa1-0000000002", b"taken back"), ("3fa1-0000000003", b"done")):
+        storage.create(f"{state}/forgotten/{patient}", told)
+    before = objects(state)
+    assert finish_forgetting(state) == []
+    storage.create(f"{state}/forgotten/{GONE}", REMOVING)
+    assert finish_forgetting(state) == [GONE]
+    assert "planes/a.zip" in before - objects(state)
 
 
 def test_where_forgetting_is_refused_nobody_is_noted(state):

@@ -9,6 +9,7 @@ import pytest
 
 from components.shared import owners, storage
 from components.shared.faults import InputError
+from components.shared.forgotten import DONE, REMOVING
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import Source, VolumeEntry, check, list_entries, require_unchanged
 from components.shared.splits import Splits
@@ -383,11 +384,22 @@ def test_names_that_are_not_one_line_of_text_or_not_one_patients_are_refused(fol
 
 def test_forgotten_patients_are_left_out_and_do_not_count(folder, tmp_path):
     who, (gone, *_) = config(folder, tmp_path, minimum=2), patients("c")
-    storage.create(f"{who.state_uri}/forgotten/{gone}", b"")
+    storage.create(f"{who.state_uri}/forgotten/{gone}", DONE)
     entries = read_snapshot(who.state_uri, snapshot(who))
     assert [entry.patient for entry in entries] == patients("a", "a", "b")
     with pytest.raises(InputError, match="2 patients in 3 usable volumes; valid: volumes of at least 3"):
         snapshot(config(folder, tmp_path))
+
+
+def test_what_a_killed_run_left_of_a_forgotten_patient_goes_by_the_next_run(folder, tmp_path, capsys):
+    """It need not be asked again: a schedule cannot ask."""
+    who, (gone, *_) = config(folder, tmp_path, minimum=2), patients("c")
+    first = snapshot(who)
+    storage.create(f"{who.state_uri}/forgotten/{gone}", REMOVING)
+    snapshot(who)
+    assert not storage.exists(f"{who.state_uri}/snapshots/{first}.json")
+    assert storage.read_bytes(f"{who.state_uri}/forgotten/{gone}") == DONE
+    assert f"{gone}: what a killed run left of them is removed" in capsys.readouterr().out
 
 
 @pytest.fixture

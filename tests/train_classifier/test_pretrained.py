@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from torch import nn
 from components.shared.classifier import Classifier, build, save
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES
-from components.shared.weights import patients_behind
+from components.shared.weights import Seen, seen_behind
 from components.train_classifier.pretrained import start_from
 
 
@@ -81,28 +82,36 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 def test_patients_are_read_beside_the_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert patients_behind(str(tmp_path / "w.pth")) == patients_behind("w.pth") == []
-    (tmp_path / "classifier.json").write_text('{"patients_seen": ["a"]}')
-    assert patients_behind(str(tmp_path / "w.pth")) == patients_behind("w.pth") == ["a"]
+    assert seen_behind(str(tmp_path / "w.pth")) == seen_behind("w.pth") == Seen()
+    seen = Seen(patients=frozenset("a"), scans=frozenset({"1f", "2f"}))
+    (tmp_path / "classifier.json").write_text(json.dumps(seen.told()))
+    assert seen_behind(str(tmp_path / "w.pth")) == seen_behind("w.pth") == seen
 
 
 def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(tmp_path, donor):
     model = Classifier(
-        network=donor, architecture="resnet18", classes=CLASSES[:3], size_px=32, patients_seen=["a"]
+        network=donor,
+        architecture="resnet18",
+        classes=CLASSES[:3],
+        size_px=32,
+        patients_seen=["a"],
+        scans_seen=[],
     )
     save(model, {}, tmp_path / "whole")
-    assert patients_behind(str(tmp_path / "whole/classifier.safetensors")) == ["a"]
+    assert seen_behind(str(tmp_path / "whole/classifier.safetensors")).patients == {"a"}
     save(replace(model, patients_seen=["b"], network=build("resnet18", 3)), {}, tmp_path / "other")
     shutil.copyfile(tmp_path / "whole/classifier.safetensors", tmp_path / "other/renamed.safetensors")
     with pytest.raises(InputError, match=r"is of other weights than .*renamed\.safetensors"):
-        patients_behind(str(tmp_path / "other/renamed.safetensors"))
+        seen_behind(str(tmp_path / "other/renamed.safetensors"))
     (tmp_path / "whole/classifier.json").unlink()
     with pytest.raises(InputError, match="which patients it has seen; valid: with that file beside it"):
-        patients_behind(str(tmp_path / "whole/classifier.safetensors"))
+        seen_behind(str(tmp_path / "whole/classifier.safetensors"))
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"patients_seen": 5}'])
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "no JSON", '{"patients_seen": 5, "scans_seen": []}', '{"patients_seen": []}']
+)
 def test_a_json_that_hides_its_patients_is_refused(tmp_path, text):
     (tmp_path / "classifier.json").write_text(text)
     with pytest.raises(InputError, match=r"pretrained_uri: .*classifier\.json does not say"):
-        patients_behind(str(tmp_path / "w.pth"))
+        seen_behind(str(tmp_path / "w.pth"))

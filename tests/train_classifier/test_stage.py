@@ -191,3 +191,4 @@ def test_patients_behind_the_starting_weights_are_seen_too(planes, trained, tmp_
     config = replace(TINY, epochs=1, pretrained_uri=str(folder / classifiers.WEIGHTS))
     about = train_classifier(config, planes, splits, None, tmp_path)
     assert about["patients_seen"] == ["a", "b", "c"]  # b is of another data set now
+    assert about["scans_seen"] == ["scan of a", "scan of b", "scan of c"]

@@ -6,16 +6,23 @@ import json
 import pytest
 
 from components.shared import numbered, storage
-from components.shared.snapshots import VolumeEntry, write_snapshot
+from components.shared.forgotten import DONE
 from components.train_gan.warm_start import keep_generator, newest_generator
+from tests.drawn_planes import splits_of, write_planes
 
 
 @pytest.fixture
 def keep(tmp_path):
-    """Return a function that keeps a generator made from a snapshot, and where the state is."""
+    """Return what keeps a generator made from a snapshot, what finds one, and where the state is."""
     state = str(tmp_path / "state")
 
-    def make(number, snapshot, resolution=32, channel_base=1024):
+    planes = write_planes(tmp_path / "planes", ["p", "q"], per_class=1)
+    splits = splits_of({"p": "train", "q": "test"})
+
+    def find(snapshot, resolution, channel_base, planes=planes, splits=splits):
+        return newest_generator(state, snapshot, (resolution, channel_base), planes, splits)
+
+    def make(number, snapshot, resolution=32, channel_base=1024, scans=()):
         folder = tmp_path / f"g{number}"
         folder.mkdir()
         weights = f"weights {number}".encode()
@@ -26,70 +33,67 @@ def keep(tmp_path):
             "resolution": resolution,
             "architecture": {"channel_base": channel_base},
             "patients_seen": ["p"],
+            "scans_seen": list(scans),
         }
         (folder / "generator.json").write_text(json.dumps(about))
         return keep_generator(folder, state, snapshot)
 
-    return make, state
+    return make, find, state
 
 
 def test_the_newest_of_other_volumes_and_of_the_size(keep):
-    make, state = keep
-    assert newest_generator(state, "s1", 32, 0) == ""
+    make, find, _state = keep
+    assert find("s1", 32, 0) == ""
     make(1, "s1")
     second = make(2, "s2")
     make(3, "s3", resolution=64)
-    assert newest_generator(state, "s4", 32, 0) == second
-    assert newest_generator(state, "s4", 32, 1024) == second
-    assert newest_generator(state, "s4", 32, 512) == ""
-    assert newest_generator(state, "s4", 16, 0) == ""
+    assert find("s4", 32, 0) == second
+    assert find("s4", 32, 1024) == second
+    assert find("s4", 32, 512) == ""
+    assert find("s4", 16, 0) == ""
 
 
 def test_one_that_saw_a_forgotten_patient_is_none(keep):
-    make, state = keep
+    make, find, state = keep
     make(1, "s1")
-    assert storage.create(f"{state}/forgotten/p", b"")
-    assert newest_generator(state, "s2", 32, 0) == ""
+    assert storage.create(f"{state}/forgotten/p", DONE)
+    assert find("s2", 32, 0) == ""
 
 
-def listed(state, **owners):
-    """Store a snapshot of scans by their content, each with its patient; return its digest."""
-    entries = [
-        VolumeEntry(name=f"{number}.nrrd", size=1, digest=scan[:3], patient=patient, session="s", site="")
-        for number, (scan, patient) in enumerate(owners.items())
-    ]
-    return write_snapshot(state, entries)
-
-
-def test_one_that_saw_a_scan_of_another_patient_than_now_is_none(keep):
+@pytest.mark.parametrize(("side", "fits"), [("train", True), ("validation", False), ("test", False)])
+def test_one_that_saw_a_scan_of_who_is_measured_now_is_none(keep, tmp_path, side, fits):
     """Corrected in volumes.csv, the scan would be trained on as one patient's and tested as another's."""
-    make, state = keep
-    first = make(1, listed(state, one="p", two="q"))
-    assert newest_generator(state, listed(state, one="p", two="q", new="r"), 32, 0) == first
-    assert newest_generator(state, listed(state, one="p", two="z"), 32, 0) == first  # it never saw q's
-    assert newest_generator(state, listed(state, one="z", two="q"), 32, 0) == ""
-    make(2, listed(state, two="q", new="r"))  # may go back to the first
-    assert newest_generator(state, listed(state, one="z", new="r"), 32, 0) == ""
+    make, find, _state = keep
+    first = make(1, "s1", scans=["scan of a", "of one who left"])
+    make(2, "s2", scans=["scan of z"])
+    planes = write_planes(tmp_path / "moved", ["p", "q", "z"], 1, scans={"q": "scan of a"})
+    splits = splits_of({"p": "train", "q": side, "z": "test"})
+    assert find("s3", 32, 0, planes, splits) == (first if fits else "")
 
 
-def test_equal_files_of_two_patients_are_nobodys_scan(keep):
-    make, state = keep
-    first = make(1, listed(state, one="p", one_="q", two="r"))  # two empty files
-    assert newest_generator(state, listed(state, one="p", one_="q", new="r"), 32, 0) == first
+@pytest.mark.parametrize("about", [None, "", "{}", '{"patients_seen": ["p"]}'])
+def test_one_that_does_not_say_what_it_has_seen_is_none(keep, about):
+    make, find, _state = keep
+    first = make(1, "s1")
+    second = make(2, "s2")
+    storage.delete(f"{second}/generator.json")
+    if about is not None:
+        storage.create(f"{second}/generator.json", about.encode())
+    assert find("s3", 32, 0) == first
 
 
 def test_a_repeated_run_starts_from_what_it_started_from(keep):
-    make, state = keep
+    make, find, _state = keep
     first = make(1, "s1")
-    assert newest_generator(state, "s2", 32, 0) == first
+    assert find("s2", 32, 0) == first
     make(2, "s2")
     make(3, "s3")
-    assert newest_generator(state, "s2", 32, 0) == first
-    assert newest_generator(state, "s1", 32, 0) == ""
+    assert find("s2", 32, 0) == first
+    assert find("s1", 32, 0) == ""
 
 
 def test_a_generator_is_kept_once_and_only_whole(keep, tmp_path):
-    make, state = keep
+    make, _find, state = keep
     place = make(1, "s1")
     assert keep_generator(tmp_path / "g1", state, "s1") == place
     assert len(numbered.entries(f"{state}/generators", {"digest": str})) == 1

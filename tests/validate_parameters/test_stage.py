@@ -326,7 +326,7 @@ def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeyp
 
 def write_generator(folder, resolution=256, channel_base=16384, **about):
     architecture = {"resolution": resolution, "channel_base": channel_base, "channels": 1}
-    text = json.dumps({"patients_seen": [], "architecture": architecture} | about)
+    text = json.dumps({"patients_seen": [], "scans_seen": [], "architecture": architecture} | about)
     (folder / "generator.json").write_text(text)
     return str(folder)
 
@@ -403,7 +403,7 @@ def test_weights_of_a_patient_who_is_forgotten_or_is_about_to_be_are_refused(vol
     save_file({"w": torch.ones(3)}, weights)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     (tmp_path / "classifier.json").write_text(
-        json.dumps({"digest": digest, "patients_seen": ["3fa1-7c21e09b4d"]})
+        json.dumps({"digest": digest, "patients_seen": ["3fa1-7c21e09b4d"], "scans_seen": []})
     )
     parameters = {"state_uri": state, "pretrained_uri": str(weights)}
     validate(given(volumes, **parameters))
@@ -426,7 +426,10 @@ def test_a_feature_network_begins_as_a_zip(volumes, tmp_path, suffix):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", "[1]", "no JSON", '{"patients_seen": 5}', '{"patients_seen": [5]}', '{"patients_seen": "a"}'],
+    [
+        *("", "{}", "[1]", "no JSON", '{"patients_seen": []}', '{"scans_seen": [], "patients_seen": 5}'),
+        *('{"scans_seen": [], "patients_seen": [5]}', '{"scans_seen": [], "patients_seen": "a"}'),
+    ],
 )
 def test_a_generator_that_names_no_patients_is_refused(volumes, tmp_path, text):
     (tmp_path / "generator.json").write_text(text)
