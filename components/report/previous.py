@@ -32,7 +32,7 @@ def remember(state_uri: str, values: Mapping[str, Any]) -> None:
     patients = sorted(name for side in SPLITS for name in values["patients"][side])
     entry = {"run": values["run"], "snapshot": values["snapshot"], "patients": patients}
     entry["models"] = _by_patient(values)
-    numbered.append(_place(state_uri), entry, lambda other: other["run"] == values["run"])
+    numbered.append(_place(state_uri), entry, "run")
     require_remembered(state_uri, patients)
 
 

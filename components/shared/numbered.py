@@ -1,10 +1,7 @@
-"""A list in object storage that only grows: 0001.json, 0002.json, ..., each written once, by the first.
-
-The entries of a list are objects with one set of keys, a `shape` of stored_json.
-"""
+"""A list in object storage that only grows: 0001.json, 0002.json, ..., each written once, by the first."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from components.shared import storage, stored_json
@@ -17,17 +14,16 @@ def entries(uri: str, shape: stored_json.Shape) -> list[Entry]:
     return [_entry(found.uri, shape) for found in _listed(uri)]
 
 
-def append(uri: str, entry: Entry, same: Callable[[Entry], bool]) -> int:
-    """Add an entry after the last one, unless one that is `same` is there; return its place, from 1.
+def append(uri: str, entry: Entry, key: str) -> int:
+    """Add an entry after the last one, unless one of the same `key` is there; return its place, from 1.
 
     Two that append at once get two places: the loser of a place tries the next.
     """
-    shape = {key: type(value) for key, value in entry.items()}
     text = (json.dumps(entry, indent=2, sort_keys=True) + "\n").encode()
     while True:
         known = _listed(uri)
         for found in known:
-            if same(_entry(found.uri, shape)):
+            if _entry(found.uri, {key: type(entry[key])})[key] == entry[key]:
                 return _number(found)
         place = _number(known[-1]) + 1 if known else 1  # an entry may have been taken out
         if storage.create(storage.join(uri, f"{place:04}.json"), text):

@@ -48,7 +48,7 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
         "channel_base": about["architecture"]["channel_base"],
         "patients": about["patients_seen"],
     }
-    numbered.append(_place(state_uri), entry, lambda other: other["digest"] == about["digest"])
+    numbered.append(_place(state_uri), entry, "digest")
     require_remembered(state_uri, about["patients_seen"])
     return place
 

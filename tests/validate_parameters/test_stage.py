@@ -448,7 +448,7 @@ def test_a_generator_that_names_no_patients_is_refused(volumes, tmp_path, text):
 )
 def test_an_experts_file_is_checked_before_anything_is_trained(volumes, tmp_path, text, words):
     entry = {"digest": "5d" * 32, "snapshot_digest": "s"}
-    numbered.append(str(tmp_path / "state/generators"), entry, lambda other: False)
+    numbered.append(str(tmp_path / "state/generators"), entry, "digest")
     (tmp_path / "doubtful.csv").write_bytes(text)
     labels = str(tmp_path / "doubtful.csv")
     parameters = given(volumes, state_uri=str(tmp_path / "state"), expert_labels_uri=labels)
