@@ -34,20 +34,20 @@ def _show(options: argparse.Namespace) -> None:
         raise InputError("--round and --to: one without the other; valid: both, or none for the table")
     ledger = Ledger(state_uri=options.state_uri, run=options.run)
     try:
-        rule = ledger.rule()
+        if not ledger.has_rounds:
+            place = storage.join(ledger.uri, CELLS)
+            raise InputError(
+                f"--run {options.run}: a study; valid: --state-uri {place} --run CELL, as its report names"
+                " cells"
+            )
     except FileNotFoundError as error:
         raise InputError(f"--run {options.run}: no ledger at {ledger.uri}; valid: a run's name") from error
-    except KeyError as error:
-        place = storage.join(ledger.uri, CELLS)
-        raise InputError(
-            f"--run {options.run}: a study; valid: --state-uri {place} --run CELL, as its report names cells"
-        ) from error
     if options.round is not None:
         reopen(ledger, options.round, options.to)
         said = f"round {options.round} is in {options.to}"
     else:
         rounds = ledger.rounds()
-        said = table(rounds, best_round(rounds, rule)) if rounds else "no round is sealed yet"
+        said = table(rounds, best_round(rounds, ledger.rule())) if rounds else "no round is sealed yet"
     print(said)  # noqa: T201
 
 

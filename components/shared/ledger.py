@@ -103,6 +103,11 @@ class Ledger:
     def _experts(self) -> str:
         return storage.join(self.uri, EXPERTS)
 
+    @property
+    def has_rounds(self) -> bool:
+        """Whether it is opened for rounds of its own, and not for a study, whose cells have them."""
+        return "rule" in self._record({})
+
     def rule(self) -> RoundRule:
         """Return the run's stopping rule."""
         rule = self._record({"rule": _RULE})["rule"]
