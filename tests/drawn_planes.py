@@ -39,7 +39,7 @@ def write_planes(
                     name = f"{label}/{patient}_{number:03}.png"
                     about = {
                         "patient": patient,
-                        "volume": scans.get(patient, f"scan of {patient}"),
+                        "scan": scans.get(patient, f"scan of {patient}"),
                         "plane": label,
                     }
                     writer.add(draw(label, rng), PlaneRow(image=name, label=label, **about))

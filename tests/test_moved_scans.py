@@ -94,6 +94,21 @@ def test_a_classifier_that_saw_it_is_no_start_and_is_not_evaluated(classifier, n
         evaluate(EvaluateConfig(), now, SPLITS, {"mine": classifier}, tmp_path / "e")
 
 
+@pytest.mark.parametrize("scans", [{}, {"t": "scan of v", "v": "another scan"}])
+def test_weights_that_were_chosen_by_who_is_tested_now_are_no_start(classifier, tmp_path, scans):
+    """By name, or by a scan: they may have been chosen for how they read them."""
+    planes = write_planes(tmp_path / "p", sorted(SPLITS.sides), 2, scans=scans)
+    start = replace(TINY, pretrained_uri=str(classifier / classifiers.WEIGHTS))
+    turned = SPLITS if scans else splits_of({**SPLITS.sides, "v": "test", "u": "validation"})
+    said = r"has seen scans scan of v of t \(test\)" if scans else r"made from patients v \(test\)"
+    with pytest.raises(InputError, match=rf"^pretrained_uri: .*{said}.*valid: .*train or validation"):
+        train_classifier(start, planes, turned, None, tmp_path / "c")
+    whole = write_planes(tmp_path / "q", sorted(SPLITS.sides), 2)
+    about = train_classifier(start, whole, splits_of({**SPLITS.sides, "v": "train", "t": "validation"}),
+                             None, tmp_path / "d")  # fmt: skip
+    assert about["patients_validated_on"] == ["t", "v"]
+
+
 @pytest.mark.parametrize("scan", ["scan of a", "scan of v"])
 def test_a_classifier_is_not_applied_to_what_it_learnt_or_was_chosen_by(classifier, tmp_path, scan):
     planes = write_planes(tmp_path / "p", ["x", "y"], per_class=1, scans={"x": scan})

@@ -1,7 +1,6 @@
 """After the loop: reads the ledger, publishes the best round, tells what happened."""
 
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
 
 from components.shared import storage
@@ -34,19 +33,20 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     best = best_round(rounds, rule)
     with tempfile.TemporaryDirectory() as folder:
         ledger.fetch_sealed(rounds[best], Path(folder))
-        seen = {*patients, *_patients_seen(Path(folder)), *_patients_seen(supervised)}
-        require_remembered(ledger.state_uri, seen)
+        seen = Seen(patients=frozenset(patients)) | _seen(Path(folder)) | _seen(supervised)
+        require_remembered(ledger.state_uri, seen.patients, seen.scans)
         ledger.keep_classifier(f"{PUBLISHED}/{model_name(best)}", Path(folder))
         history = Path(folder) / HISTORY
         history.write_bytes(history_table([ledger.labels(entry["round"]) for entry in rounds]))
         storage.upload(history, storage.join(ledger.uri, HISTORY))
     ledger.keep_classifier(f"{PUBLISHED}/supervised", supervised)
     release(ledger.uri, owner)
-    require_remembered(ledger.state_uri, seen)  # forgotten while it was published: nothing is left of it
+    # Forgotten while it was published: nothing is left of it.
+    require_remembered(ledger.state_uri, seen.patients, seen.scans)
     return ledger.digest()
 
 
-def _patients_seen(classifier: Path) -> Collection[str]:
-    """Return whom a classifier descends from; by an older generator, more than the splits know."""
+def _seen(classifier: Path) -> Seen:
+    """Return what a classifier descends from; by an older generator, more than the splits know."""
     about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
-    return (seen_by(described(about)) or Seen()).patients
+    return seen_by(described(about)) or Seen()

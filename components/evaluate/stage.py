@@ -73,7 +73,7 @@ def _unseen(name: str, folder: Path, planes: PlaneSet, splits: Splits) -> Classi
     model = classifiers.load(folder)
     digest = classifiers.describe(folder)["digest"]
     splits.require_only((TRAIN,), model.patients_seen, f"model {name} ({digest[:12]})")
-    splits.require_own(model.scans_seen, planes, f"model {name} ({digest[:12]})")
+    splits.require_own((TRAIN,), model.scans_seen, planes, f"model {name} ({digest[:12]})")
     return model
 
 

@@ -7,7 +7,7 @@ So the result does not depend on the number of shards, and a new scan costs one 
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from components.extract_planes.cells import cell_uri, new_cell, open_cell
 from components.extract_planes.cut import Cuts, cut_planes, requested, volume_hash
 from components.shared import passports, storage
 from components.shared.faults import InputError
-from components.shared.forgotten import require_remembered
+from components.shared.forgotten import forgotten_scans, require_remembered
 from components.shared.geometry import Anatomy
 from components.shared.owners import require_there
 from components.shared.passports import Passport
@@ -77,7 +77,8 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
                     continue
                 found.append(cell.passport)
                 for png, row in cell.planes():
-                    writer.add_png(png, replace(row, verdict=cell.passport.verdict))
+                    about = cell.passport
+                    writer.add_png(png, replace(row, verdict=about.verdict, scan=about.voxels))
         _require_one_left(config, found)
         passports.write(out / passports.PASSPORTS, found)
     progress(writer.counts.total(), writer.counts.total())
@@ -110,7 +111,7 @@ def _cut_missing(config: Config, entries: Sequence[VolumeEntry], progress: Progr
     require_remembered(config.state_uri, [entry.patient for entry in entries])
     missing = [entry for entry in entries if not storage.exists(config.cell_of(entry))]
     require_unchanged(config.volumes_uri, missing)
-    done = 0
+    done, gone = 0, forgotten_scans(config.state_uri)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(os.cpu_count()) as pool:
         for place, opened in enumerate(_read_ahead(config, missing, reader)):
 
@@ -119,7 +120,7 @@ def _cut_missing(config: Config, entries: Sequence[VolumeEntry], progress: Progr
                 total = round((before + of) / (place + 1) * len(missing))
                 progress(before + cut, max(total, before + of))
 
-            done += _keep(config, opened, pool, report)
+            done += _keep(config, _unless(gone, opened), pool, report)
 
 
 def _read_ahead(
@@ -172,12 +173,19 @@ def _unusable(entry: VolumeEntry, fault: InputError | str, content: str = "") ->
     return _Opened(entry=entry, content=content, fault=f"{entry.name}: {words}")
 
 
+def _unless(gone: Collection[str], opened: _Opened) -> _Opened:
+    """Return a volume, or why it is left out: a scan of a forgotten patient, whoever is said to be on it."""
+    if opened.volume is None or not gone or passports.shown_hash(opened.volume) not in gone:
+        return opened
+    return _unusable(opened.entry, "scan of a patient who was forgotten; valid: taken away", opened.content)
+
+
 def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress) -> int:
     """Cut one volume, keep its planes and its passport, and return how many planes there are."""
     with new_cell(config.cell_of(opened.entry)) as cell:
         rows = cell.add_planes(_counted(config, opened, pool, progress))
-        cell.add_passport(_passport(opened, rows))
-    require_remembered(config.state_uri, [opened.entry.patient])
+        cell.add_passport(passport := _passport(opened, rows))
+    require_remembered(config.state_uri, [opened.entry.patient], {passport.voxels} - {""})
     return len(rows)
 
 

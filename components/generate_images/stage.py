@@ -12,6 +12,7 @@ from components.shared.faults import InputError
 from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
+from components.shared.weights import seen_by
 from components.train_gan.stage import INDEX, input_errors
 
 
@@ -32,13 +33,18 @@ def generate_images(
     counts = count_by_truncation(config)
     with input_errors():
         network, info = stylegan2_ada.load_generator(generator)
+    seen = seen_by(info)
+    if seen is None:
+        raise InputError(
+            f"{generator.name}: does not say whom it has seen; valid: one that this version wrote"
+        )
     settings = asdict(config) | {"generator": info["digest"]}
     writer = PlaneSetWriter(
         folder=out,
         side=info["resolution"],
         settings=settings,
-        patients=info["patients_seen"],
-        scans=info["scans_seen"],
+        patients=sorted(seen.patients),
+        scans=sorted(seen.scans),
     )
     done = 0
     with writer:

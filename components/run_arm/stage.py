@@ -189,7 +189,7 @@ def _pool(work: Work) -> PlaneSet | None:
     told = labelled_rows(rows, training.label_fraction, training.label_unit, training.label_seed)
     known = {row.image for row in told}
     hidden = [replace(row, label="") for row in rows if row.image not in known]
-    scans = sorted({row.volume for row in rows})
+    scans = sorted({row.scan for row in rows})
     return replace(work.planes, rows=hidden, patients=patients, scans=scans)
 
 
@@ -250,7 +250,8 @@ def _conclude(work: Work) -> Mapping[str, Any]:
         storage.delete(storage.join(ledger.uri, name))  # of an attempt that died before its result
         storage.create(storage.join(ledger.uri, name), table)
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
-    require_remembered(work.config.state_uri, about["patients_seen"])  # some no splits of this run know
+    # Some of them no splits of this run know.
+    require_remembered(work.config.state_uri, about["patients_seen"], about["scans_seen"])
     result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
     return result
@@ -262,7 +263,7 @@ def _tested(
     """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
     work.splits.require_only((TRAIN,), model.patients_seen, f"cell {work.cell.name}")
-    work.splits.require_own(model.scans_seen, work.planes, f"cell {work.cell.name}")
+    work.splits.require_own((TRAIN,), model.scans_seen, work.planes, f"cell {work.cell.name}")
     images_NHW = classifiers.load_pixels(work.planes, rows, model.size_px)
     return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 

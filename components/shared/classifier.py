@@ -47,7 +47,7 @@ class Classifier:
     classes: Sequence[str]  # of the network's outputs, in order
     size_px: int
     patients_seen: Sequence[str]
-    scans_seen: Sequence[str]  # content hashes of their volumes
+    scans_seen: Sequence[str]  # as PlaneRow names them
     mean: float = 0.449  # of ImageNet's luminance: pretrained weights expect it
     std: float = 0.226
     temperature: float = 1.0  # that its probabilities' logarithms are divided by
@@ -143,6 +143,8 @@ def describe(folder: Path) -> dict[str, Any]:
     if not is_whole(folder):
         raise InputError(f"{folder}: not a complete classifier; valid: a folder that train_classifier wrote")
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+    if absent := [name for name in _DESCRIBED if name not in about]:
+        raise InputError(f"{folder}: does not say {', '.join(absent)}; valid: one that this version wrote")
     return about
 
 

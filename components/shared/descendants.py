@@ -1,26 +1,26 @@
-"""What of a state descends from a patient, and how it is taken out.
+"""What of a state descends from a patient.
 
-Whatever learnt from a patient, or was measured on one, names the patient or a scan of theirs: by the digest
-of its file, by the hash of its content (PlaneRow.volume), or by a snapshot that lists it. So a scan that was
-listed under another patient before is found as well. What should say whose it is and cannot be read may be
-anybody's, and goes.
+Whatever learnt from a patient, or was measured on one, names the patient or a scan of theirs: by the hash of
+what it shows (PlaneRow.scan), or by a snapshot that lists it. So a scan that was listed under another patient
+before is found as well. What should say whose it is and cannot be read may be anybody's, and goes.
 """
 
-import io
 import json
+import re
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TypeVar
 
 from components.shared import storage
 from components.shared.history import HISTORY
 from components.shared.lease import LEASE
 from components.shared.ledger import EXPERTS, RECORD
-from components.shared.planes import INDEX, read_rows
-from components.shared.splits import Splits
+from components.shared.weights import described
 
 SEEN, LEASES = "patients", "leases"  # beside the GANs' folders: what each descends from, who works in it
 NOTES = "forgotten"
@@ -28,189 +28,238 @@ FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", "ru
 # What a run keeps in a folder of its own; a folder of the state with anything else is not ours to touch.
 OF_RUNS = {RECORD, LEASE, HISTORY, EXPERTS, "rounds", "published", "cells", "synthetic", "report"}
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
+_HASH = re.compile(rb"\b[0-9a-f]{16}(?:[0-9a-f]{48})?\b")  # of a scan, or of a snapshot
+_AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
 
-_Folders = Mapping[str, Sequence[storage.StoredObject]]
+_Objects = Sequence[storage.StoredObject]
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scan:
-    """A scan, as a snapshot or a kept volume names it, and whose it is there."""
+class Descent:
+    """What descends from a patient."""
 
-    name: str
-    patients: frozenset[str]
-
-
-_Scans = Mapping[str, Sequence[_Scan] | None]  # by the object that tells them; None: it cannot be read
+    scans: frozenset[str]  # of theirs, by the hash of what each shows
+    uris: Sequence[str]  # in an order in which removal may be cut off: the rest is found again
 
 
-def remove(state_uri: str, patient: str) -> list[str]:
-    """Take a patient out of a state; return the addresses of what was removed, in that order.
+@dataclass(frozen=True, kw_only=True)
+class _Marks:
+    """What tells that something is of a patient."""
 
-    What tells which scans are theirs goes last: cut off before it, all of it is found again.
-    """
-    leave_splits(state_uri, patient)
-    doomed = list(_descendants(state_uri, patient))
-    for uri in doomed:
-        storage.delete(uri)
-    return doomed
+    patient: bytes
+    hashes: frozenset[bytes]  # of their scans, and of the snapshots that list them
+
+    def are_in(self, name: str, data: bytes) -> bool:
+        """Tell whether a table names the patient, or a JSON the patient or a scan."""
+        if self.patient in data:
+            return True
+        return name.endswith(".json") and not self.hashes.isdisjoint(_HASH.findall(data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """A scan as a snapshot lists it."""
+
+    patient: str
+    session: str
+    digest: str  # of its file
+
+
+def descent(state_uri: str, patient: str, scans: Collection[str] = ()) -> Descent:
+    """Return what descends from a patient, some of whose scans may be known, but for the splits."""
+    cells = _told_by(state_uri, "planes", _passport)
+    snapshots = _told_by(state_uri, "snapshots", _entries)
+    shown = {*scans, *(found["voxels"] for found in _whole(cells) if found["patient"] == patient)} - {""}
+    listing = _listing(snapshots, patient)
+    marked = {*shown, *(_digest(uri) for uri in listing if snapshots[uri] is not None)}
+    marks = _Marks(patient=patient.encode(), hashes=frozenset(each.encode() for each in marked))
+    return Descent(
+        scans=frozenset(shown),
+        uris=[
+            *_of_runs(state_uri, marks),
+            *_of_gans(state_uri, marks),
+            *_marked(_own(state_uri, "finished"), marks),
+            *(uri for uri, told in cells.items() if _is_theirs(told, patient, shown)),
+            *listing,
+        ],
+    )
 
 
 def sessions(state_uri: str) -> Iterator[tuple[str, str]]:
     """Yield the pseudonyms of sessions that snapshots list, each with its patient's."""
-    for found in _own(state_uri, "snapshots"):
-        for entry in _entries(read(found.uri)) or ():
-            yield str(entry.get("session")), str(entry.get("patient"))
-
-
-def read(uri: str) -> bytes | None:
-    """Return an object's bytes, None where another run removed it meanwhile."""
-    try:
-        return storage.read_bytes(uri)
-    except FileNotFoundError:
-        return None
-
-
-def _descendants(state_uri: str, patient: str) -> Iterator[str]:
-    volumes = _scans(state_uri, "planes", _of_cell)
-    files = _scans(state_uri, "snapshots", _of_snapshot)
-    marks = {patient, *_named(volumes, patient), *_named(files, patient)} - {storage.NOWHERE}
-    snapshots = _naming_scans(files, marks)
-    marks |= {PurePosixPath(uri).stem for uri in snapshots if files[uri] is not None}
-    folders = _folders(state_uri)
-    runs = {name: doomed for name in _runs(folders) if (doomed := _naming(folders[name], marks))}
-    yield from _measured(state_uri, marks, runs)
-    yield from _generators(state_uri, marks)
-    yield from _gans(state_uri, marks)
-    yield from (each.uri for each in _own(state_uri, "finished") if _is_marked(read(each.uri) or b"", marks))
-    for doomed in runs.values():
-        yield from doomed
-    yield from sorted(_naming_scans(volumes, marks), key=lambda uri: _names(volumes[uri], patient))
-    yield from sorted(snapshots, key=lambda uri: _names(files[uri], patient))
+    for entries in _told_by(state_uri, "snapshots", _entries).values():
+        for entry in entries or ():
+            yield entry.session, entry.patient
 
 
 def _own(state_uri: str, folder: str) -> list[storage.StoredObject]:
     """Return what runs write directly in a folder of the state; whatever else lies there is not ours."""
-    suffix = ".zip" if folder == "planes" else ".json"
-    found = storage.list_tree(storage.join(state_uri, folder))
-    return [each for each in found if "/" not in each.name and each.name.endswith(suffix)]
+    form = {
+        "planes": r"[0-9a-f]{32}\.zip",
+        "snapshots": r"[0-9a-f]{64}\.json",
+        "finished": r"[0-9a-f]+\.json",
+    }
+    own = re.compile(form.get(folder, r"[0-9]+\.json"))
+    return [
+        found for found in storage.list_tree(storage.join(state_uri, folder)) if own.fullmatch(found.name)
+    ]
 
 
-def _scans(state_uri: str, folder: str, told: Any) -> dict[str, Sequence[_Scan] | None]:
-    """Return the scans that each object of a folder tells; an object that went meanwhile is left out."""
-    scans: dict[str, Sequence[_Scan] | None] = {}
-    for found in _own(state_uri, folder):
-        if (data := read(found.uri)) is not None:
-            scans[found.uri] = told(data)
-    return scans
+def _read_all(found: _Objects) -> Iterator[tuple[storage.StoredObject, bytes]]:
+    """Yield objects with their bytes, some asked for at once; those that went meanwhile are left out."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for start in range(0, len(found), _AT_ONCE):
+            some = found[start : start + _AT_ONCE]
+            for each, data in zip(some, pool.map(_read, some), strict=True):
+                if data is not None:
+                    yield each, data
 
 
-def _of_cell(data: bytes) -> Sequence[_Scan] | None:
-    """Return the scan whose planes are kept; a refused one has none, its passport names its owner."""
+def _read(found: storage.StoredObject) -> bytes | None:
+    with suppress(FileNotFoundError):
+        return storage.read_bytes(found.uri)
+    return None
+
+
+def _told_by(state_uri: str, folder: str, told: Callable[[bytes], _Told | None]) -> dict[str, _Told | None]:
+    """Return what each object of a folder tells, by address; None where it cannot be read."""
+    return {found.uri: told(data) for found, data in _read_all(_own(state_uri, folder))}
+
+
+def _whole(told: Mapping[str, _Told | None]) -> list[_Told]:
+    return [each for each in told.values() if each is not None]
+
+
+def _passport(data: bytes) -> Mapping[str, str] | None:
+    """Return whose a kept volume is, and the hash of what it shows; "" of a refused one."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
             passport = json.loads(archive.read("passport.json"))
-            patients = {passport["patient"]}
-            if INDEX in archive.namelist():
-                with archive.open(INDEX) as file:
-                    patients |= {row.patient for row in read_rows(io.TextIOWrapper(file, newline=""))}
-        return [_Scan(name=passport["volume"], patients=frozenset(patients))]
+        return {name: str(passport[name]) for name in ("patient", "voxels")}
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - whatever a torn archive gives rise to
         return None
 
 
-def _of_snapshot(data: bytes) -> Sequence[_Scan] | None:
-    """Return the scans of a snapshot."""
-    entries = _entries(data)
-    if entries is None:
+def _entries(data: bytes) -> list[_Listed] | None:
+    """Return the scans of a snapshot; volumes.csv beside them is nobody's."""
+    try:
+        listed = [(entry["patient"], entry["session"], entry["digest"]) for entry in json.loads(data)]
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
     return [
-        _Scan(name=str(entry.get("digest")), patients=frozenset({str(entry.get("patient"))}))
-        for entry in entries
-        if entry.get("patient")  # volumes.csv has none
+        _Listed(patient=patient, session=session, digest=digest)
+        for patient, session, digest in listed
+        if patient
     ]
 
 
-def _entries(data: bytes | None) -> list[dict[str, Any]] | None:
-    """Return what a snapshot lists; None where it cannot be read."""
-    with suppress(ValueError, TypeError, RecursionError):
-        listed = json.loads(data or b"")
-        if isinstance(listed, list) and all("patient" in dict(entry) for entry in listed):
-            return listed
-    return None
+def _listing(snapshots: Mapping[str, list[_Listed] | None], patient: str) -> list[str]:
+    """Return the snapshots that list a scan of the patient under any name, or that cannot be read.
+
+    Those that name the patient come last: they tell which scans are theirs. A file that two patients have in
+    one snapshot is nobody's scan: an empty one.
+    """
+    files = {digest for entries in _whole(snapshots) for digest in _files(entries, patient)}
+    files -= {"", storage.NOWHERE}
+    found = {
+        uri: any(entry.patient == patient for entry in entries or ())
+        for uri, entries in snapshots.items()
+        if entries is None or any(entry.patient == patient or entry.digest in files for entry in entries)
+    }
+    return sorted(found, key=lambda uri: (found[uri], uri))
 
 
-def _named(scans: _Scans, patient: str) -> set[str]:
-    """Return the names of a patient's scans."""
-    return {scan.name for told in scans.values() for scan in told or () if patient in scan.patients}
+def _files(entries: Sequence[_Listed], patient: str) -> set[str]:
+    others = {entry.digest for entry in entries if entry.patient != patient}
+    return {entry.digest for entry in entries if entry.patient == patient} - others
 
 
-def _naming_scans(scans: _Scans, marks: set[str]) -> list[str]:
-    """Return the objects that tell a marked scan or patient, and those that cannot be read."""
-    return [
-        uri
-        for uri, told in scans.items()
-        if told is None or any(scan.name in marks or scan.patients & marks for scan in told)
-    ]
+def _is_theirs(told: Mapping[str, str] | None, patient: str, scans: Collection[str]) -> bool:
+    return told is None or told["patient"] == patient or told["voxels"] in scans
 
 
-def _names(told: Sequence[_Scan] | None, patient: str) -> bool:
-    return any(patient in scan.patients for scan in told or ())
+def _digest(uri: str) -> str:
+    return PurePosixPath(uri).stem
 
 
-def _measured(state_uri: str, marks: set[str], runs: Collection[str]) -> Iterator[str]:
-    """Yield what the reports of the runs that go measured, for the next run to compare with."""
-    for found in _own(state_uri, "runs"):
-        data = read(found.uri) or b""
-        told = _object(data)
-        if not told or told.get("run") in runs or _is_marked(data, marks):
+def _of_runs(state_uri: str, marks: _Marks) -> Iterator[str]:
+    """Yield the objects of every run that knew them, first what its report measured for the next run."""
+    folders = _folders(state_uri)
+    runs = {name: doomed for name in _runs(folders) if (doomed := _naming(folders[name], marks))}
+    for found, data in _read_all(_own(state_uri, "runs")):
+        told = described(data)
+        if not told or told.get("run") in runs or marks.are_in(found.name, data):
             yield found.uri
+    for doomed in runs.values():
+        yield from doomed
 
 
-def _generators(state_uri: str, marks: set[str]) -> Iterator[str]:
-    """Yield the kept generators that saw them, first their entries, by which a run finds one."""
-    folders = _folders(storage.join(state_uri, "generators"))
-    doomed = {name: _naming(objects, marks, nameless=True) for name, objects in folders.items()}
-    for found in _own(state_uri, "generators"):
-        data = read(found.uri) or b""
-        told = _object(data)
-        if not told or doomed.get(str(told.get("digest"))) or _is_marked(data, marks):
-            yield found.uri
-    for objects in doomed.values():
-        yield from objects
-
-
-def _gans(state_uri: str, marks: set[str]) -> Iterator[str]:
-    """Yield the checkpoints of GANs that saw them, or that do not say whom."""
-    place = storage.join(state_uri, "gan")
-    folders = _folders(place)
-    named = {PurePosixPath(found.name).stem: found.uri for found in folders.get(SEEN, ())}
-    for run in (folders.keys() - {SEEN, LEASES}) | named.keys():
-        data = read(named[run]) if run in named else None
-        if data is None or not _object(data) or _is_marked(data, marks):
-            yield from (found.uri for found in folders.get(run, ()))
-            yield from [named[run]] if run in named else []
-
-
-def _object(data: bytes) -> dict[str, Any]:
-    """Return a JSON object; an empty one for anything else."""
-    with suppress(ValueError, RecursionError):
-        told = json.loads(data)
-        return told if isinstance(told, dict) else {}
-    return {}
-
-
-def _is_marked(data: bytes, marks: set[str]) -> bool:
-    return any(mark.encode() in data for mark in marks)
-
-
-def _runs(folders: _Folders) -> Iterator[str]:
+def _runs(folders: Mapping[str, _Objects]) -> Iterator[str]:
     """Yield the folders that are runs'; what is no run's stays, whoever it names."""
     for name, objects in folders.items():
         held = {found.name.split("/")[1] for found in objects}
         if name not in FOLDERS and (RECORD in held or held <= OF_RUNS):
             yield name
+
+
+def _of_gans(state_uri: str, marks: _Marks) -> Iterator[str]:
+    """Yield the kept generators and the checkpoints that saw them, or that do not say whom they saw."""
+    yield from _generators(storage.join(state_uri, "generators"), _own(state_uri, "generators"), marks)
+    place = storage.join(state_uri, "gan")
+    folders = _folders(place)
+    named = {_digest(found.uri): found for found in folders.get(SEEN, ())}
+    told = {_digest(found.uri): data for found, data in _read_all(list(named.values()))}
+    for run in (folders.keys() - {SEEN, LEASES}) | named.keys():
+        data = told.get(run, b"")
+        if not described(data) or marks.are_in(f"{run}.json", data):
+            yield from (found.uri for found in folders.get(run, ()))
+            yield from (found.uri for found in [named.get(run)] if found)
+
+
+def _generators(place: str, entries: _Objects, marks: _Marks) -> Iterator[str]:
+    """Yield kept generators, first their entries, by which a run finds one."""
+    doomed = {
+        name: _naming(objects, marks) or _nameless(name, objects) for name, objects in _folders(place).items()
+    }
+    for found, data in _read_all(entries):
+        told = described(data)  # its snapshot may list who was not trained on
+        if (
+            not told
+            or doomed.get(str(told.get("digest")))
+            or marks.patient.decode() in told.get("patients", ())
+        ):
+            yield found.uri
+    for uris in doomed.values():
+        yield from uris
+
+
+def _nameless(name: str, objects: _Objects) -> list[str]:
+    """Return the objects of a generator whose keeping was cut off before it said whom it saw."""
+    is_ours = re.fullmatch("[0-9a-f]{64}", name) and not any(map(_is_text, objects))
+    return [found.uri for found in objects if is_ours]
+
+
+def _marked(objects: _Objects, marks: _Marks) -> Iterator[str]:
+    return (found.uri for found, data in _read_all(objects) if marks.are_in(found.name, data))
+
+
+def _naming(objects: _Objects, marks: _Marks) -> list[str]:
+    """Return all of a folder's objects where a table or JSON among them is marked.
+
+    What is marked goes last, the record of a run at the very end: cut off before, the folder is found again.
+    """
+    naming = set(_marked([found for found in objects if _is_text(found)], marks))
+    rank = {
+        found.uri: (found.uri in naming, found.name.endswith(f"/{RECORD}"), found.uri) for found in objects
+    }
+    return sorted(rank, key=rank.__getitem__) if naming else []
+
+
+def _is_text(found: storage.StoredObject) -> bool:
+    return found.name.endswith(_TEXTS)
 
 
 def _folders(uri: str) -> dict[str, list[storage.StoredObject]]:
@@ -221,37 +270,3 @@ def _folders(uri: str) -> dict[str, list[storage.StoredObject]]:
         if slash:
             folders.setdefault(top, []).append(found)
     return folders
-
-
-def _naming(objects: Sequence[storage.StoredObject], marks: set[str], *, nameless: bool = False) -> list[str]:
-    """Return all of a folder's objects where a table or JSON among them is marked; or `nameless`, has none.
-
-    What is marked goes last: cut off before it, the folder is found again.
-    """
-    texts = [found for found in objects if found.name.endswith(_TEXTS)]
-    naming = {found.uri for found in texts if _is_marked(read(found.uri) or b"", marks)}
-    doomed = naming or (nameless and not texts)
-    return sorted((found.uri for found in objects if doomed), key=lambda uri: (uri in naming, uri))
-
-
-def leave_splits(state_uri: str, patient: str) -> None:
-    """Take the patient out of every version of the splits; nobody else changes side."""
-    for found in storage.list_tree(storage.join(state_uri, "splits")):
-        with suppress(FileNotFoundError):
-            while not _left(found.uri, patient):  # another one is forgotten at this moment
-                pass
-
-
-def _left(uri: str, patient: str) -> bool:
-    data, generation = storage.read_versioned(uri)
-    splits = Splits.stored(uri, data)
-    if patient not in splits.folds:
-        return True
-    return storage.replace(uri, _without(splits, patient).text().encode(), generation)
-
-
-def _without(splits: Splits, patient: str) -> Splits:
-    def others(values: Any) -> dict[str, Any]:
-        return {name: value for name, value in values.items() if name != patient}
-
-    return Splits(others(splits.folds), others(splits.sides))

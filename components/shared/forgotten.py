@@ -5,19 +5,21 @@
                                          or with TAKEN_BACK, where one does: nobody is forgotten
                                          and at the end with DONE
 
+Below the word stand the hashes of what their scans show: one that comes again under another name is theirs.
 descendants.py says what is removed. The next run finds none of it and makes it anew; what a run that was
 killed left of it, the next one removes.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from components.shared import storage
-from components.shared.descendants import NOTES, read, remove, sessions
+from components.shared.descendants import NOTES, descent, sessions
 from components.shared.faults import ForgottenError, InputError
 from components.shared.lease import LEASE, require_free
 from components.shared.pseudonyms import is_pseudonym
+from components.shared.splits import Splits
 
 ASKED, REMOVING, DONE, TAKEN_BACK = b"", b"removing", b"done", b"taken back"
 _WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
@@ -63,35 +65,73 @@ def finish_forgetting(state_uri: str) -> list[str]:
 
     Nobody has to be asked again: since it began, no stage takes them up.
     """
-    cut = [name for name in sorted(noted(state_uri)) if read(_note(state_uri, name)) == REMOVING]
+    cut = [name for name in sorted(noted(state_uri)) if _word(_note(state_uri, name)) == REMOVING]
     for patient in cut:
         _finish(state_uri, patient)
     return cut
 
 
-def require_remembered(state_uri: str, patients: Iterable[str]) -> None:
+def forgotten_scans(state_uri: str) -> dict[str, str]:
+    """Return the hashes of what the scans of forgotten patients show, each with its patient."""
+    return {
+        scan: patient for patient in sorted(noted(state_uri)) for scan in _scans(_note(state_uri, patient))
+    }
+
+
+def require_remembered(state_uri: str, patients: Iterable[str], scans: Collection[str] = ()) -> None:
     """Refuse patients who were forgotten meanwhile, and remove again what this run wrote of them.
+
+    A scan of theirs, by the hash of what it shows, is refused under whatever name it goes in this run.
 
     A stage that writes of patients where no lease is held asks this afterwards, one that holds a lease before
     it writes: either it sees the note that is left before anything is removed, or what it wrote was there to
     be removed. Raises ForgottenError.
     """
-    gone = sorted(forgotten(state_uri, patients))
+    gone = forgotten(state_uri, patients)
+    if scans:
+        gone |= {patient for scan, patient in forgotten_scans(state_uri).items() if scan in scans}
     for patient in gone:
-        remove(state_uri, patient)
+        _remove(state_uri, patient)
     if gone:
         raise ForgottenError(
-            f"patients {', '.join(gone)}: forgotten while this run was under way, or before; valid: submit"
-            " it again, which leaves them out, with no artifact that descends from them"
+            f"patients {', '.join(sorted(gone))}: forgotten while this run was under way, or before; valid:"
+            " submit it again, which leaves them out, with no artifact that descends from them"
         )
 
 
 def _finish(state_uri: str, patient: str) -> list[str]:
-    removed = remove(state_uri, patient)
+    removed = _remove(state_uri, patient)
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     _turn(_note(state_uri, patient), REMOVING, DONE)
     place = storage.join(state_uri, "")
     return sorted(uri.removeprefix(place) for uri in removed)
+
+
+def _remove(state_uri: str, patient: str) -> Sequence[str]:
+    """Take a patient out of a state; return the addresses of what was removed."""
+    note = _note(state_uri, patient)
+    found = descent(state_uri, patient, _scans(note))
+    _know(note, found.scans)  # before they are gone, by which alone they can be known
+    _leave_splits(state_uri, patient)
+    for uri in found.uris:
+        storage.delete(uri)
+    return found.uris
+
+
+def _leave_splits(state_uri: str, patient: str) -> None:
+    """Take the patient out of every version of the splits; nobody else changes side."""
+    for found in storage.list_tree(storage.join(state_uri, "splits")):
+        with suppress(FileNotFoundError):
+            while not _left(found.uri, patient):  # another one is forgotten at this moment
+                pass
+
+
+def _left(uri: str, patient: str) -> bool:
+    data, generation = storage.read_versioned(uri)
+    splits = Splits.stored(uri, data)
+    if patient not in splits.folds:
+        return True
+    return storage.replace(uri, splits.without(patient).text().encode(), generation)
 
 
 def _refuse_session(state_uri: str, patient: str) -> None:
@@ -121,13 +161,37 @@ def _begin(note: str) -> None:
 
 
 def _turn(note: str, before: bytes, after: bytes) -> bytes:
-    """Replace what a note says, if it says that; return what it says then. A note is never deleted."""
+    """Replace the word of a note, if it is that one; return the word then. A note is never deleted."""
     while True:
         told, generation = storage.read_versioned(note)
-        if told != before:
-            return told
-        if storage.replace(note, after, generation):
+        word, line, scans = told.partition(b"\n")
+        if word != before:
+            return word
+        if storage.replace(note, after + line + scans, generation):
             return after
+
+
+def _know(note: str, scans: Collection[str]) -> None:
+    """Add scans to a note."""
+    while True:
+        told, generation = storage.read_versioned(note)
+        word, *known = told.split(b"\n")
+        more = sorted({*known, *(scan.encode() for scan in scans)})
+        if known == more or storage.replace(note, b"\n".join([word, *more]), generation):
+            return
+
+
+def _word(note: str) -> bytes | None:
+    """Return the word of a note, None where there is none."""
+    with suppress(FileNotFoundError):
+        return storage.read_bytes(note).partition(b"\n")[0]
+    return None
+
+
+def _scans(note: str) -> set[str]:
+    with suppress(FileNotFoundError):
+        return set(storage.read_bytes(note).decode().split("\n")[1:])
+    return set()
 
 
 def _is_gone(state_uri: str, patient: str) -> bool:
@@ -136,7 +200,7 @@ def _is_gone(state_uri: str, patient: str) -> bool:
     A stage that holds a lease is that answer, and goes on once the note is taken back.
     """
     for _ in range(_WAITS):
-        told = read(_note(state_uri, patient))
+        told = _word(_note(state_uri, patient))
         if told is None or told == TAKEN_BACK:
             return False
         if told != ASKED:

@@ -48,6 +48,7 @@ class PlaneRow:
     session: str = ""
     site: str = ""
     volume: str = ""  # content hash of the volume, 16 hex digits
+    scan: str = ""  # hash of what the volume shows, 16 hex digits, however it was written
     plane: str = ""  # the requested cut, coronal or sagittal, whatever its content
     angle_deg: float = 0.0
     offset_mm: float = 0.0
@@ -105,7 +106,7 @@ class PlaneSetWriter:
         self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
         self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
-        self._found.add((row.patient, row.volume))
+        self._found.add((row.patient, row.scan))
         if row.label in CLASSES:
             self._labels.append((row.image, CLASSES.index(row.label)))
 
@@ -164,7 +165,7 @@ class PlaneSet:
     channels: int
     settings: Mapping[str, Any]
     patients: Sequence[str]  # everyone the pixels descend from; a generator's for synthetic planes
-    scans: Sequence[str]  # and the content hashes of the volumes that they do
+    scans: Sequence[str]  # and the scans that they do, as PlaneRow names them
     digest: str  # of the index, which holds the hash of every image
 
     @classmethod
@@ -207,6 +208,7 @@ def is_whole(folder: Path) -> bool:
     """Tell whether a folder holds a PlaneSet whose last file was written and whose zip is intact."""
     if not (folder / INDEX).is_file() or not (folder / SETTINGS).is_file():
         return False
-    expected = json.loads((folder / SETTINGS).read_text()).get("archive_bytes")
+    about = json.loads((folder / SETTINGS).read_text())
     archive = folder / ARCHIVE
-    return archive.is_file() and bool(archive.stat().st_size == expected)
+    written = archive.is_file() and bool(archive.stat().st_size == about.get("archive_bytes"))
+    return written and "scans" in about  # versions before did not say them

@@ -85,6 +85,11 @@ class Splits:
         sides = {patient: SIDES[(own - fold) % FOLDS] for patient, own in self.folds.items()}
         return Splits(self.folds, sides)
 
+    def without(self, patient: str) -> "Splits":
+        """Return the splits without a patient; nobody else changes side."""
+        folds = {name: fold for name, fold in self.folds.items() if name != patient}
+        return Splits(folds, {name: side for name, side in self.sides.items() if name != patient})
+
     def patients(self, split: str) -> Sequence[str]:
         """Return the patients of one side, in alphabetical order."""
         return sorted(patient for patient, side in self.sides.items() if side == split)
@@ -102,23 +107,25 @@ class Splits:
                 f" from {' or '.join(allowed)} patients alone"
             )
 
-    def require_own(self, scans: Collection[str], planes: PlaneSet, what: str) -> None:
-        """Refuse an artifact that learnt from a scan of who is validated or tested on, by these planes.
+    def require_own(
+        self, allowed: Sequence[str], scans: Collection[str], planes: PlaneSet, what: str
+    ) -> None:
+        """Refuse an artifact that learnt from a scan which is, among these planes, of another side.
 
         Whoever the scan was said to be of then: a corrected name, or another key, hides no scan.
         """
-        if crossing := self.crossing(scans, planes):
-            owners = {row.volume: row.patient for row in planes.rows}
+        if crossing := self.crossing(allowed, scans, planes):
+            owners = {row.scan: row.patient for row in planes.rows}
             told = ", ".join(f"{scan} of {self.named([owners[scan]])}" for scan in crossing)
             raise InputError(
                 f"{what}: has seen scans {told}, by {self.name}; valid: one made from the scans of"
-                f" {TRAIN} patients alone"
+                f" {' or '.join(allowed)} patients alone"
             )
 
-    def crossing(self, scans: Collection[str], planes: PlaneSet) -> list[str]:
-        """Return which of some scans, by the hash of their content, are measured on here."""
-        measured = {patient for patient, side in self.sides.items() if side != TRAIN}
-        return sorted({row.volume for row in planes.rows if row.patient in measured} & set(scans))
+    def crossing(self, allowed: Sequence[str], scans: Collection[str], planes: PlaneSet) -> list[str]:
+        """Return which of some scans are, among these planes, of patients of another side."""
+        others = {patient for patient, side in self.sides.items() if side not in allowed}
+        return sorted({row.scan for row in planes.rows if row.patient in others} & set(scans))
 
     def require_apart(self, planes: PlaneSet) -> None:
         """Refuse planes in which one scan stands under two patients, who could be on two sides.

@@ -1,6 +1,7 @@
 """JSON that the state keeps, checked for what its reader needs: a full disk or a hand may have spoilt it."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ def _fits(value: object, shape: Shape) -> bool:
         return isinstance(value, dict) and all(_fits(value.get(key), kind) for key, kind in shape.items())
     if isinstance(shape, list):
         return isinstance(value, list) and all(_fits(each, shape[0]) for each in value)
+    if isinstance(value, bool):  # which Python takes for 0 or 1
+        return shape is bool
     if shape is float:  # JSON does not tell 1 from 1.0
-        return isinstance(value, int | float)
+        return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, shape)

@@ -48,7 +48,7 @@ def _refuse(name: str, what: str, seen: Collection[str]) -> None:
     if seen:
         raise InputError(
             f"classifier {name}: {what} {', '.join(sorted(seen))} of these volumes;"
-            " valid: volumes of patients it was not trained on"
+            " valid: volumes of patients that it neither learnt from nor was chosen by"
         )
 
 

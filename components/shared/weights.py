@@ -26,12 +26,12 @@ class Seen:
     """Whom something learnt from, and from which of their scans."""
 
     patients: frozenset[str] = frozenset()
-    scans: frozenset[str] = frozenset()  # by the hash of their content: names change, and keys
+    scans: frozenset[str] = frozenset()  # by the hash of what they show: names change, keys, and encodings
 
     @classmethod
     def of(cls, rows: Iterable[PlaneRow]) -> Self:
         """Return what planes show."""
-        pairs = {(row.patient, row.volume) for row in rows}
+        pairs = {(row.patient, row.scan) for row in rows}
         return cls(
             patients=frozenset(one for one, _ in pairs), scans=frozenset(scan for _, scan in pairs if scan)
         )
@@ -59,6 +59,11 @@ def seen_by(about: Mapping[str, Any], how: str = "seen") -> Seen | None:
     if not _are_names(patients) or not _are_names(scans):
         return None
     return Seen(patients=frozenset(patients), scans=frozenset(scans))
+
+
+def seen_by_generator(about: Mapping[str, Any]) -> Seen | None:
+    """Return what a generator's JSON says it has seen; an imported network's, which has a source, nothing."""
+    return Seen() if "source" in about and "patients_seen" not in about else seen_by(about)
 
 
 def _are_names(told: object) -> TypeGuard[list[str]]:
@@ -90,8 +95,8 @@ def _content(uri: str) -> str:
     return hashlib.sha256(storage.read_bytes(uri)).hexdigest()
 
 
-def seen_behind(uri: str) -> Seen:
-    """Return what a classifier's weights have seen, which the JSON beside one of ours says."""
+def seen_behind(uri: str) -> tuple[Seen, Seen]:
+    """Return what weights have seen, and were chosen by, as the JSON beside a classifier of ours says."""
     head, slash, _ = uri.rpartition("/")
     about = storage.join(head or slash or ".", "classifier.json")
     try:
@@ -102,7 +107,7 @@ def seen_behind(uri: str) -> Seen:
                 f"pretrained_uri: {uri} was written with a classifier.json that says which patients it has"
                 " seen; valid: with that file beside it"
             ) from None
-        return Seen()  # published weights come alone
+        return Seen(), Seen()  # published weights come alone
     except InputError as error:
         raise InputError(f"pretrained_uri: {error}") from error
     seen = seen_by(told)
@@ -115,7 +120,7 @@ def seen_behind(uri: str) -> Seen:
         raise InputError(
             f"pretrained_uri: {about} is of other weights than {uri}; valid: the one written with them"
         )
-    return seen
+    return seen, seen_by(told, "validated_on") or Seen()
 
 
 def _is_described(uri: str) -> bool:

@@ -73,7 +73,8 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     classes, left_out = known_classes(labelled)
     labelled = [row for row in labelled if row.label in classes]
     synthetic = _accepted(pseudo, planes, splits, classes)
-    seen = Seen.of(labelled) | _inherited(config, planes, splits) | _behind(pseudo)
+    before, chosen_by = _inherited(config, planes, splits)
+    seen = Seen.of(labelled) | before | _behind(pseudo)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # every round starts anew, from the same random weights
         network = classifiers.build(config.architecture, len(classes))
@@ -98,7 +99,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "labelled_patients": sorted({row.patient for row in labelled}),
         "left_out": left_out,
         "looks": looks_of(planes.settings),
-        **_validated(planes, splits).told("validated_on"),
+        **(chosen_by | _validated(planes, splits)).told("validated_on"),
         "pseudo": _count(synthetic),
         "history": history,
         "calibration": calibration.described(),
@@ -116,7 +117,7 @@ def _accepted(
         return []
     what = f"synthetic planes {pseudo.images.digest[:12]}"
     splits.require_only((TRAIN,), pseudo.images.patients, what)
-    splits.require_own(pseudo.images.scans, planes, what)
+    splits.require_own((TRAIN,), pseudo.images.scans, planes, what)
     foreign = sorted(set(pseudo.labels.values()) - set(classes))
     if foreign:
         raise InputError(f"pseudo-labels: {', '.join(foreign)}; valid: {', '.join(classes)}")
@@ -136,13 +137,19 @@ def _validated(planes: PlaneSet, splits: Splits) -> Seen:
     return Seen.of(planes.rows_of(patients)) | Seen(patients=frozenset(patients))
 
 
-def _inherited(config: Config, planes: PlaneSet, splits: Splits) -> Seen:
-    """Return what the weights to start from have seen, none of which is measured on here."""
-    seen = seen_behind(config.pretrained_uri) if config.pretrained_uri else Seen()
+def _inherited(config: Config, planes: PlaneSet, splits: Splits) -> tuple[Seen, Seen]:
+    """Return what the weights to start from have seen, and were chosen by.
+
+    Nothing of the first is measured on here, and nothing of the second tested: it would have been chosen for.
+    """
+    if not config.pretrained_uri:
+        return Seen(), Seen()
+    seen, chosen_by = seen_behind(config.pretrained_uri)
     what = f"pretrained_uri: {config.pretrained_uri}"
-    splits.require_only((TRAIN,), seen.patients, what)
-    splits.require_own(seen.scans, planes, what)
-    return seen
+    for sides, each in (((TRAIN,), seen), ((TRAIN, VALIDATION), chosen_by)):
+        splits.require_only(sides, each.patients, what)
+        splits.require_own(sides, each.scans, planes, what)
+    return seen, chosen_by
 
 
 def _pretrained(config: Config, network: nn.Module) -> Mapping[str, Any] | None:

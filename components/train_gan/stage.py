@@ -23,7 +23,7 @@ from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import Seen, described, seen_by
+from components.shared.weights import Seen, described, seen_by_generator
 from components.train_gan.checkpoints import name_seen, run_folder
 
 INDEX = "generator.json"
@@ -66,7 +66,7 @@ def train_gan(
         with run_folder(_place(config), run, Path(scratch) / "run") as folder:
             seen = before | Seen.of(rows)
             if config.state_uri:  # its lease is held: from here on nobody is forgotten
-                require_remembered(config.state_uri, seen.patients)
+                require_remembered(config.state_uri, seen.patients, seen.scans)
                 name_seen(_place(config), run, seen.told())
             stylegan2_ada.train(
                 _settings(config),
@@ -166,15 +166,14 @@ def _start(uri: str, planes: PlaneSet, splits: Splits, folder: Path) -> tuple[Pa
         about = described((folder / INDEX).read_bytes())
     except FileNotFoundError:
         about = {}
-    # An imported network was published by others: it has a source, and saw none of our patients.
-    seen = Seen() if "source" in about else seen_by(about)
+    seen = seen_by_generator(about)
     if seen is None:
         raise InputError(
             f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan, or"
             " `python -m stylegan2_ada import`, wrote"
         )
     splits.require_only((TRAIN,), seen.patients, f"gan_resume_uri={uri}")
-    splits.require_own(seen.scans, planes, f"gan_resume_uri={uri}")
+    splits.require_own((TRAIN,), seen.scans, planes, f"gan_resume_uri={uri}")
     return folder, seen
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import numbered, storage, stored_json
-from components.shared.descendants import read
 from components.shared.forgotten import forgotten, require_remembered
 from components.shared.planes import PlaneSet
-from components.shared.splits import Splits
+from components.shared.splits import TRAIN, Splits
 from components.shared.weights import described, seen_by, weights_digest
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
     about: dict[str, Any] = json.loads((generator / _ABOUT).read_text())
     if weights_digest(generator / _ABOUT) is None:
         raise ValueError(f"{generator}: not a whole generator")
-    require_remembered(state_uri, about["patients_seen"])
+    require_remembered(state_uri, about["patients_seen"], about["scans_seen"])
     place = storage.join(_place(state_uri), about["digest"])
     for name in _MEMBERS:
         storage.upload(generator / name, storage.join(place, name))
@@ -49,7 +48,7 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
         "patients": about["patients_seen"],
     }
     numbered.append(_place(state_uri), entry, "digest")
-    require_remembered(state_uri, about["patients_seen"])
+    require_remembered(state_uri, about["patients_seen"], about["scans_seen"])
     return place
 
 
@@ -74,11 +73,13 @@ def newest_generator(
 
 
 def _may_start(place: str, planes: PlaneSet, splits: Splits) -> bool:
-    seen = seen_by(described(read(storage.join(place, _ABOUT)) or b""))
+    about = storage.join(place, _ABOUT)
+    seen = seen_by(described(storage.read_bytes(about))) if storage.exists(about) else None
     if seen is None:
         log.warning("%s: gone, or does not say which patients and scans it has seen", place)
         return False
-    if crossing := splits.crossing(seen.scans, planes):
+    splits.require_only((TRAIN,), seen.patients, f"warm_start: {place}")  # a side was changed by force
+    if crossing := splits.crossing((TRAIN,), seen.scans, planes):
         log.warning("%s: has seen scans that are measured on now: %s", place, ", ".join(crossing))
     return not crossing
 

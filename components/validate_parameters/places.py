@@ -110,9 +110,6 @@ def _check_uri(p: Any, name: str) -> None:
     require(p, name, inside, "an address without line ends, tabs and the like")
     with naming(p, name):
         remote = storage.local_path(uri) is None
-    # What is listed there is named with one slash, and would not be known as what lies in it.
-    once = remote or not uri.endswith("//")
-    require(p, name, once, "an address that ends in one slash at most")
     if remote:  # a folder's name may hold what it likes
         _check_bucket(p, name)
     elif name in IN_IMAGES and uri.startswith(BAKED):

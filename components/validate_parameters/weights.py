@@ -8,7 +8,7 @@ from components.shared import expert_labels, storage
 from components.shared.faults import InputError
 from components.shared.forgotten import forgotten
 from components.shared.images import BAKED
-from components.shared.weights import Seen, contents_digest, described, seen_behind, seen_by
+from components.shared.weights import contents_digest, described, seen_behind, seen_by_generator
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
@@ -36,7 +36,7 @@ def check_starts(p: Any) -> None:
     valid = "a whole .safetensors" if tensors else "a file of torch.save, or one that ends in .safetensors"
     require(p, "pretrained_uri", begun, f"{valid}, with the classifier's state dict")
     if p.pretrained_uri and not p.pretrained_uri.startswith(BAKED):
-        _refuse_forgotten(p, "pretrained_uri", seen_behind(p.pretrained_uri).patients)
+        _refuse_forgotten(p, "pretrained_uri", seen_behind(p.pretrained_uri)[0].patients)
     if p.gan_resume_uri:
         _check_generator(p)
 
@@ -104,8 +104,7 @@ def _check_generator(p: Any) -> None:
     """Check the generator to start from by its JSON, as train_gan will by its weights."""
     about = _read_generator(p)
     valid = "empty, or a folder with the generator.json of train_gan, which says patients_seen and scans_seen"
-    imported = "source" in about and "patients_seen" not in about
-    seen = Seen() if imported else seen_by(about)
+    seen = seen_by_generator(about)
     require(p, "gan_resume_uri", seen is not None, f"{valid}, or of `python -m stylegan2_ada import`")
     _refuse_forgotten(p, "gan_resume_uri", seen.patients if seen else ())
     wanted = {"resolution": p.gan_resolution}

@@ -102,7 +102,10 @@ def test_no_classifier_descends_from_who_is_tested_or_validates(config, planes, 
         run(config, planes, arm)
         place = ledger(config, arm)
         place.fetch_sealed(place.rounds()[-1], tmp_path / arm)
-        assert set(classifiers.describe(tmp_path / arm)["patients_seen"]) <= training
+        about = classifiers.describe(tmp_path / arm)
+        assert set(about["patients_seen"]) <= training
+        if arm != "E":  # whose images no generator drew
+            assert set(about["scans_seen"]) == {f"scan of {patient}" for patient in about["patients_seen"]}
 
 
 def test_shuffled_labels_keep_their_classes_shares_and_are_not_those_of_e(config, planes):

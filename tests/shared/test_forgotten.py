@@ -11,22 +11,31 @@ import pytest
 from components.extract_planes.cells import new_cell
 from components.shared import storage
 from components.shared.descendants import LEASES, SEEN
-from components.shared.faults import InputError
-from components.shared.forgotten import REMOVING, finish_forgetting, forget, forgotten, require_remembered
+from components.shared.faults import ForgottenError, InputError
+from components.shared.forgotten import (
+    REMOVING,
+    finish_forgetting,
+    forget,
+    forgotten,
+    forgotten_scans,
+    require_remembered,
+)
 from components.shared.lease import lease
 from components.shared.planes import PlaneRow
 from components.shared.png import encode_png
 from components.shared.splits import Splits
 
 FREE = {"owner": "a", "renewed": 0.0, "host": "h", "process": 1, "machine": "m", "boot": "b"}
+SCANS = {name: name * 16 for name in "ab"}  # by the hash of what they show
+B32, B64 = "b" * 32, "b" * 64
 GONE, STAYS = "3fa1-7c21e09b4d", "3fa1-0000000001"
 
 
-def write_cell(uri, patient, volume):
+def write_cell(uri, patient, scan):
     row = PlaneRow(image=f"coronal/{patient}.png", label="coronal", patient=patient)
     with new_cell(uri) as cell:
         cell.add_planes([(encode_png(np.zeros((4, 4), np.uint8)), row)])
-        cell.archive.writestr("passport.json", json.dumps({"patient": patient, "volume": volume}))
+        cell.archive.writestr("passport.json", json.dumps({"patient": patient, "voxels": scan}))
 
 
 def put(uri, value):
@@ -38,17 +47,18 @@ def put(uri, value):
 def state(tmp_path):
     uri = str(tmp_path / "state")
     for number, (name, patient) in enumerate((("a", GONE), ("b", STAYS)), 1):
-        write_cell(f"{uri}/planes/{name}.zip", patient, f"volume {name}")
+        write_cell(f"{uri}/planes/{name * 32}.zip", patient, SCANS[name])
         listed = {"name": "x.nrrd", "patient": patient, "session": f"s {name}", "digest": f"sha256:{name}"}
-        put(f"{uri}/snapshots/snapshot_{name}.json", [listed])
-        put(f"{uri}/finished/{name}.json", {"snapshot_digest": f"snapshot_{name}"})
+        put(f"{uri}/snapshots/{name * 64}.json", [listed])
+        put(f"{uri}/finished/{name * 24}.json", {"snapshot_digest": name * 64})
         put(f"{uri}/run_{name}/run.json", {"sides": {patient: "train"}})
         put(f"{uri}/run_{name}/rounds/000/classifier.json", {"patients_seen": [patient]})
         put(f"{uri}/run_{name}/rounds/000/classifier.safetensors", "weights")
-        seen = {"patients_seen": [patient], "scans_seen": [f"volume {name}"]}
+        seen = {"patients_seen": [patient], "scans_seen": [SCANS[name]]}
         put(f"{uri}/generators/{name}/generator.json", seen)
         put(f"{uri}/generators/{name}/generator.safetensors", "weights")
-        put(f"{uri}/generators/000{number}.json", {"digest": name, "patients": [patient]})
+        entry = {"digest": name, "patients": [patient], "snapshot_digest": "c" * 64}
+        put(f"{uri}/generators/000{number}.json", entry)
         put(f"{uri}/gan/{SEEN}/{name}.json", seen)
         put(f"{uri}/gan/{LEASES}/{name}/lease.json", FREE)
         put(f"{uri}/gan/{name}/checkpoint.json", {})
@@ -64,9 +74,9 @@ def test_what_descends_from_the_patient_goes_and_nothing_else(state):
     left = {found.name for found in storage.list_tree(state)}
     assert left == {
         f"forgotten/{GONE}",
-        "planes/b.zip",
-        "snapshots/snapshot_b.json",
-        "finished/b.json",
+        f"planes/{B32}.zip",
+        f"snapshots/{B64}.json",
+        f"finished/{'b' * 24}.json",
         "gan/b/checkpoint.json",
         f"gan/{SEEN}/b.json",
         *(f"gan/{LEASES}/{name}/lease.json" for name in "ab"),
@@ -121,14 +131,14 @@ def test_what_a_run_measured_goes_with_the_run(state):
 
 
 @pytest.mark.parametrize(
-    "name", ["planes/b.zip", "snapshots/snapshot_b.json", "generators/0002.json", "runs/0001.json"]
+    "name", [f"planes/{B32}.zip", f"snapshots/{B64}.json", "generators/0002.json", "runs/0001.json"]
 )
 @pytest.mark.parametrize("left", [b"", b"PK", b"[{}]", b"{", b"\xff"])
 def test_what_is_damaged_keeps_nobody(state, name, left):
     """It may be anybody's, and is made anew."""
     storage.delete(f"{state}/{name}")
     assert storage.create(f"{state}/{name}", left)
-    assert "planes/a.zip" in forget(state, GONE)
+    assert f"planes/{'a' * 32}.zip" in forget(state, GONE)
     assert forgotten(state) == {GONE} and not storage.exists(f"{state}/{name}")
 
 
@@ -140,7 +150,7 @@ def test_what_is_damaged_and_cannot_be_made_anew_is_named(state, name):
         forget(state, GONE)
 
 
-FOREIGN = ("planes/README.txt", "snapshots/.DS_Store", "runs/notes/a.json", "generators/list.txt")
+FOREIGN = ("planes/README.txt", "snapshots/copy.json", "runs/notes/a.json", "generators/list.txt")
 
 
 def test_whom_nothing_names_costs_nobody_anything(state):
@@ -162,6 +172,50 @@ def test_whom_a_gan_knows_by_a_start_from_elsewhere_takes_its_checkpoints_along(
     assert forget(state, elsewhere) == ["gan/c/checkpoint.json", f"gan/{SEEN}/c.json"]
 
 
+def test_a_generator_that_saw_others_alone_is_found_again(state):
+    """Its snapshot lists the patient, whom it was not trained on."""
+    storage.delete(f"{state}/generators/0002.json")
+    put(f"{state}/generators/0002.json", {"digest": "b", "patients": [STAYS], "snapshot_digest": "a" * 64})
+    forget(state, GONE)
+    assert {"generators/0002.json", "generators/b/generator.safetensors"} <= objects(state)
+
+
+def listing(state, name, *scans):
+    entries = [{"patient": who, "session": "s", "digest": digest} for who, digest in scans]
+    put(f"{state}/snapshots/{name * 64}.json", entries)
+
+
+@pytest.mark.parametrize("digest", ["sha256:empty", "nowhere:", ""])
+def test_an_equal_file_of_two_patients_is_nobodys_scan(state, digest):
+    """An upload that failed twice, a link that leads nowhere: nothing learnt from them."""
+    listing(state, "c", (STAYS, digest))
+    listing(state, "d", (STAYS, digest), (GONE, digest))
+    put(f"{state}/run_c/run.json", {"snapshot_digest": "c" * 64})
+    forget(state, GONE)
+    assert {"run_c/run.json", f"snapshots/{'c' * 64}.json"} <= objects(state)
+
+
+def test_a_refused_volume_marks_nothing(state):
+    for name, patient in (("c", STAYS), ("d", GONE)):
+        write_cell(f"{state}/planes/{name * 32}.zip", patient, "")
+    put(f"{state}/run_c/run.json", {"scans_seen": [""]})
+    forget(state, GONE)
+    assert {"run_c/run.json", f"planes/{'c' * 32}.zip"} <= objects(state)
+
+
+def test_a_scan_that_comes_again_under_another_name_is_theirs(state):
+    """What a run under way had read before goes too, and so does what it learnt from it."""
+    forget(state, GONE)
+    write_cell(f"{state}/planes/{'e' * 32}.zip", STAYS, SCANS["a"])
+    put(f"{state}/late/rounds/000/classifier.json", {"patients_seen": [STAYS], "scans_seen": [SCANS["a"]]})
+    put(f"{state}/late/run.json", {"sides": {STAYS: "train"}})
+    require_remembered(state, [STAYS], [SCANS["b"]])
+    assert forgotten_scans(state) == {SCANS["a"]: GONE}
+    with pytest.raises(ForgottenError, match=f"patients {GONE}: forgotten while this run was under way"):
+        require_remembered(state, [STAYS], [SCANS["a"]])
+    assert not [name for name in objects(state) if name.startswith(("late", "planes/e"))]
+
+
 @pytest.mark.parametrize("seen", [None, "", "{", "[]"])
 def test_a_gan_that_does_not_say_of_whom_it_is_may_be_of_anybody(state, seen):
     storage.delete(f"{state}/gan/{SEEN}/b.json")
@@ -171,17 +225,17 @@ def test_a_gan_that_does_not_say_of_whom_it_is_may_be_of_anybody(state, seen):
 
 
 def test_a_generator_whose_keeping_was_cut_off_may_be_of_anybody(state):
-    put(f"{state}/generators/c/generator.safetensors", "weights")
-    assert "generators/c/generator.safetensors" in forget(state, GONE)
+    put(f"{state}/generators/{'c' * 64}/generator.safetensors", "weights")
+    assert f"generators/{'c' * 64}/generator.safetensors" in forget(state, GONE)
 
 
 def move(state):
     """List a scan of STAYS, which planes and models have learnt from, as GONE's, and cut it again."""
     listed = {"name": "x.nrrd", "patient": GONE, "session": "s", "digest": "sha256:b"}
-    put(f"{state}/snapshots/snapshot_c.json", [listed])
-    write_cell(f"{state}/planes/c.zip", GONE, "volume b")
-    put(f"{state}/study/run.json", {"snapshot_digest": "snapshot_b", "sides": {STAYS: "test"}})
-    put(f"{state}/run_b/rounds/001/classifier.json", {"scans_seen": ["volume b"]})
+    put(f"{state}/snapshots/{'0' * 64}.json", [listed])
+    write_cell(f"{state}/planes/{'0' * 32}.zip", GONE, SCANS["b"])
+    put(f"{state}/study/run.json", {"snapshot_digest": B64, "sides": {STAYS: "test"}})
+    put(f"{state}/run_b/rounds/001/classifier.json", {"scans_seen": [SCANS["b"]]})
     put(f"{state}/run_d/run.json", {"sides": {STAYS: "train"}})
 
 
@@ -190,7 +244,7 @@ def test_what_learnt_from_a_scan_under_a_wrong_name_goes_as_well(state):
     move(state)
     forget(state, GONE)
     left = {found.name for found in storage.list_tree(state)}
-    assert not {"planes/b.zip", "snapshots/snapshot_b.json", "finished/b.json"} & left
+    assert not {f"planes/{B32}.zip", f"snapshots/{B64}.json", f"finished/{'b' * 24}.json"} & left
     assert not {name for name in left if name.startswith(("run_b", "study", "generators/", "gan/b/"))}
     assert "run_d/run.json" in left  # knows STAYS by other scans
     assert Splits.parse(storage.read_bytes(f"{state}/splits/0002.csv").decode()).sides == {STAYS: "test"}
@@ -198,7 +252,10 @@ def test_what_learnt_from_a_scan_under_a_wrong_name_goes_as_well(state):
 
 def test_the_pseudonym_of_a_session_is_refused(state):
     session = "3fa1-5e55105e55"
-    put(f"{state}/snapshots/c.json", [{"name": "x.nrrd", "patient": STAYS, "session": session}])
+    put(
+        f"{state}/snapshots/{'c' * 64}.json",
+        [{"name": "x.nrrd", "patient": STAYS, "session": session, "digest": "d"}],
+    )
     before = storage.list_tree(state)
     with pytest.raises(
         InputError, match=rf"={session}: a session's pseudonym; valid: its patient's, {STAYS}"
@@ -228,6 +285,9 @@ def test_while_another_run_works_on_the_state_nothing_is_removed(state):
     assert len(storage.list_tree(state)) == before + 2  # its lease, and the note that was taken back
 
 
+REMOVALS = 26
+
+
 def cut_off(state, after, monkeypatch):
     """Forget, and die in the place of a removal."""
     real, done = storage.delete, []
@@ -248,15 +308,15 @@ def objects(state):
 
 
 @pytest.mark.parametrize("again", [lambda state: forget(state, GONE), finish_forgetting])
-@pytest.mark.parametrize("after", range(24))
+@pytest.mark.parametrize("after", range(REMOVALS + 1))
 def test_cut_off_anywhere_the_next_removes_the_rest(state, tmp_path, after, again, monkeypatch):
     move(state)
     whole = shutil.copytree(state, tmp_path / "whole")
-    forget(str(whole), GONE)
+    assert len(forget(str(whole), GONE)) == REMOVALS
     cut_off(state, after, monkeypatch)
     again(state)
     assert objects(state) == objects(str(whole))
-    assert storage.read_bytes(f"{state}/forgotten/{GONE}") == b"done"
+    assert storage.read_bytes(f"{state}/forgotten/{GONE}") == f"done\n{SCANS['a']}\n{SCANS['b']}".encode()
 
 
 def test_only_what_began_is_gone_on_with(state):
@@ -266,7 +326,7 @@ def test_only_what_began_is_gone_on_with(state):
     assert finish_forgetting(state) == []
     storage.create(f"{state}/forgotten/{GONE}", REMOVING)
     assert finish_forgetting(state) == [GONE]
-    assert "planes/a.zip" in before - objects(state)
+    assert f"planes/{'a' * 32}.zip" in before - objects(state)
 
 
 def test_where_forgetting_is_refused_nobody_is_noted(state):

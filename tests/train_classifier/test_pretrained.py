@@ -82,10 +82,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 def test_patients_are_read_beside_the_weights(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert seen_behind(str(tmp_path / "w.pth")) == seen_behind("w.pth") == Seen()
+    assert seen_behind(str(tmp_path / "w.pth")) == seen_behind("w.pth") == (Seen(), Seen())
     seen = Seen(patients=frozenset("a"), scans=frozenset({"1f", "2f"}))
-    (tmp_path / "classifier.json").write_text(json.dumps(seen.told()))
-    assert seen_behind(str(tmp_path / "w.pth")) == seen_behind("w.pth") == seen
+    chosen_by = Seen(patients=frozenset("v"), scans=frozenset({"3f"}))
+    (tmp_path / "classifier.json").write_text(json.dumps(seen.told() | chosen_by.told("validated_on")))
+    assert seen_behind(str(tmp_path / "w.pth")) == seen_behind("w.pth") == (seen, chosen_by)
 
 
 def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(tmp_path, donor):
@@ -98,7 +99,7 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
         scans_seen=[],
     )
     save(model, {}, tmp_path / "whole")
-    assert seen_behind(str(tmp_path / "whole/classifier.safetensors")).patients == {"a"}
+    assert seen_behind(str(tmp_path / "whole/classifier.safetensors"))[0].patients == {"a"}
     save(replace(model, patients_seen=["b"], network=build("resnet18", 3)), {}, tmp_path / "other")
     shutil.copyfile(tmp_path / "whole/classifier.safetensors", tmp_path / "other/renamed.safetensors")
     with pytest.raises(InputError, match=r"is of other weights than .*renamed\.safetensors"):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from components.shared import numbered, storage
+from components.shared.faults import ForgottenError, InputError
 from components.shared.forgotten import DONE
 from components.train_gan.warm_start import keep_generator, newest_generator
 from tests.drawn_planes import splits_of, write_planes
@@ -71,6 +72,28 @@ def test_one_that_saw_a_scan_of_who_is_measured_now_is_none(keep, tmp_path, side
     assert find("s3", 32, 0, planes, splits) == (first if fits else "")
 
 
+@pytest.mark.parametrize("how", ["patient", "scan"])
+def test_of_a_forgotten_patient_nothing_is_sent(keep, monkeypatch, how):
+    """Killed as it asks afterwards, it would stay."""
+    make, _, state = keep
+    gone = "p" if how == "patient" else "another name"
+    storage.create(f"{state}/forgotten/{gone}", DONE + b"\nscan of a")
+    sent = []
+    monkeypatch.setattr(storage, "upload", lambda path, uri: sent.append(uri))
+    with pytest.raises(ForgottenError, match=f"patients {gone}: forgotten"):
+        make(1, "s1", scans=["scan of a"])
+    assert sent == []
+
+
+def test_whose_it_is_is_kept_first(keep, monkeypatch):
+    """Cut off later, it is found by the name."""
+    make, _, _ = keep
+    sent, real = [], storage.upload
+    monkeypatch.setattr(storage, "upload", lambda path, uri: (sent.append(path.name), real(path, uri)))
+    make(1, "s1")
+    assert sent[0] == "generator.json" and len(sent) == 3
+
+
 @pytest.mark.parametrize("about", [None, "", "{}", '{"patients_seen": ["p"]}'])
 def test_one_that_does_not_say_what_it_has_seen_is_none(keep, about):
     make, find, _state = keep
@@ -80,6 +103,14 @@ def test_one_that_does_not_say_what_it_has_seen_is_none(keep, about):
     if about is not None:
         storage.create(f"{second}/generator.json", about.encode())
     assert find("s3", 32, 0) == first
+
+
+def test_a_side_that_was_changed_by_force_is_refused(keep, tmp_path):
+    make, find, _ = keep
+    make(1, "s1", scans=["scan of p"])
+    planes = write_planes(tmp_path / "forced", ["p", "q"], 1)
+    with pytest.raises(InputError, match=r"^warm_start: .*: made from patients p \(test\)"):
+        find("s2", 32, 0, planes, splits_of({"p": "test", "q": "train"}))
 
 
 def test_a_repeated_run_starts_from_what_it_started_from(keep):

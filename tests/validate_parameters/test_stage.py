@@ -113,8 +113,6 @@ ODD = (
     "s3://b c/state",
     "GS://b/state",
     "az://b/state",
-    "state//",
-    "file:///state//",
     "state\n",
     "\x7fstate",
     "sta\nte",
