@@ -125,7 +125,7 @@ def test_a_gan_that_fails_costs_its_arms_alone_and_the_report_is_kept(volumes, t
     """A learning rate cannot be set from outside, so the GAN fails by a generator folder that is none."""
     generator = tmp_path / "start"
     generator.mkdir()
-    about = {"patients_seen": [], "architecture": {"resolution": 16, "channel_base": 1024}}
+    about = {"patients_seen": [], "scans_seen": [], "architecture": {"resolution": 16, "channel_base": 1024}}
     (generator / "generator.json").write_text(json.dumps(about))
     root = tmp_path / "root"
     told = run("study", root, check=False, volumes_uri=volumes, arms="BCE", gan_resume_uri=generator, **STUDY)
