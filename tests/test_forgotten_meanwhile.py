@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.close_rounds.stage import close_rounds
 from components.extract_planes.cut import Cuts
 from components.extract_planes.stage import Config as ExtractConfig
 from components.extract_planes.stage import extract_shard
@@ -26,6 +27,7 @@ from components.shared.faults import AwayError, ForgottenError, InputError
 from components.shared.forgotten import ASKED, REMOVING, TAKEN_BACK, forget, forgotten, require_remembered
 from components.shared.ledger import Ledger
 from components.shared.phantom import simulate_patients
+from components.shared.planes import digest_of
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import VolumeEntry, write_snapshot
 from components.shared.splits import Splits
@@ -34,6 +36,7 @@ from components.snapshot_volumes.stage import Config as SnapshotConfig
 from components.snapshot_volumes.stage import snapshot
 from components.split_patients.stage import Config as SplitConfig
 from components.split_patients.stage import split_patients
+from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config as TrainConfig
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
@@ -47,12 +50,13 @@ from tests.report.fabricated_study import write_study
 KEY = Pseudonyms(b"a key of the tests alone")
 NAMES = {name: KEY.of("patient", name) for name in SPLITS.sides}
 GONE = NAMES["a"]
+SCANS = {name: hashlib.sha256(name.encode()).hexdigest()[:16] for name in NAMES.values()}
 SIDES = splits_of({NAMES[name]: side for name, side in SPLITS.sides.items()})
 
 
 @pytest.fixture(scope="module")
 def planes(tmp_path_factory):
-    return write_planes(tmp_path_factory.mktemp("planes") / "set", sorted(SIDES.sides))
+    return write_planes(tmp_path_factory.mktemp("planes") / "set", sorted(SIDES.sides), scans=SCANS)
 
 
 @pytest.fixture
@@ -98,7 +102,7 @@ def keep(state, _, folder):
         "resolution": 8,
         "architecture": {"channel_base": 64},
         "patients_seen": SIDES.patients("train"),
-        "scans_seen": [],
+        "scans_seen": [SCANS[GONE]],
     }
     (folder / "generator.json").write_text(json.dumps(about))
     keep_generator(folder, state, "snapshot")
@@ -117,6 +121,39 @@ def test_a_stage_of_a_run_under_way_refuses_and_leaves_no_trace(stage, state, pl
     with pytest.raises(ForgottenError, match=f"patients {GONE}: forgotten while this run was under way"):
         stage(state, planes, tmp_path)
     assert traces(state) == []
+
+
+def close(state, *_):
+    record = {"rule": RULE | {"max_rounds": 0}, "folds": {}, "sides": {}}
+    ledger = Ledger(state_uri=state, run="mine")
+    ledger.begin(record)
+    about = {"patients_seen": [], "scans_seen": [], "patients_validated_on": []}
+    about |= {"scans_validated_on": [SCANS[GONE]], "digest": hashlib.sha256(b"weights").hexdigest()}
+    for name, text in (("json", json.dumps(about)), ("safetensors", "weights")):
+        storage.create(f"{ledger.uri}/rounds/000/classifier.{name}", text.encode())
+    sealed = {"classifier_digest": about["digest"], "classifier_record": digest_of(about)}
+    loss = {"validation": {"mean_patient_loss": 0.1}, "stop_reason": "enough"}
+    ledger.seal({"round": 0, "accepted": {}, "below": 0, "capped": 0, "changed": 0.0, **loss, **sealed}, [])
+    close_rounds(ledger, storage.local_path(f"{ledger.uri}/rounds/000"), "owner")
+
+
+def one_round(state, planes, folder):
+    ledger = Ledger(state_uri=state, run="mine")
+    ledger.begin({"rule": RULE, "folds": dict(SIDES.folds), "sides": dict(SIDES.sides)})
+    config = TrainConfig(architecture="resnet18", epochs=1, size_px=32, batch=12, label_fraction=1.0)
+    given = {"planes": planes, "pool": None, "splits": SIDES, "ledger": ledger}
+    train_round(config, **given, number=0, owner="owner", out=folder / "classifier")
+
+
+@pytest.mark.parametrize("stage", [split, begin_run, begin_study, one_round, train, keep, close])
+def test_a_stage_refuses_a_forgotten_scan_under_any_name(stage, state, planes, tmp_path):
+    """Whoever this run takes it for, and on whatever side: the patient whom it is of was forgotten."""
+    gone = GONE if stage in {train, keep, close} else NAMES["v"]
+    storage.create(f"{state}/forgotten/the right name", f"done\n{SCANS[gone]}".encode())
+    with pytest.raises(ForgottenError, match="patients the right name: forgotten while this run was"):
+        stage(state, planes, tmp_path)
+    left = [each for each in storage.list_tree(state) if each.name.endswith(".safetensors")]
+    assert left == []
 
 
 def test_planes_that_are_being_cut_go_again(state, tmp_path, monkeypatch):

@@ -47,6 +47,7 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
 
 
 def _seen(classifier: Path) -> Seen:
-    """Return what a classifier descends from; by an older generator, more than the splits know."""
+    """Return what a classifier learnt from and was chosen by."""
     about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
-    return seen_by(described(about)) or Seen()
+    told = [seen_by(described(about), how) or Seen() for how in ("seen", "validated_on")]
+    return told[0] | told[1]

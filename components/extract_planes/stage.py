@@ -80,6 +80,8 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
                     about = cell.passport
                     writer.add_png(png, replace(row, verdict=about.verdict, scan=about.voxels))
         _require_one_left(config, found)
+        # A pod that was killed as it kept one may not have asked.
+        require_remembered(config.state_uri, (), {passport.voxels for passport in found} - {""})
         passports.write(out / passports.PASSPORTS, found)
     progress(writer.counts.total(), writer.counts.total())
     return {label: writer.counts[label] for label in (*CLASSES, UNCERTAIN)}

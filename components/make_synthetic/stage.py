@@ -83,7 +83,8 @@ def make_synthetic(
     with turn(storage.join(uri, "making"), f"images {source.name}"):
         if storage.exists(storage.join(uri, MADE)):
             return dict(stored_json.read(storage.join(uri, MADE), {"digest": str}))
-        require_remembered(config.gan.state_uri, splits.folds)  # who is known now stays so while this lasts
+        # Who is known now stays so while this lasts.
+        require_remembered(config.gan.state_uri, splits.folds, planes.scans)
         return _make(config, source, planes, splits, progress)
 
 

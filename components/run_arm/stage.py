@@ -124,7 +124,8 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     ledger = Ledger.at(cell.uri(config.study_uri))
     turned = splits.turned(cell.fold)
     with turn(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
-        require_remembered(config.state_uri, splits.folds)  # who is known now stays so while this lasts
+        # Who is known now stays so while this lasts.
+        require_remembered(config.state_uri, splits.folds, planes.scans)
         ledger.begin(_record(config, cell, turned))
         work = Work(
             config=config,
@@ -139,7 +140,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         )
         _do_rounds(work)
         result = _conclude(work)
-    require_remembered(config.state_uri, splits.folds)
+    require_remembered(config.state_uri, splits.folds, planes.scans)
     return result
 
 

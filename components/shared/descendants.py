@@ -58,20 +58,32 @@ class _Marks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Listed:
-    """A scan as a snapshot lists it."""
+class _Scan:
+    """A scan as a snapshot lists it, or as its kept planes tell."""
 
     patient: str
-    session: str
-    digest: str  # of its file
+    file: str  # its digest
+    session: str = ""
+    shown: str = ""  # hash of what it shows, which planes alone tell; "" where it was refused
 
 
-def descent(state_uri: str, patient: str, scans: Collection[str] = ()) -> Descent:
-    """Return what descends from a patient, some of whose scans may be known, but for the splits."""
-    cells = _told_by(state_uri, "planes", _passport)
+def descent(
+    state_uri: str, patient: str, known: Collection[str], owners: Mapping[str, str] | None
+) -> Descent:
+    """Return what descends from a patient, but for the splits; `known` are scans that are theirs.
+
+    `owners` says whose each file is now, by its digest: a name that was corrected since makes a scan that was
+    kept as another's theirs, and one that was kept as theirs another's. A file that is gone is whose it was
+    kept as. Where it is None the scans that are known are all.
+    """
+    cells = _told_by(state_uri, "planes", _cell)
     snapshots = _told_by(state_uri, "snapshots", _entries)
-    shown = {*scans, *(found["voxels"] for found in _whole(cells) if found["patient"] == patient)} - {""}
-    listing = _listing(snapshots, patient)
+    scans = [scan for [scan] in _whole(cells)]
+    shown = set(known)
+    if owners is not None:
+        shown |= {scan.shown for scan in scans if owners.get(scan.file, scan.patient) == patient} - {""}
+    files = {scan.file for scan in scans if scan.shown in shown}
+    listing = _listing(snapshots, patient, files)
     marked = {*shown, *(_digest(uri) for uri in listing if snapshots[uri] is not None)}
     marks = _Marks(patient=patient.encode(), hashes=frozenset(each.encode() for each in marked))
     return Descent(
@@ -80,8 +92,9 @@ def descent(state_uri: str, patient: str, scans: Collection[str] = ()) -> Descen
             *_of_runs(state_uri, marks),
             *_of_gans(state_uri, marks),
             *_marked(_own(state_uri, "finished"), marks),
-            *(uri for uri, told in cells.items() if _is_theirs(told, patient, shown)),
             *listing,
+            # Last: they tell which files are theirs.
+            *(uri for uri, told in cells.items() if told is None or _is_theirs(told[0], patient, shown)),
         ],
     )
 
@@ -131,54 +144,38 @@ def _whole(told: Mapping[str, _Told | None]) -> list[_Told]:
     return [each for each in told.values() if each is not None]
 
 
-def _passport(data: bytes) -> Mapping[str, str] | None:
-    """Return whose a kept volume is, and the hash of what it shows; "" of a refused one."""
+def _cell(data: bytes) -> list[_Scan] | None:
+    """Return the one scan whose planes are kept."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            passport = json.loads(archive.read("passport.json"))
-        return {name: str(passport[name]) for name in ("patient", "voxels")}
+            told = json.loads(archive.read("passport.json"))
+        return [_Scan(patient=str(told["patient"]), file=str(told["file"]), shown=str(told["voxels"]))]
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - whatever a torn archive gives rise to
         return None
 
 
-def _entries(data: bytes) -> list[_Listed] | None:
+def _entries(data: bytes) -> list[_Scan] | None:
     """Return the scans of a snapshot; volumes.csv beside them is nobody's."""
     try:
-        listed = [(entry["patient"], entry["session"], entry["digest"]) for entry in json.loads(data)]
+        told = [[str(entry[key]) for key in ("patient", "digest", "session")] for entry in json.loads(data)]
     except (ValueError, TypeError, LookupError, RecursionError):
         return None
+    return [_Scan(patient=patient, file=file, session=session) for patient, file, session in told if patient]
+
+
+def _listing(snapshots: Mapping[str, list[_Scan] | None], patient: str, files: Collection[str]) -> list[str]:
+    """Return the snapshots that name the patient, or a file of theirs under any name, and the unreadable."""
     return [
-        _Listed(patient=patient, session=session, digest=digest)
-        for patient, session, digest in listed
-        if patient
+        uri
+        for uri, scans in snapshots.items()
+        if scans is None or any(scan.patient == patient or scan.file in files for scan in scans)
     ]
 
 
-def _listing(snapshots: Mapping[str, list[_Listed] | None], patient: str) -> list[str]:
-    """Return the snapshots that list a scan of the patient under any name, or that cannot be read.
-
-    Those that name the patient come last: they tell which scans are theirs. A file that two patients have in
-    one snapshot is nobody's scan: an empty one.
-    """
-    files = {digest for entries in _whole(snapshots) for digest in _files(entries, patient)}
-    files -= {"", storage.NOWHERE}
-    found = {
-        uri: any(entry.patient == patient for entry in entries or ())
-        for uri, entries in snapshots.items()
-        if entries is None or any(entry.patient == patient or entry.digest in files for entry in entries)
-    }
-    return sorted(found, key=lambda uri: (found[uri], uri))
-
-
-def _files(entries: Sequence[_Listed], patient: str) -> set[str]:
-    others = {entry.digest for entry in entries if entry.patient != patient}
-    return {entry.digest for entry in entries if entry.patient == patient} - others
-
-
-def _is_theirs(told: Mapping[str, str] | None, patient: str, scans: Collection[str]) -> bool:
-    return told is None or told["patient"] == patient or told["voxels"] in scans
+def _is_theirs(scan: _Scan, patient: str, shown: Collection[str]) -> bool:
+    return scan.patient == patient or scan.shown in shown
 
 
 def _digest(uri: str) -> str:
@@ -191,7 +188,7 @@ def _of_runs(state_uri: str, marks: _Marks) -> Iterator[str]:
     runs = {name: doomed for name in _runs(folders) if (doomed := _naming(folders[name], marks))}
     for found, data in _read_all(_own(state_uri, "runs")):
         told = described(data)
-        if not told or told.get("run") in runs or marks.are_in(found.name, data):
+        if not told or str(told.get("run")) in runs or marks.are_in(found.name, data):
             yield found.uri
     for doomed in runs.values():
         yield from doomed
@@ -225,12 +222,9 @@ def _generators(place: str, entries: _Objects, marks: _Marks) -> Iterator[str]:
         name: _naming(objects, marks) or _nameless(name, objects) for name, objects in _folders(place).items()
     }
     for found, data in _read_all(entries):
-        told = described(data)  # its snapshot may list who was not trained on
-        if (
-            not told
-            or doomed.get(str(told.get("digest")))
-            or marks.patient.decode() in told.get("patients", ())
-        ):
+        told = described(data)
+        # Not by its snapshot, which lists whom it was not trained on as well.
+        if not told or doomed.get(str(told.get("digest"))) or marks.patient in data:
             yield found.uri
     for uris in doomed.values():
         yield from uris

@@ -11,8 +11,9 @@ killed left of it, the next one removes.
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 
 from components.shared import storage
 from components.shared.descendants import NOTES, descent, sessions
@@ -22,6 +23,8 @@ from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
 
 ASKED, REMOVING, DONE, TAKEN_BACK = b"", b"removing", b"done", b"taken back"
+Owners = Mapping[str, str]
+NOBODYS: Owners = MappingProxyType({})
 _WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
 
 
@@ -36,9 +39,10 @@ def forgotten(state_uri: str, among: Iterable[str] | None = None) -> set[str]:
     return {patient for patient in asked if _is_gone(state_uri, patient)}
 
 
-def forget(state_uri: str, patient: str) -> list[str]:
+def forget(state_uri: str, patient: str, owners: Owners = NOBODYS) -> list[str]:
     """Remove whatever descends from a patient; return what was removed, in the order of its names.
 
+    `owners` says whose each file is now, by its digest, as the folder of volumes tells.
     Raises InputError for what is no patient's pseudonym, and while another run works on the state: it would
     bring the patient back. One that nothing descends from is noted all the same.
     """
@@ -48,27 +52,31 @@ def forget(state_uri: str, patient: str) -> list[str]:
         )
     _refuse_session(state_uri, patient)
     note = _note(state_uri, patient)
-    mine = _ask(note)  # before anybody is asked: a stage that begins now sees it
+    _ask(note)  # before anybody is asked: a stage that begins now sees it
     try:
         _require_idle(state_uri)
     except BaseException:
-        if mine:
-            with suppress(InputError, OSError):
-                _turn(note, ASKED, TAKEN_BACK)
+        with suppress(InputError, OSError):  # also that of an attempt of this run that was killed
+            _turn(note, ASKED, TAKEN_BACK)
         raise
     _begin(note)
-    return _finish(state_uri, patient)
+    return _finish(state_uri, patient, owners)
 
 
-def finish_forgetting(state_uri: str) -> list[str]:
-    """Remove the rest of whom a run was killed over as it forgot them; return these patients.
+def cut_off(state_uri: str) -> list[str]:
+    """Return the patients over whom a run was killed as it forgot them."""
+    return [name for name in sorted(noted(state_uri)) if _word(_note(state_uri, name)) == REMOVING]
+
+
+def finish_forgetting(state_uri: str, owners: Owners = NOBODYS) -> list[str]:
+    """Remove the rest of those whom a killed run began to forget; return them.
 
     Nobody has to be asked again: since it began, no stage takes them up.
     """
-    cut = [name for name in sorted(noted(state_uri)) if _word(_note(state_uri, name)) == REMOVING]
-    for patient in cut:
-        _finish(state_uri, patient)
-    return cut
+    patients = cut_off(state_uri)
+    for patient in patients:
+        _finish(state_uri, patient, owners)
+    return patients
 
 
 def forgotten_scans(state_uri: str) -> dict[str, str]:
@@ -91,7 +99,8 @@ def require_remembered(state_uri: str, patients: Iterable[str], scans: Collectio
     if scans:
         gone |= {patient for scan, patient in forgotten_scans(state_uri).items() if scan in scans}
     for patient in gone:
-        _remove(state_uri, patient)
+        _turn(_note(state_uri, patient), DONE, REMOVING)
+        _finish(state_uri, patient, None)
     if gone:
         raise ForgottenError(
             f"patients {', '.join(sorted(gone))}: forgotten while this run was under way, or before; valid:"
@@ -99,18 +108,18 @@ def require_remembered(state_uri: str, patients: Iterable[str], scans: Collectio
         )
 
 
-def _finish(state_uri: str, patient: str) -> list[str]:
-    removed = _remove(state_uri, patient)
+def _finish(state_uri: str, patient: str, owners: Owners | None) -> list[str]:
+    removed = _remove(state_uri, patient, owners)
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     _turn(_note(state_uri, patient), REMOVING, DONE)
     place = storage.join(state_uri, "")
     return sorted(uri.removeprefix(place) for uri in removed)
 
 
-def _remove(state_uri: str, patient: str) -> Sequence[str]:
+def _remove(state_uri: str, patient: str, owners: Owners | None) -> Sequence[str]:
     """Take a patient out of a state; return the addresses of what was removed."""
     note = _note(state_uri, patient)
-    found = descent(state_uri, patient, _scans(note))
+    found = descent(state_uri, patient, _scans(note), owners)
     _know(note, found.scans)  # before they are gone, by which alone they can be known
     _leave_splits(state_uri, patient)
     for uri in found.uris:
@@ -146,18 +155,17 @@ def _note(state_uri: str, patient: str) -> str:
     return storage.join(state_uri, NOTES, patient)
 
 
-def _ask(note: str) -> bool:
-    """Leave a note, or renew one that was taken back; tell whether it is ours to take back."""
-    if storage.create(note, ASKED):
-        return True
-    told, generation = storage.read_versioned(note)
-    return told == TAKEN_BACK and storage.replace(note, ASKED, generation)
+def _ask(note: str) -> None:
+    """Leave a note, or renew one that was taken back."""
+    if not storage.create(note, ASKED):
+        _turn(note, TAKEN_BACK, ASKED)
 
 
 def _begin(note: str) -> None:
-    """Say that what is the patient's is removed from now on."""
+    """Say that what is the patient's is removed from now on, or once more."""
     if _turn(note, ASKED, REMOVING) == TAKEN_BACK:
         raise InputError(f"{note}: another run that asked was refused meanwhile; valid: submit it again")
+    _turn(note, DONE, REMOVING)
 
 
 def _turn(note: str, before: bytes, after: bytes) -> bytes:
@@ -176,7 +184,7 @@ def _know(note: str, scans: Collection[str]) -> None:
     while True:
         told, generation = storage.read_versioned(note)
         word, *known = told.split(b"\n")
-        more = sorted({*known, *(scan.encode() for scan in scans)})
+        more = sorted({*known, *(scan.encode() for scan in scans)} - {b""})
         if known == more or storage.replace(note, b"\n".join([word, *more]), generation):
             return
 
@@ -190,7 +198,7 @@ def _word(note: str) -> bytes | None:
 
 def _scans(note: str) -> set[str]:
     with suppress(FileNotFoundError):
-        return set(storage.read_bytes(note).decode().split("\n")[1:])
+        return {*storage.read_bytes(note).decode(errors="replace").split("\n")[1:]} - {""}
     return set()
 
 

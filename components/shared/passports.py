@@ -60,6 +60,7 @@ class Passport:
     also: tuple[str, ...] = ()  # what else is suspect, one sentence each
     measured: Measured | None = None  # None: refused
     voxels: str = ""  # first 16 hex digits of the hash of what it shows, however that was written
+    file: str = ""  # digest of its file, by which snapshots list it
     thumbnail: str = ""  # PNG of 288 x 96 pixels in base64: coronal, sagittal, axial
 
 
@@ -79,6 +80,7 @@ def accepted_or_suspect(
         also=tuple(found[1:]),
         measured=measured,
         voxels=shown_hash(volume),
+        file=entry.digest,
         thumbnail=thumbnail(volume, anatomy),
     )
 
@@ -102,6 +104,7 @@ def refused(entry: VolumeEntry, reason: str, content_hash: str = "") -> Passport
         site=entry.site,
         verdict=REFUSE,
         reason=without_names(reason, entry.name),
+        file=entry.digest,
     )
 
 

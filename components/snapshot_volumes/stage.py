@@ -1,11 +1,11 @@
 """Freeze the list of volumes: the digest is what every cached stage depends on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.shared import storage
-from components.shared.forgotten import finish_forgetting, forget, forgotten, noted
+from components.shared.forgotten import cut_off, finish_forgetting, forget, forgotten, noted
 from components.shared.progress import emit
-from components.shared.pseudonyms import read_pseudonyms, require_same_key
+from components.shared.pseudonyms import Pseudonyms, read_pseudonyms, require_same_key
 from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
 from components.shared.splits import Splits
 
@@ -33,19 +33,29 @@ def snapshot(config: Config) -> str:
     pseudonyms = read_pseudonyms(config.pseudonym_key_uri, config.state_uri)
     ours = [pseudonyms.of("patient", "")]  # its first digits tell the key
     require_same_key(ours, _names_in(config.state_uri), f"state_uri={config.state_uri}")
-    for patient in finish_forgetting(config.state_uri):
-        emit("snapshot_volumes", "warning", message=f"{patient}: what a killed run left of them is removed")
     if config.forget_patient:
         require_same_key(ours, [config.forget_patient], f"forget_patient={config.forget_patient}")
-        removed = forget(config.state_uri, config.forget_patient)
-        told = f"{len(removed)} objects removed" + " (is it a patient of this state?)" * (not removed)
-        emit("snapshot_volumes", "warning", message=f"forget_patient={config.forget_patient}: {told}")
     source = Source(
         volumes_uri=config.volumes_uri,
         patient_pattern=config.patient_pattern,
         minimum_patients=config.minimum_patients,
     )
+    _forget(config, source, pseudonyms)
     return write_snapshot(config.state_uri, list_entries(source, pseudonyms, forgotten(config.state_uri)))
+
+
+def _forget(config: Config, source: Source, pseudonyms: Pseudonyms) -> None:
+    """Remove whom this run is asked to, and what a killed run left of others."""
+    if not config.forget_patient and not cut_off(config.state_uri):
+        return
+    listed = list_entries(replace(source, minimum_patients=0), pseudonyms)
+    owners = {entry.digest: entry.patient for entry in listed}
+    for patient in finish_forgetting(config.state_uri, owners):
+        emit("snapshot_volumes", "warning", message=f"{patient}: what a killed run left of them is removed")
+    if config.forget_patient:
+        removed = forget(config.state_uri, config.forget_patient, owners)
+        told = f"{len(removed)} objects removed" + " (is it a patient of this state?)" * (not removed)
+        emit("snapshot_volumes", "warning", message=f"forget_patient={config.forget_patient}: {told}")
 
 
 def _names_in(state_uri: str) -> set[str]:

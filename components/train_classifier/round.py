@@ -42,5 +42,5 @@ def train_round(
             about = train_classifier(config, planes, splits, pseudo, out, progress)
             ledger.keep_classifier(round_name(number), out)
         # Whom a generator before this run saw, no splits of this run need know.
-        require_remembered(ledger.state_uri, about["patients_seen"], about["scans_seen"])
+        require_remembered(ledger.state_uri, about["patients_seen"], {*planes.scans, *about["scans_seen"]})
     return about

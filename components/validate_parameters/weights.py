@@ -1,14 +1,14 @@
 """What training starts from and images are judged by: weights, a generator, an expert's labels."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from components.shared import expert_labels, storage
 from components.shared.faults import InputError
-from components.shared.forgotten import forgotten
+from components.shared.forgotten import forgotten, forgotten_scans
 from components.shared.images import BAKED
-from components.shared.weights import contents_digest, described, seen_behind, seen_by_generator
+from components.shared.weights import Seen, contents_digest, described, seen_behind, seen_by_generator
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
@@ -36,17 +36,18 @@ def check_starts(p: Any) -> None:
     valid = "a whole .safetensors" if tensors else "a file of torch.save, or one that ends in .safetensors"
     require(p, "pretrained_uri", begun, f"{valid}, with the classifier's state dict")
     if p.pretrained_uri and not p.pretrained_uri.startswith(BAKED):
-        _refuse_forgotten(p, "pretrained_uri", seen_behind(p.pretrained_uri)[0].patients)
+        _refuse_forgotten(p, "pretrained_uri", seen_behind(p.pretrained_uri)[0])
     if p.gan_resume_uri:
         _check_generator(p)
 
 
-def _refuse_forgotten(p: Any, name: str, patients: Iterable[str]) -> None:
+def _refuse_forgotten(p: Any, name: str, seen: Seen) -> None:
     """Refuse what descends from a forgotten patient: nobody has a side for them, who could cross it."""
-    asked = set(patients) & {p.forget_patient}  # and is forgotten by the next task
-    seen = sorted(asked | forgotten(p.state_uri, {*patients} - asked))
-    valid = f"one that has not seen patients {', '.join(seen)}, who were forgotten"
-    require(p, name, not seen, valid)
+    asked = seen.patients & {p.forget_patient}  # and is forgotten by the next task
+    gone = asked | forgotten(p.state_uri, seen.patients - asked)
+    gone |= {whose for scan, whose in forgotten_scans(p.state_uri).items() if scan in seen.scans}
+    valid = f"one that has not seen patients {', '.join(sorted(gone))}, who were forgotten"
+    require(p, name, not gone, valid)
 
 
 def check_kinds(p: Any) -> None:
@@ -106,7 +107,7 @@ def _check_generator(p: Any) -> None:
     valid = "empty, or a folder with the generator.json of train_gan, which says patients_seen and scans_seen"
     seen = seen_by_generator(about)
     require(p, "gan_resume_uri", seen is not None, f"{valid}, or of `python -m stylegan2_ada import`")
-    _refuse_forgotten(p, "gan_resume_uri", seen.patients if seen else ())
+    _refuse_forgotten(p, "gan_resume_uri", seen or Seen())
     wanted = {"resolution": p.gan_resolution}
     if p.gan_channel_base:  # the formula gives way to the width that is there
         wanted["channel_base"] = p.gan_channel_base

@@ -317,6 +317,21 @@ def test_a_scan_that_is_forgotten_while_it_is_cut_goes_again(volumes, tmp_path, 
     assert storage.list_tree(f"{state}/planes") == []
 
 
+def test_what_a_killed_pod_kept_of_a_forgotten_scan_is_taken_up_by_nobody(volumes, tmp_path):
+    """It died between keeping the planes and asking."""
+    config = configured(volumes, tmp_path / "state")
+    extract_planes(config, tmp_path / "before")
+    scan = next(iter(PlaneSet.open(tmp_path / "before").scans))
+    storage.create(f"{tmp_path}/state/forgotten/another name", f"done\n{scan}".encode())
+    with pytest.raises(ForgottenError, match="patients another name: forgotten"):
+        extract_planes(config, tmp_path / "after")
+    again = configured(volumes, tmp_path / "state")
+    extract_planes(again, tmp_path / "after")
+    assert set(PlaneSet.open(tmp_path / "after").scans) == set(PlaneSet.open(tmp_path / "before").scans) - {
+        scan
+    }
+
+
 def test_one_scan_in_two_encodings_is_of_one_patient(volumes, tmp_path):
     place = copied(volumes, tmp_path / "volumes")
     scan = next(place.glob("sim02_*.nrrd"))

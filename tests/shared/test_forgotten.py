@@ -31,11 +31,11 @@ B32, B64 = "b" * 32, "b" * 64
 GONE, STAYS = "3fa1-7c21e09b4d", "3fa1-0000000001"
 
 
-def write_cell(uri, patient, scan):
+def write_cell(uri, patient, scan, file):
     row = PlaneRow(image=f"coronal/{patient}.png", label="coronal", patient=patient)
     with new_cell(uri) as cell:
         cell.add_planes([(encode_png(np.zeros((4, 4), np.uint8)), row)])
-        cell.archive.writestr("passport.json", json.dumps({"patient": patient, "voxels": scan}))
+        cell.archive.writestr("passport.json", json.dumps({"patient": patient, "voxels": scan, "file": file}))
 
 
 def put(uri, value):
@@ -47,14 +47,14 @@ def put(uri, value):
 def state(tmp_path):
     uri = str(tmp_path / "state")
     for number, (name, patient) in enumerate((("a", GONE), ("b", STAYS)), 1):
-        write_cell(f"{uri}/planes/{name * 32}.zip", patient, SCANS[name])
+        seen = {"patients_seen": [patient], "scans_seen": [SCANS[name]]}
+        write_cell(f"{uri}/planes/{name * 32}.zip", patient, SCANS[name], f"sha256:{name}")
         listed = {"name": "x.nrrd", "patient": patient, "session": f"s {name}", "digest": f"sha256:{name}"}
         put(f"{uri}/snapshots/{name * 64}.json", [listed])
         put(f"{uri}/finished/{name * 24}.json", {"snapshot_digest": name * 64})
         put(f"{uri}/run_{name}/run.json", {"sides": {patient: "train"}})
-        put(f"{uri}/run_{name}/rounds/000/classifier.json", {"patients_seen": [patient]})
+        put(f"{uri}/run_{name}/rounds/000/classifier.json", seen)
         put(f"{uri}/run_{name}/rounds/000/classifier.safetensors", "weights")
-        seen = {"patients_seen": [patient], "scans_seen": [SCANS[name]]}
         put(f"{uri}/generators/{name}/generator.json", seen)
         put(f"{uri}/generators/{name}/generator.safetensors", "weights")
         entry = {"digest": name, "patients": [patient], "snapshot_digest": "c" * 64}
@@ -189,7 +189,9 @@ def listing(state, name, *scans):
 def test_an_equal_file_of_two_patients_is_nobodys_scan(state, digest):
     """An upload that failed twice, a link that leads nowhere: nothing learnt from them."""
     listing(state, "c", (STAYS, digest))
-    listing(state, "d", (STAYS, digest), (GONE, digest))
+    listing(state, "d", (GONE, digest))
+    for name, patient in (("c", STAYS), ("d", GONE)):
+        write_cell(f"{state}/planes/{name * 32}.zip", patient, "", digest)
     put(f"{state}/run_c/run.json", {"snapshot_digest": "c" * 64})
     forget(state, GONE)
     assert {"run_c/run.json", f"snapshots/{'c' * 64}.json"} <= objects(state)
@@ -197,7 +199,7 @@ def test_an_equal_file_of_two_patients_is_nobodys_scan(state, digest):
 
 def test_a_refused_volume_marks_nothing(state):
     for name, patient in (("c", STAYS), ("d", GONE)):
-        write_cell(f"{state}/planes/{name * 32}.zip", patient, "")
+        write_cell(f"{state}/planes/{name * 32}.zip", patient, "", "nowhere:")
     put(f"{state}/run_c/run.json", {"scans_seen": [""]})
     forget(state, GONE)
     assert {"run_c/run.json", f"planes/{'c' * 32}.zip"} <= objects(state)
@@ -206,7 +208,7 @@ def test_a_refused_volume_marks_nothing(state):
 def test_a_scan_that_comes_again_under_another_name_is_theirs(state):
     """What a run under way had read before goes too, and so does what it learnt from it."""
     forget(state, GONE)
-    write_cell(f"{state}/planes/{'e' * 32}.zip", STAYS, SCANS["a"])
+    write_cell(f"{state}/planes/{'e' * 32}.zip", STAYS, SCANS["a"], "etag:a")
     put(f"{state}/late/rounds/000/classifier.json", {"patients_seen": [STAYS], "scans_seen": [SCANS["a"]]})
     put(f"{state}/late/run.json", {"sides": {STAYS: "train"}})
     require_remembered(state, [STAYS], [SCANS["b"]])
@@ -233,10 +235,27 @@ def move(state):
     """List a scan of STAYS, which planes and models have learnt from, as GONE's, and cut it again."""
     listed = {"name": "x.nrrd", "patient": GONE, "session": "s", "digest": "sha256:b"}
     put(f"{state}/snapshots/{'0' * 64}.json", [listed])
-    write_cell(f"{state}/planes/{'0' * 32}.zip", GONE, SCANS["b"])
+    write_cell(f"{state}/planes/{'0' * 32}.zip", GONE, SCANS["b"], "sha256:b")
     put(f"{state}/study/run.json", {"snapshot_digest": B64, "sides": {STAYS: "test"}})
     put(f"{state}/run_b/rounds/001/classifier.json", {"scans_seen": [SCANS["b"]]})
     put(f"{state}/run_d/run.json", {"sides": {STAYS: "train"}})
+
+
+def test_a_name_that_is_corrected_and_forgotten_at_once(state):
+    """No run came between: the state knows the scan under the wrong name alone."""
+    forget(state, GONE, {"sha256:a": GONE, "sha256:b": GONE})
+    assert set(forgotten_scans(state)) == set(SCANS.values())
+    left = objects(state)
+    assert not {name for name in left if name.startswith(("run_", "planes/", "snapshots/", "generators/"))}
+    assert "gan/b/checkpoint.json" not in left
+
+
+def test_a_scan_that_was_theirs_by_mistake_stays_its_owners(state):
+    write_cell(f"{state}/planes/{'c' * 32}.zip", STAYS, SCANS["a"], "sha256:a")
+    put(f"{state}/run_c/run.json", {"scans_seen": [SCANS["a"]]})
+    assert f"planes/{'a' * 32}.zip" in forget(state, GONE, {"sha256:a": STAYS, "sha256:b": STAYS})
+    assert forgotten_scans(state) == {}
+    assert {f"planes/{'c' * 32}.zip", "run_c/run.json"} <= objects(state)
 
 
 def test_what_learnt_from_a_scan_under_a_wrong_name_goes_as_well(state):
@@ -288,8 +307,8 @@ def test_while_another_run_works_on_the_state_nothing_is_removed(state):
 REMOVALS = 26
 
 
-def cut_off(state, after, monkeypatch):
-    """Forget, and die in the place of a removal."""
+def dying(after):
+    """Return what removes as many objects, and dies in the place of the next."""
     real, done = storage.delete, []
 
     def delete(uri):
@@ -298,8 +317,13 @@ def cut_off(state, after, monkeypatch):
         done.append(uri)
         real(uri)
 
+    return delete
+
+
+def cut_off(state, after, monkeypatch):
+    """Forget, and die in the place of a removal."""
     with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
-        patched.setattr(storage, "delete", delete)
+        patched.setattr(storage, "delete", dying(after))
         forget(state, GONE)
 
 
@@ -327,6 +351,58 @@ def test_only_what_began_is_gone_on_with(state):
     storage.create(f"{state}/forgotten/{GONE}", REMOVING)
     assert finish_forgetting(state) == [GONE]
     assert f"planes/{'a' * 32}.zip" in before - objects(state)
+
+
+def late(state):
+    put(f"{state}/late/run.json", {"sides": {GONE: "train"}})
+    put(f"{state}/late/rounds/000/classifier.safetensors", "weights")
+
+
+@pytest.mark.parametrize(
+    "asks", [lambda state: forget(state, GONE), lambda state: require_remembered(state, [GONE])]
+)
+@pytest.mark.parametrize("after", range(2))
+def test_cut_off_as_it_removes_once_more_the_next_run_ends_it(state, after, asks, monkeypatch):
+    forget(state, GONE)
+    late(state)
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(storage, "delete", dying(after))
+        asks(state)
+    assert "late/run.json" in objects(state)
+    finish_forgetting(state)
+    assert not [name for name in objects(state) if name.startswith("late")]
+
+
+def test_an_attempt_that_was_killed_as_it_asked_does_not_stop_others_for_good(state):
+    """Tried again beside a live run it is refused, and takes its note back."""
+    put(f"{state}/forgotten/{GONE}", "")
+    with lease(f"{state}/run_b", "another"), pytest.raises(InputError, match="held by run another"):
+        forget(state, GONE)
+    require_remembered(state, [GONE])
+    assert forgotten(state) == set()
+
+
+@pytest.mark.parametrize("note", ["taken back\n", "done\n", "removing\n\n", "done\n\xff"])
+def test_a_note_that_a_hand_wrote_is_read(state, note):
+    assert storage.create(f"{state}/forgotten/{GONE}", note.encode("latin-1"))
+    assert "" not in forgotten_scans(state)
+    forget(state, GONE)
+    assert forgotten(state) == {GONE}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("generators/0001.json", {"digest": [1], "patients": None}),
+        ("runs/0001.json", {"run": [1]}),
+        (f"snapshots/{'a' * 64}.json", [{"patient": [1], "session": {}, "digest": [2]}]),
+    ],
+)
+def test_json_of_another_shape_blocks_nobody(state, name, value):
+    storage.delete(f"{state}/{name}")
+    put(f"{state}/{name}", value)
+    forget(state, GONE)
+    assert forgotten(state) == {GONE}
 
 
 def test_where_forgetting_is_refused_nobody_is_noted(state):

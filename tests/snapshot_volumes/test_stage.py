@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from components.extract_planes.cells import new_cell
 from components.shared import owners, storage
 from components.shared.faults import InputError
-from components.shared.forgotten import DONE, REMOVING
+from components.shared.forgotten import DONE, REMOVING, forgotten_scans
 from components.shared.pseudonyms import Pseudonyms
 from components.shared.snapshots import Source, VolumeEntry, check, list_entries, require_unchanged
 from components.shared.splits import Splits
@@ -389,6 +390,22 @@ def test_forgotten_patients_are_left_out_and_do_not_count(folder, tmp_path):
     assert [entry.patient for entry in entries] == patients("a", "a", "b")
     with pytest.raises(InputError, match="2 patients in 3 usable volumes; valid: volumes of at least 3"):
         snapshot(config(folder, tmp_path))
+
+
+def test_a_file_whose_name_was_corrected_is_theirs_when_they_are_forgotten(folder, tmp_path):
+    """In one run: the state knows the scan as another's, and by planes alone what it shows."""
+    who = config(folder, tmp_path, minimum=1)
+    listed = {entry.patient: entry for entry in read_snapshot(who.state_uri, snapshot(who))}
+    (gone,), (other, *_) = patients("c"), patients("a")
+    digest = listed[other].digest
+    with new_cell(f"{who.state_uri}/planes/{'1' * 32}.zip") as cell:
+        told = {"patient": other, "file": digest, "voxels": "f" * 16}
+        cell.archive.writestr("passport.json", json.dumps(told))
+    name = listed[other].name
+    (folder / name).rename(folder / "c_2025_05_05.nrrd")
+    snapshot(replace(who, forget_patient=gone))
+    assert storage.list_tree(f"{who.state_uri}/planes") == []
+    assert forgotten_scans(who.state_uri) == {"f" * 16: gone}
 
 
 def test_what_a_killed_run_left_of_a_forgotten_patient_goes_by_the_next_run(folder, tmp_path, capsys):
