@@ -10,7 +10,7 @@ from components.shared.history import HISTORY, history_table
 from components.shared.lease import release
 from components.shared.ledger import Ledger
 from components.shared.rounds import best_round, model_name, stop_reason
-from components.shared.weights import Seen, described, seen_by
+from components.shared.weights import Seen, behind, described
 
 PUBLISHED = "published"
 
@@ -49,5 +49,4 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
 def _seen(classifier: Path) -> Seen:
     """Return what a classifier learnt from and was chosen by."""
     about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
-    told = [seen_by(described(about), how) or Seen() for how in ("seen", "validated_on")]
-    return told[0] | told[1]
+    return behind(described(about))

@@ -44,6 +44,7 @@ from components.shared.progress import Progress, silent
 from components.shared.rounds import MAX_ROUNDS, RoundRule, best_round, stop_reason
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
 from components.shared.study import ARMS, PREDICTIONS, REAL_POOL, RESULT, RESULT_SHAPE, Arm, Cell, Grid
+from components.shared.weights import behind
 from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config as TrainConfig
 
@@ -252,7 +253,8 @@ def _conclude(work: Work) -> Mapping[str, Any]:
         storage.create(storage.join(ledger.uri, name), table)
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
     # Some of them no splits of this run know.
-    require_remembered(work.config.state_uri, about["patients_seen"], about["scans_seen"])
+    known = behind(about)
+    require_remembered(work.config.state_uri, known.patients, known.scans)
     result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
     return result

@@ -8,13 +8,13 @@ before is found as well. What should say whose it is and cannot be read may be a
 import json
 import re
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from components.shared import storage
 from components.shared.history import HISTORY
@@ -41,6 +41,7 @@ class Descent:
 
     scans: frozenset[str]  # of theirs, by the hash of what each shows
     uris: Sequence[str]  # in an order in which removal may be cut off: the rest is found again
+    others: frozenset[str]  # whose are now what was kept as theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,11 @@ class _Marks:
 
     patient: bytes
     hashes: frozenset[bytes]  # of their scans, and of the snapshots that list them
+
+    @classmethod
+    def of(cls, patient: str, hashes: Iterable[str]) -> Self:
+        """Return the marks of a patient."""
+        return cls(patient=patient.encode(), hashes=frozenset(each.encode() for each in hashes))
 
     def are_in(self, name: str, data: bytes) -> bool:
         """Tell whether a table names the patient, or a JSON the patient or a scan."""
@@ -73,30 +79,28 @@ def descent(
     """Return what descends from a patient, but for the splits; `known` are scans that are theirs.
 
     `owners` says whose each file is now, by its digest: a name that was corrected since makes a scan that was
-    kept as another's theirs, and one that was kept as theirs another's. A file that is gone is whose it was
-    kept as. Where it is None the scans that are known are all.
+    kept as another's theirs, and one that was kept as theirs another's. One of which no file is left is whose
+    it was kept as. Where it is None the scans that are known are all, and the planes kept of others, which
+    alone tell what else is theirs, stay for who can ask.
     """
     cells = _told_by(state_uri, "planes", _cell)
     snapshots = _told_by(state_uri, "snapshots", _entries)
-    scans = [scan for [scan] in _whole(cells)]
-    shown = set(known)
-    if owners is not None:
-        shown |= {scan.shown for scan in scans if owners.get(scan.file, scan.patient) == patient} - {""}
-    files = {scan.file for scan in scans if scan.shown in shown}
+    scans, asked = _whole(cells), owners is not None
+    whose = _whose(scans, owners or {})
+    shown = {*known, *(scan for scan, names in whose.items() if asked and patient in names)}
+    files = {scan.file for scan in scans if scan.shown in shown} - {""}
     listing = _listing(snapshots, patient, files)
-    marked = {*shown, *(_digest(uri) for uri in listing if snapshots[uri] is not None)}
-    marks = _Marks(patient=patient.encode(), hashes=frozenset(each.encode() for each in marked))
-    return Descent(
-        scans=frozenset(shown),
-        uris=[
-            *_of_runs(state_uri, marks),
-            *_of_gans(state_uri, marks),
-            *_marked(_own(state_uri, "finished"), marks),
-            *listing,
-            # Last: they tell which files are theirs.
-            *(uri for uri, told in cells.items() if told is None or _is_theirs(told[0], patient, shown)),
-        ],
-    )
+    marks = _Marks.of(patient, [*shown, *(_digest(uri) for uri in listing if snapshots[uri] is not None)])
+    uris = [
+        *_of_runs(state_uri, marks),
+        *_of_gans(state_uri, marks),
+        *_marked(_own(state_uri, "finished"), marks),
+        *listing,
+        # Last: they tell which files are theirs.
+        *(uri for uri, scan in cells.items() if _is_theirs(scan, patient, shown, asked)),
+    ]
+    kept = {name for scan in scans if scan.patient == patient for name in whose.get(scan.shown, ())}
+    return Descent(scans=frozenset(shown), uris=uris, others=frozenset(kept - {patient}))
 
 
 def sessions(state_uri: str) -> Iterator[tuple[str, str]]:
@@ -144,12 +148,12 @@ def _whole(told: Mapping[str, _Told | None]) -> list[_Told]:
     return [each for each in told.values() if each is not None]
 
 
-def _cell(data: bytes) -> list[_Scan] | None:
-    """Return the one scan whose planes are kept."""
+def _cell(data: bytes) -> _Scan | None:
+    """Return the scan whose planes are kept."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             told = json.loads(archive.read("passport.json"))
-        return [_Scan(patient=str(told["patient"]), file=str(told["file"]), shown=str(told["voxels"]))]
+        return _Scan(patient=str(told["patient"]), file=str(told.get("file", "")), shown=str(told["voxels"]))
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - whatever a torn archive gives rise to
@@ -174,8 +178,23 @@ def _listing(snapshots: Mapping[str, list[_Scan] | None], patient: str, files: C
     ]
 
 
-def _is_theirs(scan: _Scan, patient: str, shown: Collection[str]) -> bool:
-    return scan.patient == patient or scan.shown in shown
+def _whose(scans: Sequence[_Scan], owners: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the patients of what is shown: who has a file of it now, else as whose it was kept."""
+    now: dict[str, set[str]] = {}
+    kept: dict[str, set[str]] = {}
+    for scan in scans:
+        if scan.shown:
+            kept.setdefault(scan.shown, set()).add(scan.patient)
+            if scan.file in owners:
+                now.setdefault(scan.shown, set()).add(owners[scan.file])
+    return kept | now
+
+
+def _is_theirs(scan: _Scan | None, patient: str, shown: Collection[str], asked: bool) -> bool:
+    """Tell whether a kept volume goes; one that cannot be read may be anybody's."""
+    if scan is None:
+        return asked
+    return scan.shown in shown or (asked and scan.patient == patient)
 
 
 def _digest(uri: str) -> str:

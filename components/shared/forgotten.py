@@ -19,18 +19,23 @@ from components.shared import storage
 from components.shared.descendants import NOTES, descent, sessions
 from components.shared.faults import ForgottenError, InputError
 from components.shared.lease import LEASE, require_free
+from components.shared.progress import emit
 from components.shared.pseudonyms import is_pseudonym
 from components.shared.splits import Splits
 
 ASKED, REMOVING, DONE, TAKEN_BACK = b"", b"removing", b"done", b"taken back"
 Owners = Mapping[str, str]
 NOBODYS: Owners = MappingProxyType({})
+_OTHERS = (
+    "theirs are scans now that were kept as the forgotten patient's; if they are one, forget them as well"
+)
 _WAIT_S, _WAITS = 1.0, 120  # for a run that asks whether it may forget
 
 
 def noted(state_uri: str) -> set[str]:
     """Return the patients whom somebody asked to forget, by pseudonym, whatever came of it."""
-    return {found.name for found in storage.list_tree(storage.join(state_uri, NOTES))}
+    listed = storage.list_tree(storage.join(state_uri, NOTES))
+    return {found.name for found in listed if not found.name.startswith(".")}  # as .DS_Store
 
 
 def forgotten(state_uri: str, among: Iterable[str] | None = None) -> set[str]:
@@ -99,8 +104,10 @@ def require_remembered(state_uri: str, patients: Iterable[str], scans: Collectio
     if scans:
         gone |= {patient for scan, patient in forgotten_scans(state_uri).items() if scan in scans}
     for patient in gone:
-        _turn(_note(state_uri, patient), DONE, REMOVING)
-        _finish(state_uri, patient, None)
+        _turn(
+            _note(state_uri, patient), DONE, REMOVING
+        )  # which the next run ends, that knows whose scans are
+        _remove(state_uri, patient, None)
     if gone:
         raise ForgottenError(
             f"patients {', '.join(sorted(gone))}: forgotten while this run was under way, or before; valid:"
@@ -108,7 +115,7 @@ def require_remembered(state_uri: str, patients: Iterable[str], scans: Collectio
         )
 
 
-def _finish(state_uri: str, patient: str, owners: Owners | None) -> list[str]:
+def _finish(state_uri: str, patient: str, owners: Owners) -> list[str]:
     removed = _remove(state_uri, patient, owners)
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     _turn(_note(state_uri, patient), REMOVING, DONE)
@@ -121,6 +128,8 @@ def _remove(state_uri: str, patient: str, owners: Owners | None) -> Sequence[str
     note = _note(state_uri, patient)
     found = descent(state_uri, patient, _scans(note), owners)
     _know(note, found.scans)  # before they are gone, by which alone they can be known
+    if found.others:
+        emit("forget_patient", "warning", message=f"{patient}: {', '.join(sorted(found.others))}: {_OTHERS}")
     _leave_splits(state_uri, patient)
     for uri in found.uris:
         storage.delete(uri)

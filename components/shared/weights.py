@@ -61,6 +61,12 @@ def seen_by(about: Mapping[str, Any], how: str = "seen") -> Seen | None:
     return Seen(patients=frozenset(patients), scans=frozenset(scans))
 
 
+def behind(about: Mapping[str, Any]) -> Seen:
+    """Return all that a classifier's JSON says it learnt from or was chosen by."""
+    told = [seen_by(about, how) or Seen() for how in ("seen", "validated_on")]
+    return told[0] | told[1]
+
+
 def seen_by_generator(about: Mapping[str, Any]) -> Seen | None:
     """Return what a generator's JSON says it has seen; an imported network's, which has a source, nothing."""
     return Seen() if "source" in about and "patients_seen" not in about else seen_by(about)

@@ -1,8 +1,11 @@
 """Freeze the list of volumes: the digest is what every cached stage depends on."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from components.shared import storage
+from components.shared.faults import InputError
 from components.shared.forgotten import cut_off, finish_forgetting, forget, forgotten, noted
 from components.shared.progress import emit
 from components.shared.pseudonyms import Pseudonyms, read_pseudonyms, require_same_key
@@ -48,14 +51,21 @@ def _forget(config: Config, source: Source, pseudonyms: Pseudonyms) -> None:
     """Remove whom this run is asked to, and what a killed run left of others."""
     if not config.forget_patient and not cut_off(config.state_uri):
         return
-    listed = list_entries(replace(source, minimum_patients=0), pseudonyms)
-    owners = {entry.digest: entry.patient for entry in listed}
+    owners = _owners(source, pseudonyms)
     for patient in finish_forgetting(config.state_uri, owners):
-        emit("snapshot_volumes", "warning", message=f"{patient}: what a killed run left of them is removed")
+        emit("snapshot_volumes", "warning", message=f"{patient}: what earlier runs left of them is removed")
     if config.forget_patient:
         removed = forget(config.state_uri, config.forget_patient, owners)
         told = f"{len(removed)} objects removed" + " (is it a patient of this state?)" * (not removed)
         emit("snapshot_volumes", "warning", message=f"forget_patient={config.forget_patient}: {told}")
+
+
+def _owners(source: Source, pseudonyms: Pseudonyms) -> Mapping[str, str]:
+    """Return whose each file is, by its digest; of volumes that are faulty nobody's: who is to go goes."""
+    with suppress(InputError):  # which is raised once more as they are listed for this run
+        listed = list_entries(replace(source, minimum_patients=0), pseudonyms)
+        return {entry.digest: entry.patient for entry in listed}
+    return {}
 
 
 def _names_in(state_uri: str) -> set[str]:

@@ -12,6 +12,7 @@ from components.shared.planes import PlaneSet
 from components.shared.pool import accepted_labels
 from components.shared.progress import Progress, silent
 from components.shared.splits import Splits
+from components.shared.weights import behind
 from components.train_classifier.stage import Config, PseudoLabels, train_classifier
 
 
@@ -42,5 +43,6 @@ def train_round(
             about = train_classifier(config, planes, splits, pseudo, out, progress)
             ledger.keep_classifier(round_name(number), out)
         # Whom a generator before this run saw, no splits of this run need know.
-        require_remembered(ledger.state_uri, about["patients_seen"], {*planes.scans, *about["scans_seen"]})
+        known = behind(about)
+        require_remembered(ledger.state_uri, known.patients, {*planes.scans, *known.scans})
     return about

@@ -36,7 +36,8 @@ def check_starts(p: Any) -> None:
     valid = "a whole .safetensors" if tensors else "a file of torch.save, or one that ends in .safetensors"
     require(p, "pretrained_uri", begun, f"{valid}, with the classifier's state dict")
     if p.pretrained_uri and not p.pretrained_uri.startswith(BAKED):
-        _refuse_forgotten(p, "pretrained_uri", seen_behind(p.pretrained_uri)[0])
+        seen, chosen_by = seen_behind(p.pretrained_uri)
+        _refuse_forgotten(p, "pretrained_uri", seen | chosen_by)
     if p.gan_resume_uri:
         _check_generator(p)
 

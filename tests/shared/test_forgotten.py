@@ -258,6 +258,26 @@ def test_a_scan_that_was_theirs_by_mistake_stays_its_owners(state):
     assert {f"planes/{'c' * 32}.zip", "run_c/run.json"} <= objects(state)
 
 
+def test_of_one_scan_in_two_files_who_has_one_now_is_the_owner(state, capsys):
+    """Corrected and written anew: the file that was kept as the patient's is gone."""
+    write_cell(f"{state}/planes/{'c' * 32}.zip", STAYS, SCANS["a"], "sha256:in another encoding")
+    forget(state, GONE, {"sha256:in another encoding": STAYS, "sha256:b": STAYS})
+    assert forgotten_scans(state) == {}
+    assert {f"planes/{'c' * 32}.zip"} <= objects(state)
+    assert f"{GONE}: {STAYS}: theirs are scans now that were kept as the forgotten" in capsys.readouterr().out
+
+
+def test_a_stage_that_sees_them_forgotten_takes_nothing_from_who_forgets(state):
+    """Their planes alone tell which scans are theirs: a stage asks while that is being found out."""
+    put(f"{state}/forgotten/{GONE}", REMOVING.decode())
+    put(f"{state}/late/run.json", {"sides": {GONE: "train"}})
+    with pytest.raises(ForgottenError):
+        require_remembered(state, [GONE])
+    assert "late/run.json" not in objects(state) and f"planes/{'a' * 32}.zip" in objects(state)
+    assert finish_forgetting(state) == [GONE]
+    assert forgotten_scans(state) == {SCANS["a"]: GONE} and f"planes/{'a' * 32}.zip" not in objects(state)
+
+
 def test_what_learnt_from_a_scan_under_a_wrong_name_goes_as_well(state):
     """volumes.csv was corrected, and then the patient whom it names now is forgotten."""
     move(state)

@@ -408,6 +408,17 @@ def test_a_file_whose_name_was_corrected_is_theirs_when_they_are_forgotten(folde
     assert forgotten_scans(who.state_uri) == {"f" * 16: gone}
 
 
+def test_faulty_volumes_keep_nobody(folder, tmp_path):
+    """One scan of two patients, which the run is refused for all the same."""
+    who, (gone, *_) = config(folder, tmp_path, minimum=1), patients("c")
+    first = snapshot(who)
+    shutil.copyfile(next(folder.glob("a_*.nrrd")), folder / "z_2024_01_01.nrrd")
+    with pytest.raises(InputError, match="the same scan as"):
+        snapshot(replace(who, forget_patient=gone))
+    assert storage.read_bytes(f"{who.state_uri}/forgotten/{gone}") == DONE
+    assert not storage.exists(f"{who.state_uri}/snapshots/{first}.json")
+
+
 def test_what_a_killed_run_left_of_a_forgotten_patient_goes_by_the_next_run(folder, tmp_path, capsys):
     """It need not be asked again: a schedule cannot ask."""
     who, (gone, *_) = config(folder, tmp_path, minimum=2), patients("c")
@@ -416,7 +427,7 @@ def test_what_a_killed_run_left_of_a_forgotten_patient_goes_by_the_next_run(fold
     snapshot(who)
     assert not storage.exists(f"{who.state_uri}/snapshots/{first}.json")
     assert storage.read_bytes(f"{who.state_uri}/forgotten/{gone}") == DONE
-    assert f"{gone}: what a killed run left of them is removed" in capsys.readouterr().out
+    assert f"{gone}: what earlier runs left of them is removed" in capsys.readouterr().out
 
 
 @pytest.fixture

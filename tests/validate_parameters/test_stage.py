@@ -395,18 +395,23 @@ def test_weights_that_the_stages_read_are_let_through(volumes, tmp_path):
         validate(given(volumes, pretrained_uri=str(path)))
 
 
+@pytest.mark.parametrize("how", ["patients_seen", "patients_validated_on", "scans_seen"])
 @pytest.mark.parametrize("asked", ["", "3fa1-7c21e09b4d"])
-def test_weights_of_a_patient_who_is_forgotten_or_is_about_to_be_are_refused(volumes, tmp_path, asked):
+def test_weights_of_a_patient_who_is_forgotten_or_is_about_to_be_are_refused(volumes, tmp_path, asked, how):
     weights, state = tmp_path / "a.safetensors", str(tmp_path / "state")
     save_file({"w": torch.ones(3)}, weights)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     (tmp_path / "classifier.json").write_text(
-        json.dumps({"digest": digest, "patients_seen": ["3fa1-7c21e09b4d"], "scans_seen": []})
+        json.dumps(
+            {"digest": digest, "patients_seen": [], "scans_seen": []}
+            | {"patients_validated_on": [], "scans_validated_on": []}
+            | {how: ["f" * 16 if how.startswith("scans") else "3fa1-7c21e09b4d"]}
+        )
     )
     parameters = {"state_uri": state, "pretrained_uri": str(weights)}
     validate(given(volumes, **parameters))
-    if not asked:
-        storage.create(f"{state}/forgotten/3fa1-7c21e09b4d", b"done")
+    if not asked or how == "scans_seen":  # whose a scan is is known once they are forgotten
+        storage.create(f"{state}/forgotten/3fa1-7c21e09b4d", b"done\n" + b"f" * 16)
     with pytest.raises(InputError, match=r"^pretrained_uri=.*has not seen patients 3fa1-7c21e09b4d"):
         validate(given(volumes, forget_patient=asked, **parameters))
 
