@@ -16,7 +16,7 @@ from pathlib import Path
 from components.extract_planes.cells import cell_uri, new_cell, open_cell
 from components.extract_planes.cut import Cuts, cut_planes, requested, volume_hash
 from components.shared import passports, storage
-from components.shared.faults import ForgottenError, InputError
+from components.shared.faults import InputError
 from components.shared.forgotten import forgotten_scans, require_remembered
 from components.shared.geometry import Anatomy
 from components.shared.owners import require_there
@@ -189,7 +189,7 @@ def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: P
         cell.add_passport(passport := _passport(opened, rows))
     try:
         require_remembered(config.state_uri, [opened.entry.patient], {passport.voxels} - {""})
-    except ForgottenError:
+    except InputError:  # forgotten, most likely
         storage.delete(config.cell_of(opened.entry))
         raise
     return len(rows)

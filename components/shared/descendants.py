@@ -99,8 +99,10 @@ def descent(
         # Last: they tell which files are theirs.
         *(uri for uri, scan in cells.items() if _is_theirs(scan, patient, shown, asked)),
     ]
-    kept = {name for scan in scans if scan.patient == patient for name in whose.get(scan.shown, ())}
-    return Descent(scans=frozenset(shown), uris=uris, others=frozenset(kept - {patient}))
+    listed = [scan for told in _whole(snapshots) for scan in told]
+    return Descent(
+        scans=frozenset(shown), uris=uris, others=_others([*scans, *listed], whose, owners, patient)
+    )
 
 
 def sessions(state_uri: str) -> Iterator[tuple[str, str]]:
@@ -188,6 +190,17 @@ def _whose(scans: Sequence[_Scan], owners: Mapping[str, str]) -> dict[str, set[s
             if scan.file in owners:
                 now.setdefault(scan.shown, set()).add(owners[scan.file])
     return kept | now
+
+
+def _others(
+    scans: Sequence[_Scan], whose: Mapping[str, set[str]], owners: Mapping[str, str] | None, patient: str
+) -> frozenset[str]:
+    """Return whose are now the scans that were kept or listed as the patient's."""
+    if owners is None:
+        return frozenset()
+    theirs = [scan for scan in scans if scan.patient == patient]
+    now = {owners[scan.file] for scan in theirs if scan.file in owners}
+    return frozenset(now.union(*(whose.get(scan.shown, ()) for scan in theirs)) - {patient})
 
 
 def _is_theirs(scan: _Scan | None, patient: str, shown: Collection[str], asked: bool) -> bool:

@@ -44,10 +44,12 @@ def forgotten(state_uri: str, among: Iterable[str] | None = None) -> set[str]:
     return {patient for patient in asked if _is_gone(state_uri, patient)}
 
 
-def forget(state_uri: str, patient: str, owners: Owners = NOBODYS) -> list[str]:
+def forget(state_uri: str, patient: str, owners: Owners | None = NOBODYS) -> list[str]:
     """Remove whatever descends from a patient; return what was removed, in the order of its names.
 
-    `owners` says whose each file is now, by its digest, as the folder of volumes tells.
+    `owners` says whose each file is now, by its digest, as the folder of volumes tells. Where it is None the
+    planes, which alone tell what else is theirs, and the note stay for the next run that can ask.
+
     Raises InputError for what is no patient's pseudonym, and while another run works on the state: it would
     bring the patient back. One that nothing descends from is noted all the same.
     """
@@ -115,10 +117,11 @@ def require_remembered(state_uri: str, patients: Iterable[str], scans: Collectio
         )
 
 
-def _finish(state_uri: str, patient: str, owners: Owners) -> list[str]:
+def _finish(state_uri: str, patient: str, owners: Owners | None) -> list[str]:
     removed = _remove(state_uri, patient, owners)
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
-    _turn(_note(state_uri, patient), REMOVING, DONE)
+    if owners is not None:
+        _turn(_note(state_uri, patient), REMOVING, DONE)
     place = storage.join(state_uri, "")
     return sorted(uri.removeprefix(place) for uri in removed)
 

@@ -52,7 +52,7 @@ def _forget(config: Config, source: Source, pseudonyms: Pseudonyms) -> None:
     if not config.forget_patient and not cut_off(config.state_uri):
         return
     owners = _owners(source, pseudonyms)
-    for patient in finish_forgetting(config.state_uri, owners):
+    for patient in finish_forgetting(config.state_uri, owners) if owners is not None else ():
         emit("snapshot_volumes", "warning", message=f"{patient}: what earlier runs left of them is removed")
     if config.forget_patient:
         removed = forget(config.state_uri, config.forget_patient, owners)
@@ -60,12 +60,15 @@ def _forget(config: Config, source: Source, pseudonyms: Pseudonyms) -> None:
         emit("snapshot_volumes", "warning", message=f"forget_patient={config.forget_patient}: {told}")
 
 
-def _owners(source: Source, pseudonyms: Pseudonyms) -> Mapping[str, str]:
-    """Return whose each file is, by its digest; of volumes that are faulty nobody's: who is to go goes."""
+def _owners(source: Source, pseudonyms: Pseudonyms) -> Mapping[str, str] | None:
+    """Return whose each file is, by its digest; None where faulty volumes do not tell it.
+
+    Who is to go goes all the same, and the next run that can ask ends it.
+    """
     with suppress(InputError):  # which is raised once more as they are listed for this run
         listed = list_entries(replace(source, minimum_patients=0), pseudonyms)
         return {entry.digest: entry.patient for entry in listed}
-    return {}
+    return None
 
 
 def _names_in(state_uri: str) -> set[str]:

@@ -267,6 +267,13 @@ def test_of_one_scan_in_two_files_who_has_one_now_is_the_owner(state, capsys):
     assert f"{GONE}: {STAYS}: theirs are scans now that were kept as the forgotten" in capsys.readouterr().out
 
 
+def test_who_was_listed_and_is_another_now_is_told(state, capsys):
+    """Their name was corrected before any plane was cut."""
+    storage.delete(f"{state}/planes/{'a' * 32}.zip")
+    forget(state, GONE, {"sha256:a": STAYS})
+    assert f"{GONE}: {STAYS}: theirs are scans now" in capsys.readouterr().out
+
+
 def test_a_stage_that_sees_them_forgotten_takes_nothing_from_who_forgets(state):
     """Their planes alone tell which scans are theirs: a stage asks while that is being found out."""
     put(f"{state}/forgotten/{GONE}", REMOVING.decode())

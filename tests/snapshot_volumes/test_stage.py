@@ -409,14 +409,23 @@ def test_a_file_whose_name_was_corrected_is_theirs_when_they_are_forgotten(folde
 
 
 def test_faulty_volumes_keep_nobody(folder, tmp_path):
-    """One scan of two patients, which the run is refused for all the same."""
+    """One scan of two patients, which the run is refused for all the same; the next one ends it."""
     who, (gone, *_) = config(folder, tmp_path, minimum=1), patients("c")
     first = snapshot(who)
     shutil.copyfile(next(folder.glob("a_*.nrrd")), folder / "z_2024_01_01.nrrd")
+    with new_cell(f"{who.state_uri}/planes/{'1' * 32}.zip") as cell:  # whose is told by a file that is there
+        told = {"patient": gone, "file": "sha256:of nobody", "voxels": "f" * 16}
+        cell.archive.writestr("passport.json", json.dumps(told))
     with pytest.raises(InputError, match="the same scan as"):
         snapshot(replace(who, forget_patient=gone))
-    assert storage.read_bytes(f"{who.state_uri}/forgotten/{gone}") == DONE
     assert not storage.exists(f"{who.state_uri}/snapshots/{first}.json")
+    assert storage.read_bytes(f"{who.state_uri}/forgotten/{gone}") == REMOVING
+    with pytest.raises(InputError, match="the same scan as"):
+        snapshot(who)  # which cannot tell either
+    (folder / "z_2024_01_01.nrrd").unlink()
+    snapshot(who)
+    assert storage.read_bytes(f"{who.state_uri}/forgotten/{gone}") == DONE + b"\n" + b"f" * 16
+    assert storage.list_tree(f"{who.state_uri}/planes") == []
 
 
 def test_what_a_killed_run_left_of_a_forgotten_patient_goes_by_the_next_run(folder, tmp_path, capsys):
