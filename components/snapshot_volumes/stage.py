@@ -1,5 +1,6 @@
 """Freeze the list of volumes: the digest is what every cached stage depends on."""
 
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -56,7 +57,11 @@ def _forget(config: Config, source: Source, pseudonyms: Pseudonyms) -> None:
         emit("snapshot_volumes", "warning", message=f"{patient}: what earlier runs left of them is removed")
     if config.forget_patient:
         removed = forget(config.state_uri, config.forget_patient, owners)
-        told = f"{len(removed)} objects removed" + " (is it a patient of this state?)" * (not removed)
+        told = f"{len(removed)} objects removed"
+        if owners is None:
+            told += "; their planes go by the next run whose volumes tell whose scans are"
+        elif not removed:
+            told += " (is it a patient of this state?)"
         emit("snapshot_volumes", "warning", message=f"forget_patient={config.forget_patient}: {told}")
 
 
@@ -67,7 +72,8 @@ def _owners(source: Source, pseudonyms: Pseudonyms) -> Mapping[str, str] | None:
     """
     with suppress(InputError):  # which is raised once more as they are listed for this run
         listed = list_entries(replace(source, minimum_patients=0), pseudonyms)
-        return {entry.digest: entry.patient for entry in listed}
+        of_one = Counter(entry.digest for entry in listed)  # two empty files are nobody's scan
+        return {entry.digest: entry.patient for entry in listed if of_one[entry.digest] == 1}
     return None
 
 
