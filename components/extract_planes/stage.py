@@ -75,9 +75,9 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
             with open_cell(config.cell_of(entry)) as cell:
                 if _is_copy(entry, cell.passport, first):
                     continue
-                found.append(cell.passport)
+                about = cell.passport
+                found.append(about)
                 for png, row in cell.planes():
-                    about = cell.passport
                     writer.add_png(png, replace(row, verdict=about.verdict, scan=about.voxels))
         _require_one_left(config, found)
         # A pod that was killed as it kept one may not have asked.

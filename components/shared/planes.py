@@ -126,10 +126,8 @@ class PlaneSetWriter:
         return None
 
     def _describe(self) -> dict[str, Any]:
-        patients, scans = (
-            {told[place] for told in self._found} if given is None else set(given)
-            for place, given in enumerate((self.patients, self.scans))
-        )
+        patients = {patient for patient, _ in self._found} if self.patients is None else set(self.patients)
+        scans = {scan for _, scan in self._found} if self.scans is None else set(self.scans)
         return {
             "side": self.side,
             "channels": self.channels,
