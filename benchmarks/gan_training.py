@@ -5,6 +5,9 @@ python benchmarks/gan_training.py --res 64 --batch 8 --pipe bgc --p 0.3 --dtype 
 It first asserts that both compute the same numbers from the same weights, then times them phase by phase in
 turn, so that what else the machine does meets both. The peer always runs in float32. The real training code
 runs: TrainingState's phases, on images of noise. `make` hands the phases to another script.
+
+How malloc treats what is freed is the whole process's, so one side cannot have its own: without
+--keep-freed-memory both sides have glibc's way, with it the way that training asks for.
 """
 
 import argparse
@@ -26,7 +29,7 @@ from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import PHASES, Chance
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
-from stylegan2_ada.devices import device_of, search_convolutions
+from stylegan2_ada.devices import device_of, keep_freed_memory, search_convolutions
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import LATENT
 from stylegan2_ada.sampler import Sampler
@@ -326,6 +329,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--versus", choices=["none", "plain"], default="none")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--keep-freed-memory", action="store_true", help="on a CPU, as training does")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     return parser.parse_args()
 
@@ -352,6 +356,8 @@ def measure(chosen: argparse.Namespace) -> None:
     """Print a table, and write JSON."""
     require_usable(chosen)
     ours = make(chosen)
+    if chosen.keep_freed_memory:
+        keep_freed_memory(ours.device)
     benches = {"ours": ours}
     result: dict[str, Any] = {"settings": asdict(ours.config), "machine": machine(ours.device)}
     result["machine"]["computed_in"] = str(ours.trainer.g.low)

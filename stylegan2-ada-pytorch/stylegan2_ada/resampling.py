@@ -112,6 +112,8 @@ def _gather(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
 
 
 def _scatter(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
+    if plan.stride != (1, 1) and x_NCHW.device.type == "cpu" and x_NCHW.dtype == torch.bfloat16:
+        return _scatter_by_gather(x_NCHW, kernel, plan)
     left, right, top, bottom = plan.padding
     # What the stride did not reach at the far end was never gathered from, so nothing is scattered there.
     rest_y = plan.inner[0] + top + bottom - (x_NCHW.shape[-2] - 1) * plan.stride[0] - kernel.shape[0]
@@ -122,3 +124,29 @@ def _scatter(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
     weight = kernel.expand(channels, 1, *kernel.shape)
     y_NCHW = functional.conv_transpose2d(x_NCHW, weight, stride=plan.stride, padding=inside, groups=channels)
     return y_NCHW if symmetric else functional.pad(y_NCHW, (-left, rest_x - right, -top, rest_y - bottom))
+
+
+def _scatter_by_gather(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
+    """Write pixels between zeros and correlate with the kernel turned round.
+
+    The same sums; PyTorch's own in bfloat16 on a CPU takes ten to fifty times as long.
+    """
+    channels, (tall, wide) = x_NCHW.shape[1], kernel.shape
+    size = (len(x_NCHW), channels, plan.inner[0] + tall - 1, plan.inner[1] + wide - 1)
+    read_NCHW = torch.empty(size, dtype=x_NCHW.dtype, memory_format=_layout(x_NCHW)).zero_()
+    rows = _places(x_NCHW.shape[2], size[2], plan.stride[0], tall - 1 - plan.padding[2])
+    columns = _places(x_NCHW.shape[3], size[3], plan.stride[1], wide - 1 - plan.padding[0])
+    read_NCHW[:, :, rows[1], columns[1]] = x_NCHW[:, :, rows[0], columns[0]]
+    return functional.conv2d(read_NCHW, kernel.flip((0, 1)).expand(channels, 1, tall, wide), groups=channels)
+
+
+def _layout(x_NCHW: Tensor) -> torch.memory_format:
+    last = x_NCHW.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _places(pixels: int, size: int, step: int, first: int) -> tuple[slice, slice]:
+    """Return which pixels lie within `size` places, and where, if pixel 0 lies at `first`."""
+    begin = max(0, -(first // step))
+    end = min(pixels, -((first - size) // step))
+    return slice(begin, end), slice(first + begin * step, max(0, first + (end - 1) * step + 1), step)

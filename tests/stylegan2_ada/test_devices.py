@@ -1,3 +1,6 @@
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +56,24 @@ def test_a_run_searches_on_its_own_device(tmp_path: Path, monkeypatch: pytest.Mo
     write_archive(tmp_path / "a.zip")
     training_loop.train(replace(TINY, kimg=0.004), tmp_path / "a.zip", None, tmp_path / "run", device="cpu")
     assert seen == [torch.device("cpu")]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries treat memory otherwise")
+@pytest.mark.parametrize(("keep", "least", "most"), [("", 16_000, 10**6), ("keep_freed_memory", 0, 1_000)])
+def test_freed_memory_is_kept_and_not_faulted_in_again(keep: str, least: int, most: int) -> None:
+    code = f"""
+import resource, torch
+from stylegan2_ada import devices
+if {keep!r}:
+    devices.keep_freed_memory(torch.device("cpu"))
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(2**24)  # 64 MB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print([faults() for _ in range(8)][-1])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert least <= int(found.stdout) <= most
 
 
 @pytest.mark.parametrize(

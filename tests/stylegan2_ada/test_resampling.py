@@ -42,6 +42,25 @@ def test_fir_equals_a_naive_loop(
             np.testing.assert_allclose(ours[n, c], naive_fir(x[n, c], square, up, down, padding), atol=1e-12)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(7, 6), (4, 5)])
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (2, 1, 2, 1), (3, -1, 0, 5), (5, 4, 6, 7), (-3, 3, -2, 3)])
+@pytest.mark.parametrize("step", [2, 3])
+def test_bfloat16_takes_another_way_to_the_same_sums(
+    step: int, padding: tuple[int, int, int, int], size: tuple[int, int], layout: torch.memory_format
+) -> None:
+    taps = torch.tensor([[1.0, 3, 3, 1], [2, 6, 5, 0], [0, 1, 4, 2]])  # sums of small integers are exact
+    for way in ({"up": step}, {"down": step}):
+        x = torch.randint(-2, 3, (2, 5, *size)).float().contiguous(memory_format=layout).requires_grad_()
+        low = x.detach().bfloat16().requires_grad_()
+        expected, found = (fir(image, taps, padding=padding, **way) for image in (x, low))
+        assert torch.equal(expected, found.float())
+        gradient = torch.randint_like(expected, -2, 3)
+        expected.backward(gradient)
+        found.backward(gradient.bfloat16())
+        assert x.grad is not None and low.grad is not None and torch.equal(x.grad, low.grad.float())
+
+
 @pytest.mark.parametrize("operator", [upsample, downsample])
 def test_derivatives_of_every_order(operator) -> None:  # type: ignore[no-untyped-def]
     x = torch.randn(1, 2, 6, 8, dtype=torch.float64, requires_grad=True)
