@@ -6,7 +6,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from components.shared.planes import CLASSES, CORONAL, SAGITTAL, SYNTHETIC, PlaneRow, PlaneSet, PlaneSetWriter
+from components.shared.planes import (
+    CLASSES,
+    CORONAL,
+    SAGITTAL,
+    SYNTHETIC,
+    PlaneRow,
+    PlaneSet,
+    PlaneSetWriter,
+    Seen,
+)
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
 
 SIDE = 32
@@ -49,9 +58,13 @@ def write_planes(
 GENERATOR = "5d" * 32  # digest of the one that there never was
 
 
-def write_synthetic(folder: Path, patients: Sequence[str], labels: Sequence[str]) -> PlaneSet:
+def write_synthetic(
+    folder: Path, patients: Sequence[str], labels: Sequence[str], scans: Sequence[str] = ()
+) -> PlaneSet:
+    """Write planes whose generator has seen some patients and scans."""
     rng = np.random.default_rng(1)
-    with PlaneSetWriter(folder=folder, side=SIDE, patients=patients) as writer:
+    seen = Seen(patients=frozenset(patients), scans=frozenset(scans))
+    with PlaneSetWriter(folder=folder, side=SIDE, seen=seen) as writer:
         for seed, label in enumerate(labels):
             name = f"synthetic/psi1.00_seed{seed:06}.png"
             row = PlaneRow(image=name, source=SYNTHETIC, seed=seed, truncation=1.0, generator=GENERATOR)

@@ -10,13 +10,15 @@ from components.evaluate.stage import Config as EvaluateConfig
 from components.evaluate.stage import evaluate
 from components.generate_images.stage import Config as GenerateConfig
 from components.generate_images.stage import generate_images
+from components.judge_synthetic.stage import Config as JudgeConfig
+from components.judge_synthetic.stage import judge_synthetic
 from components.shared import classifier as classifiers
 from components.shared.faults import InputError
 from components.shared.planes import CORONAL, PlaneSet
 from components.train_classifier.stage import Config, PseudoLabels, train_classifier
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
-from tests.drawn_planes import SPLITS, splits_of, write_planes
+from tests.drawn_planes import SPLITS, splits_of, write_planes, write_synthetic
 
 TINY = Config(architecture="resnet18", epochs=1, size_px=32, batch=12, label_fraction=1.0)
 GAN = GanConfig(kimg=0.008, resolution=8, gamma=0.0, batch=4, channel_base=64, snapshot_kimg=0.008)
@@ -68,12 +70,20 @@ def replace_sides(splits):
     )
 
 
-def test_what_it_drew_teaches_no_classifier(generator, now, tmp_path):
+def test_what_it_drew_teaches_no_classifier_and_is_not_judged(generator, now, tmp_path):
     generate_images(GenerateConfig(truncations=(1.0,), images=6), generator, tmp_path / "s")
     synthetic = PlaneSet.open(tmp_path / "s")
     pseudo = PseudoLabels(images=synthetic, labels={row.image: CORONAL for row in synthetic.rows})
     with pytest.raises(InputError, match=rf"^synthetic planes \w{{12}}: {SAID}"):
         train_classifier(TINY, now, SPLITS, pseudo, tmp_path / "c")
+    with pytest.raises(InputError, match=rf"^synthetic planes \w{{12}}: {SAID}"):
+        judge_synthetic(JudgeConfig(), now, SPLITS, synthetic, None, tmp_path / "j")
+
+
+def test_a_classifier_that_saw_it_judges_no_images(classifier, now, tmp_path):
+    synthetic = write_synthetic(tmp_path / "s", ["b"], [CORONAL] * 4)
+    with pytest.raises(InputError, match=rf"^classifier \w{{12}}: {SAID}"):
+        judge_synthetic(JudgeConfig(), now, SPLITS, synthetic, classifier, tmp_path / "j")
 
 
 def test_what_a_generator_drew_hands_its_scans_on(before, tmp_path):

@@ -38,7 +38,7 @@ def apply_classifiers(
     progress: Progress = silent,
 ) -> Mapping[str, Any]:
     """Write every plane's class by every classifier, and metrics where the label is known."""
-    refuse_seen(classifiers, planes.patients, planes.scans)
+    refuse_seen(classifiers, planes.seen)
     models = {name: load(folder) for name, folder in classifiers.items()}
     found = _classify(config, models, planes, progress)
     known_N = np.array([row.label in CLASSES for row in planes.rows], bool)
@@ -50,7 +50,7 @@ def apply_classifiers(
     counts = Counter(row.label for row in known)
     result = {
         "models": measured,
-        "patients": sorted(planes.patients),
+        "patients": sorted(planes.seen.patients),
         "planes": {label: counts[label] for label in CLASSES},
     }
     _write_predictions(out, planes.rows, found)

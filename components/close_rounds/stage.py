@@ -9,8 +9,9 @@ from components.shared.forgotten import require_remembered
 from components.shared.history import HISTORY, history_table
 from components.shared.lease import release
 from components.shared.ledger import Ledger
+from components.shared.planes import Seen
 from components.shared.rounds import best_round, model_name, stop_reason
-from components.shared.weights import Seen, behind, described
+from components.shared.weights import behind, described
 
 PUBLISHED = "published"
 

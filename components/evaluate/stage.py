@@ -72,8 +72,7 @@ def _told(recall: Mapping[str, float | None], counts: Mapping[str, int]) -> Mapp
 def _unseen(name: str, folder: Path, planes: PlaneSet, splits: Splits) -> Classifier:
     model = classifiers.load(folder)
     digest = classifiers.describe(folder)["digest"]
-    splits.require_only((TRAIN,), model.patients_seen, f"model {name} ({digest[:12]})")
-    splits.require_own((TRAIN,), model.scans_seen, planes, f"model {name} ({digest[:12]})")
+    splits.require_only((TRAIN,), model.seen, f"model {name} ({digest[:12]})", planes)
     return model
 
 

@@ -12,7 +12,7 @@ from components.shared.faults import InputError
 from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import seen_by
+from components.shared.weights import known_seen
 from components.train_gan.stage import INDEX, input_errors
 
 
@@ -33,19 +33,9 @@ def generate_images(
     counts = count_by_truncation(config)
     with input_errors():
         network, info = stylegan2_ada.load_generator(generator)
-    seen = seen_by(info)
-    if seen is None:
-        raise InputError(
-            f"{generator.name}: does not say whom it has seen; valid: one that this version wrote"
-        )
+    seen = known_seen(info, generator.name)
     settings = asdict(config) | {"generator": info["digest"]}
-    writer = PlaneSetWriter(
-        folder=out,
-        side=info["resolution"],
-        settings=settings,
-        patients=sorted(seen.patients),
-        scans=sorted(seen.scans),
-    )
+    writer = PlaneSetWriter(folder=out, side=info["resolution"], settings=settings, seen=seen)
     done = 0
     with writer:
         for truncation, count in counts.items():
@@ -60,7 +50,8 @@ def generate_images(
 def refuse_measured(generator: Path, splits: Splits) -> None:
     """Refuse a generator that was trained on a patient whom classifiers are measured on."""
     about = json.loads((generator / INDEX).read_text())
-    splits.require_only((TRAIN,), about["patients_seen"], f"generator {about['digest'][:12]}")
+    what = f"generator {about['digest'][:12]}"
+    splits.require_only((TRAIN,), known_seen(about, what), what)
 
 
 def count_by_truncation(config: Config) -> Mapping[float, int]:

@@ -30,6 +30,7 @@ from components.shared.judgement import FOLDER, JUDGEMENT, OWN_FEATURES, SHEET, 
 from components.shared.planes import PlaneRow, PlaneSet, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
 from components.shared.splits import TRAIN, Splits
+from components.shared.weights import known_seen
 from components.train_gan.stage import input_errors, training_rows
 
 
@@ -76,7 +77,7 @@ def judge_synthetic(  # noqa: PLR0917 - inputs, then out, then progress, as in e
     network, and where nothing but copies is left.
     """
     rows = _checked(planes, splits, synthetic)
-    detector = _detector(config, splits, classifier)  # first, just in case it cannot be used
+    detector = _detector(config, planes, splits, classifier)  # first, just in case it cannot be used
     likeness = _look(planes, rows, synthetic, progress)
     figures = _figures(config, detector, planes, rows, synthetic)
     judgement = _judgement(config, likeness, synthetic, figures)
@@ -92,7 +93,7 @@ def judge_synthetic(  # noqa: PLR0917 - inputs, then out, then progress, as in e
 def _checked(planes: PlaneSet, splits: Splits, synthetic: PlaneSet) -> Sequence[PlaneRow]:
     """Return the training planes, once nothing crosses and nothing is empty."""
     splits.require_apart(planes)
-    splits.require_only((TRAIN,), synthetic.patients, f"synthetic planes {synthetic.digest[:12]}")
+    splits.require_only((TRAIN,), synthetic.seen, f"synthetic planes {synthetic.digest[:12]}", planes)
     if not synthetic.rows:
         raise InputError(f"synthetic planes {synthetic.digest[:12]}: none; valid: at least one")
     rows = training_rows(planes, splits)
@@ -101,7 +102,7 @@ def _checked(planes: PlaneSet, splits: Splits, synthetic: PlaneSet) -> Sequence[
     return rows
 
 
-def _detector(config: Config, splits: Splits, classifier: Path | None) -> Detector | None:
+def _detector(config: Config, planes: PlaneSet, splits: Splits, classifier: Path | None) -> Detector | None:
     """Open the network whose features are used."""
     if config.inception_uri:
         with _naming(config), input_errors():
@@ -109,7 +110,8 @@ def _detector(config: Config, splits: Splits, classifier: Path | None) -> Detect
     if classifier is None:
         return None
     about = classifiers.describe(classifier)
-    splits.require_only((TRAIN,), about["patients_seen"], f"classifier {about['digest'][:12]}")
+    what = f"classifier {about['digest'][:12]}"
+    splits.require_only((TRAIN,), known_seen(about, what), what, planes)
     return fidelity.classifier_detector(classifier)
 
 
@@ -275,8 +277,7 @@ def _write_kept(out: Path, synthetic: PlaneSet, dropped_N: NDArray[np.bool_] | N
         side=synthetic.side,
         channels=synthetic.channels,
         settings=synthetic.settings,
-        patients=synthetic.patients,
-        scans=synthetic.scans,
+        seen=synthetic.seen,
     )
     with writer, zipfile.ZipFile(synthetic.archive) as archive:
         for place, row in enumerate(synthetic.rows):

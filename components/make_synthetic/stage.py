@@ -84,7 +84,7 @@ def make_synthetic(
         if storage.exists(storage.join(uri, MADE)):
             return dict(stored_json.read(storage.join(uri, MADE), {"digest": str}))
         # Who is known now stays so while this lasts.
-        require_remembered(config.gan.state_uri, splits.folds, planes.scans)
+        require_remembered(config.gan.state_uri, splits.folds, planes.seen.scans)
         return _make(config, source, planes, splits, progress)
 
 

@@ -57,7 +57,7 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     if ledger.finished:
         emit("open_ledger", "warning", message=f"nothing is new: run {run} is finished, its results are kept")
     ledger.begin(record)
-    require_remembered(config.state_uri, splits.sides, planes.scans)
+    require_remembered(config.state_uri, splits.sides, planes.seen.scans)
     if uri := parameters["expert_labels_uri"]:
         ledger.keep_expert_labels(storage.read_bytes(uri).decode())
     return run

@@ -32,7 +32,7 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     }
     study = Ledger(state_uri=config.state_uri, run=run)
     study.begin(record)
-    require_remembered(config.state_uri, splits.sides, planes.scans)
+    require_remembered(config.state_uri, splits.sides, planes.seen.scans)
     if uri := parameters["expert_labels_uri"]:
         study.keep_expert_labels(storage.read_bytes(uri).decode())
     return run

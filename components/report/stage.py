@@ -89,7 +89,7 @@ def report(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -
 def collect(inputs: Inputs, supervised: Mapping[str, Any], generator: Mapping[str, Any]) -> dict[str, Any]:
     """Return what metrics.json holds."""
     evaluation = summary.read_json(inputs.evaluation)
-    seen = {*supervised["patients_seen"], *generator["patients_seen"], *inputs.synthetic.patients}
+    seen = {*supervised["patients_seen"], *generator["patients_seen"], *inputs.synthetic.seen.patients}
     return {
         "best_round": inputs.best_round,
         "gan": summary.describe_gan(generator),

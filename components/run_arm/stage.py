@@ -38,7 +38,7 @@ from components.shared.history import HISTORY, changes, history_table
 from components.shared.labels import labelled_rows
 from components.shared.lease import turn
 from components.shared.ledger import Ledger, round_name
-from components.shared.planes import CLASSES, PlaneRow, PlaneSet
+from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
 from components.shared.rounds import MAX_ROUNDS, RoundRule, best_round, stop_reason
@@ -126,7 +126,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     turned = splits.turned(cell.fold)
     with turn(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
         # Who is known now stays so while this lasts.
-        require_remembered(config.state_uri, splits.folds, planes.scans)
+        require_remembered(config.state_uri, splits.folds, planes.seen.scans)
         ledger.begin(_record(config, cell, turned))
         work = Work(
             config=config,
@@ -141,7 +141,7 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         )
         _do_rounds(work)
         result = _conclude(work)
-    require_remembered(config.state_uri, splits.folds, planes.scans)
+    require_remembered(config.state_uri, splits.folds, planes.seen.scans)
     return result
 
 
@@ -184,15 +184,15 @@ def _pool(work: Work) -> PlaneSet | None:
     if work.arm.pool != REAL_POOL:
         source = work.config.grid.source_of(work.cell)
         pool = fetch_synthetic(work.config.study_uri, source, work.scratch / "pool")
-        work.splits.require_only((TRAIN,), pool.patients, f"cell {work.cell.name}: images {source.name}")
+        what = f"cell {work.cell.name}: images {source.name}"
+        work.splits.require_only((TRAIN,), pool.seen, what, work.planes)
         return pool
     patients, training = work.splits.patients(TRAIN), work.training
     rows = work.planes.rows_of(patients)
     told = labelled_rows(rows, training.label_fraction, training.label_unit, training.label_seed)
     known = {row.image for row in told}
     hidden = [replace(row, label="") for row in rows if row.image not in known]
-    scans = sorted({row.scan for row in rows})
-    return replace(work.planes, rows=hidden, patients=patients, scans=scans)
+    return replace(work.planes, rows=hidden, seen=Seen.of(rows) | Seen(patients=frozenset(patients)))
 
 
 def _begin_with(cell: Cell, work: Work) -> None:
@@ -265,8 +265,7 @@ def _tested(
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
-    work.splits.require_only((TRAIN,), model.patients_seen, f"cell {work.cell.name}")
-    work.splits.require_own((TRAIN,), model.scans_seen, work.planes, f"cell {work.cell.name}")
+    work.splits.require_only((TRAIN,), model.seen, f"cell {work.cell.name}", work.planes)
     images_NHW = classifiers.load_pixels(work.planes, rows, model.size_px)
     return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 

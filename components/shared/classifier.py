@@ -23,10 +23,10 @@ from torchvision import models
 from components.shared.calibration import logs_of, tempered
 from components.shared.faults import InputError
 from components.shared.files import write_whole
-from components.shared.planes import CLASSES, PlaneRow, PlaneSet
+from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.progress import Progress, silent
 from components.shared.storage import hash_file
-from components.shared.weights import DESCRIBED, weights_digest
+from components.shared.weights import DESCRIBED, known_seen, weights_digest
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
@@ -46,8 +46,7 @@ class Classifier:
     architecture: str
     classes: Sequence[str]  # of the network's outputs, in order
     size_px: int
-    patients_seen: Sequence[str]
-    scans_seen: Sequence[str]  # as PlaneRow names them
+    seen: Seen
     mean: float = 0.449  # of ImageNet's luminance: pretrained weights expect it
     std: float = 0.226
     temperature: float = 1.0  # that its probabilities' logarithms are divided by
@@ -127,7 +126,7 @@ def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict
     (folder / ABOUT).unlink(missing_ok=True)
     state = {name: value.cpu().contiguous() for name, value in classifier.network.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={DESCRIBED: ABOUT})
-    about = {name: getattr(classifier, name) for name in _DESCRIBED} | dict(notes)
+    about = {name: getattr(classifier, name) for name in _DESCRIBED} | classifier.seen.told() | dict(notes)
     about["digest"] = hash_file(folder / WEIGHTS)
     write_whole(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")
     return about
@@ -143,6 +142,7 @@ def describe(folder: Path) -> dict[str, Any]:
     if not is_whole(folder):
         raise InputError(f"{folder}: not a complete classifier; valid: a folder that train_classifier wrote")
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
+    known_seen(about, str(folder))
     if absent := [name for name in _DESCRIBED if name not in about]:
         raise InputError(f"{folder}: does not say {', '.join(absent)}; valid: one that this version wrote")
     return about
@@ -153,19 +153,11 @@ def load(folder: Path) -> Classifier:
     about = describe(folder)
     network = build(about["architecture"], len(about["classes"]))
     network.load_state_dict(load_file(folder / WEIGHTS))
-    return Classifier(network=network, **{name: about[name] for name in _DESCRIBED})
+    told = {name: about[name] for name in _DESCRIBED}
+    return Classifier(network=network, seen=known_seen(about, str(folder)), **told)
 
 
-_DESCRIBED = (
-    "architecture",
-    "classes",
-    "size_px",
-    "patients_seen",
-    "scans_seen",
-    "mean",
-    "std",
-    "temperature",
-)
+_DESCRIBED = ("architecture", "classes", "size_px", "mean", "std", "temperature")
 
 
 def _softmax(network: nn.Module, classifier: Classifier, grey_NHW: Tensor) -> Tensor:

@@ -72,6 +72,29 @@ def digest_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Whom something shows or learnt from, and which of their scans."""
+
+    patients: frozenset[str] = frozenset()
+    scans: frozenset[str] = frozenset()  # by the hash of what they show: names change, keys, and encodings
+
+    @classmethod
+    def of(cls, rows: Iterable[PlaneRow]) -> Self:
+        """Return what planes show."""
+        pairs = {(row.patient, row.scan) for row in rows}
+        return cls(
+            patients=frozenset(one for one, _ in pairs), scans=frozenset(scan for _, scan in pairs if scan)
+        )
+
+    def __or__(self, other: "Seen") -> "Seen":
+        return Seen(patients=self.patients | other.patients, scans=self.scans | other.scans)
+
+    def told(self, how: str = "seen") -> dict[str, list[str]]:
+        """Return the entries of a JSON that say it, in alphabetical order."""
+        return {f"patients_{how}": sorted(self.patients), f"scans_{how}": sorted(self.scans)}
+
+
 @dataclass(kw_only=True)
 class PlaneSetWriter:
     """Writes a PlaneSet as a context; leaving it without an error makes the set complete."""
@@ -80,14 +103,13 @@ class PlaneSetWriter:
     side: int  # pixels
     channels: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
-    patients: Sequence[str] | None = None  # None: the patients of the rows; of synthetic planes a generator's
-    scans: Sequence[str] | None = None  # likewise
+    seen: Seen | None = None  # None: what the rows show; of synthetic planes what their generator has seen
     counts: Counter[str] = field(default_factory=Counter, init=False)  # planes by label, or by source
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / INDEX).unlink(missing_ok=True)
-        self._found: set[tuple[str, str]] = set()
+        self._found = Seen()
         self._labels: list[tuple[str, int]] = []
         self._zip = zipfile.ZipFile(self.folder / ARCHIVE, "w", zipfile.ZIP_STORED)
         # Rows go to disk as they come: memory must not grow with the number of volumes.
@@ -106,7 +128,8 @@ class PlaneSetWriter:
         self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
         self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
-        self._found.add((row.patient, row.scan))
+        if row.patient not in self._found.patients or row.scan not in self._found.scans:
+            self._found |= Seen.of([row])
         if row.label in CLASSES:
             self._labels.append((row.image, CLASSES.index(row.label)))
 
@@ -126,15 +149,14 @@ class PlaneSetWriter:
         return None
 
     def _describe(self) -> dict[str, Any]:
-        patients = {patient for patient, _ in self._found} if self.patients is None else set(self.patients)
-        scans = {scan for _, scan in self._found} if self.scans is None else set(self.scans)
+        seen = self._found if self.seen is None else self.seen
         return {
             "side": self.side,
             "channels": self.channels,
             "settings": dict(self.settings),
             "settings_digest": digest_of(self.settings),
-            "patients": sorted(patients),
-            "scans": sorted(scans - {""}),
+            "patients": sorted(seen.patients),
+            "scans": sorted(seen.scans),
             "counts": dict(sorted(self.counts.items())),
             "archive_bytes": (self.folder / ARCHIVE).stat().st_size,
         }
@@ -162,8 +184,7 @@ class PlaneSet:
     side: int
     channels: int
     settings: Mapping[str, Any]
-    patients: Sequence[str]  # everyone the pixels descend from; a generator's for synthetic planes
-    scans: Sequence[str]  # and the scans that they do, as PlaneRow names them
+    seen: Seen  # everyone the pixels descend from; of synthetic planes all that their generator has seen
     digest: str  # of the index, which holds the hash of every image
 
     @classmethod
@@ -181,8 +202,7 @@ class PlaneSet:
             side=about["side"],
             channels=about["channels"],
             settings=about["settings"],
-            patients=about["patients"],
-            scans=about["scans"],
+            seen=Seen(patients=frozenset(about["patients"]), scans=frozenset(about["scans"])),
             digest=hashlib.sha256(index.read_bytes()).hexdigest(),
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from components.shared.faults import InputError
-from components.shared.planes import GAN_CLASSES, PlaneSet
+from components.shared.planes import GAN_CLASSES, PlaneSet, Seen
 from components.shared.pseudonyms import require_same_key
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -94,29 +94,23 @@ class Splits:
         """Return the patients of one side, in alphabetical order."""
         return sorted(patient for patient, side in self.sides.items() if side == split)
 
-    def require_only(self, allowed: Sequence[str], patients: Collection[str], what: str) -> None:
+    def require_only(
+        self, allowed: Sequence[str], seen: Seen, what: str, planes: PlaneSet | None = None
+    ) -> None:
         """Refuse an artifact that descends from patients of another side than the allowed ones.
 
-        A patient that is not in the splits is of another data set and leaks nothing into this one.
+        A patient who is not in the splits is of another data set and leaks nothing into this one. A scan that
+        is among the planes counts as whose it is there: a corrected name, or another key, hides none.
         """
-        require_same_key(self.sides, patients, what)
-        crossing = sorted(p for p in patients if p in self.sides and self.sides[p] not in allowed)
-        if crossing:
+        require_same_key(self.sides, seen.patients, what)
+        if crossing := sorted(p for p in seen.patients if p in self.sides and self.sides[p] not in allowed):
             raise InputError(
                 f"{what}: made from patients {self.named(crossing)}, by {self.name}; valid: an artifact made"
                 f" from {' or '.join(allowed)} patients alone"
             )
-
-    def require_own(
-        self, allowed: Sequence[str], scans: Collection[str], planes: PlaneSet, what: str
-    ) -> None:
-        """Refuse an artifact that learnt from a scan which is, among these planes, of another side.
-
-        Whoever the scan was said to be of then: a corrected name, or another key, hides no scan.
-        """
-        if crossing := self.crossing(allowed, scans, planes):
+        if planes is not None and (scans := self.crossing(allowed, seen.scans, planes)):
             owners = {row.scan: row.patient for row in planes.rows}
-            told = ", ".join(f"{scan} of {self.named([owners[scan]])}" for scan in crossing)
+            told = ", ".join(f"{scan} of {self.named([owners[scan]])}" for scan in scans)
             raise InputError(
                 f"{what}: has seen scans {told}, by {self.name}; valid: one made from the scans of"
                 f" {' or '.join(allowed)} patients alone"

@@ -6,8 +6,9 @@ from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.planes import Seen
 from components.shared.pseudonyms import require_same_key
-from components.shared.weights import described, seen_by
+from components.shared.weights import behind, described, seen_by
 
 _HOW = ("seen", "validated_on")  # who validated a round has chosen it: that is no accuracy on the unseen
 _LOOKS = (
@@ -29,19 +30,16 @@ def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
     return found
 
 
-def refuse_seen(
-    classifiers: Mapping[str, Path], patients: Collection[str], scans: Collection[str] = ()
-) -> None:
+def refuse_seen(classifiers: Mapping[str, Path], shown: Seen) -> None:
     """Refuse patients and scans from which a classifier, or a generator behind it, learnt or was chosen.
 
     A scan is known by the hash of its content, whatever its patient is called here.
     """
     for name, folder in classifiers.items():
-        about = _about(name, folder)
-        known = {patient for how in _HOW for patient in about[f"patients_{how}"]}
-        require_same_key(patients, known, f"classifier {name}")
-        _refuse(name, "has seen patients", known & set(patients))
-        _refuse(name, "has seen scans", {scan for how in _HOW for scan in about[f"scans_{how}"]} & set(scans))
+        known = behind(_about(name, folder))
+        require_same_key(shown.patients, known.patients, f"classifier {name}")
+        _refuse(name, "has seen patients", known.patients & shown.patients)
+        _refuse(name, "has seen scans", known.scans & shown.scans)
 
 
 def _refuse(name: str, what: str, seen: Collection[str]) -> None:

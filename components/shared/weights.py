@@ -6,42 +6,18 @@ NAME.json          what they are, with the SHA-256 of the weights as `digest`
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeGuard
+from typing import Any, TypeGuard
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.images import BAKED
-from components.shared.planes import PlaneRow
+from components.shared.planes import Seen
 
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """Whom something learnt from, and from which of their scans."""
-
-    patients: frozenset[str] = frozenset()
-    scans: frozenset[str] = frozenset()  # by the hash of what they show: names change, keys, and encodings
-
-    @classmethod
-    def of(cls, rows: Iterable[PlaneRow]) -> Self:
-        """Return what planes show."""
-        pairs = {(row.patient, row.scan) for row in rows}
-        return cls(
-            patients=frozenset(one for one, _ in pairs), scans=frozenset(scan for _, scan in pairs if scan)
-        )
-
-    def __or__(self, other: "Seen") -> "Seen":
-        return Seen(patients=self.patients | other.patients, scans=self.scans | other.scans)
-
-    def told(self, how: str = "seen") -> dict[str, list[str]]:
-        """Return the entries of a JSON that say it, in alphabetical order."""
-        return {f"patients_{how}": sorted(self.patients), f"scans_{how}": sorted(self.scans)}
 
 
 def described(text: str | bytes) -> dict[str, Any]:
@@ -59,6 +35,14 @@ def seen_by(about: Mapping[str, Any], how: str = "seen") -> Seen | None:
     if not _are_names(patients) or not _are_names(scans):
         return None
     return Seen(patients=frozenset(patients), scans=frozenset(scans))
+
+
+def known_seen(about: Mapping[str, Any], what: str) -> Seen:
+    """Return what such a JSON says that weights have seen; InputError where it does not say it."""
+    seen = seen_by(about)
+    if seen is None:
+        raise InputError(f"{what}: does not say whom it has seen; valid: one that this version wrote")
+    return seen
 
 
 def behind(about: Mapping[str, Any]) -> Seen:

@@ -27,7 +27,8 @@ def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     """Write splits.csv, to the path `out`, for everyone who has a plane of a class."""
     patients = holdings(planes)
     known = _remembered(config.state_uri, patients)
-    require_remembered(config.state_uri, known, planes.scans)  # whoever the version that was written names
+    # Also those whom the version that was written names beside these.
+    require_remembered(config.state_uri, known, planes.seen.scans)
     folds = {patient: known[patient] for patient in sorted(patients)}
     splits = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()})
     splits.require_apart(planes)

@@ -44,5 +44,5 @@ def train_round(
             ledger.keep_classifier(round_name(number), out)
         # Whom a generator before this run saw, no splits of this run need know.
         known = behind(about)
-        require_remembered(ledger.state_uri, known.patients, {*planes.scans, *known.scans})
+        require_remembered(ledger.state_uri, known.patients, {*planes.seen.scans, *known.scans})
     return about

@@ -22,11 +22,11 @@ from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.labels import PLANE, known_classes, labelled_rows
 from components.shared.metrics import measure, predictions_of
-from components.shared.planes import CLASSES, PlaneRow, PlaneSet, digest_of
+from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, VALIDATION, Splits
 from components.shared.trained import looks_of
-from components.shared.weights import Seen, seen_behind
+from components.shared.weights import seen_behind
 from components.train_classifier.fit import Examples, Plan, fit
 from components.train_classifier.pretrained import start_from
 
@@ -74,7 +74,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
     labelled = [row for row in labelled if row.label in classes]
     synthetic = _accepted(pseudo, planes, splits, classes)
     before, chosen_by = _inherited(config, planes, splits)
-    seen = Seen.of(labelled) | before | _behind(pseudo)
+    seen = Seen.of(labelled) | before | (pseudo.images.seen if pseudo else Seen())
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)  # every round starts anew, from the same random weights
         network = classifiers.build(config.architecture, len(classes))
@@ -84,8 +84,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
             architecture=config.architecture,
             classes=classes,
             size_px=config.size_px,
-            patients_seen=sorted(seen.patients),
-            scans_seen=sorted(seen.scans),
+            seen=seen,
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
         examples = _examples(images_NHW, labelled, synthetic, classes)
@@ -116,20 +115,12 @@ def _accepted(
     if pseudo is None:
         return []
     what = f"synthetic planes {pseudo.images.digest[:12]}"
-    splits.require_only((TRAIN,), pseudo.images.patients, what)
-    splits.require_own((TRAIN,), pseudo.images.scans, planes, what)
+    splits.require_only((TRAIN,), pseudo.images.seen, what, planes)
     foreign = sorted(set(pseudo.labels.values()) - set(classes))
     if foreign:
         raise InputError(f"pseudo-labels: {', '.join(foreign)}; valid: {', '.join(classes)}")
     labels = pseudo.labels
     return [replace(row, label=labels[row.image]) for row in pseudo.images.rows if row.image in labels]
-
-
-def _behind(pseudo: PseudoLabels | None) -> Seen:
-    """Return what the generator of pseudo-labelled images has seen."""
-    if pseudo is None:
-        return Seen()
-    return Seen(patients=frozenset(pseudo.images.patients), scans=frozenset(pseudo.images.scans))
 
 
 def _validated(planes: PlaneSet, splits: Splits) -> Seen:
@@ -147,8 +138,7 @@ def _inherited(config: Config, planes: PlaneSet, splits: Splits) -> tuple[Seen, 
     seen, chosen_by = seen_behind(config.pretrained_uri)
     what = f"pretrained_uri: {config.pretrained_uri}"
     for sides, each in (((TRAIN,), seen), ((TRAIN, VALIDATION), chosen_by)):
-        splits.require_only(sides, each.patients, what)
-        splits.require_own(sides, each.scans, planes, what)
+        splits.require_only(sides, each, what, planes)
     return seen, chosen_by
 
 

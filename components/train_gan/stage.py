@@ -20,10 +20,10 @@ from components.shared.faults import InputError
 from components.shared.files import write_whole
 from components.shared.forgotten import require_remembered
 from components.shared.labels import PLANE, labelled_rows
-from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, digest_of
+from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, Seen, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import Seen, described, seen_by_generator
+from components.shared.weights import described, seen_by_generator
 from components.train_gan.checkpoints import name_seen, run_folder
 
 INDEX = "generator.json"
@@ -172,8 +172,7 @@ def _start(uri: str, planes: PlaneSet, splits: Splits, folder: Path) -> tuple[Pa
             f"gan_resume_uri={uri}: not a Generator; valid: a folder that train_gan, or"
             " `python -m stylegan2_ada import`, wrote"
         )
-    splits.require_only((TRAIN,), seen.patients, f"gan_resume_uri={uri}")
-    splits.require_own((TRAIN,), seen.scans, planes, f"gan_resume_uri={uri}")
+    splits.require_only((TRAIN,), seen, f"gan_resume_uri={uri}", planes)
     return folder, seen
 
 

@@ -78,7 +78,7 @@ def _may_start(place: str, planes: PlaneSet, splits: Splits) -> bool:
     if seen is None:
         log.warning("%s: gone, or does not say which patients and scans it has seen", place)
         return False
-    splits.require_only((TRAIN,), seen.patients, f"warm_start: {place}")  # a side was changed by force
+    splits.require_only((TRAIN,), seen, f"warm_start: {place}")  # a side was changed by force
     if crossing := splits.crossing((TRAIN,), seen.scans, planes):
         log.warning("%s: has seen scans that are measured on now: %s", place, ", ".join(crossing))
     return not crossing

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.extract_planes.cut import Cuts
 from components.shared import snapshots, storage
+from components.shared.planes import Seen
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.trained import find_classifiers, refuse_other_looks, refuse_seen
 from components.validate_parameters.places import check_places
@@ -71,7 +72,7 @@ def validate_application(p: ApplyParameters) -> Sequence[str]:
     with tempfile.TemporaryDirectory() as folder:
         models = find_classifiers(p.classifiers_uri, Path(folder))
         refuse_other_looks(models, Cuts.among(vars(p)).settings())
-        refuse_seen(models, patients)
+        refuse_seen(models, Seen(patients=frozenset(patients)))
     return left_out
 
 

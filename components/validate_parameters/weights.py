@@ -8,7 +8,8 @@ from components.shared import expert_labels, storage
 from components.shared.faults import InputError
 from components.shared.forgotten import forgotten, forgotten_scans
 from components.shared.images import BAKED
-from components.shared.weights import Seen, contents_digest, described, seen_behind, seen_by_generator
+from components.shared.planes import Seen
+from components.shared.weights import contents_digest, described, seen_behind, seen_by_generator
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 

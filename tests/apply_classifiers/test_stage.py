@@ -11,7 +11,7 @@ from components.extract_planes.cut import Cuts
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
-from components.shared.planes import CLASSES, UNCERTAIN
+from components.shared.planes import CLASSES, UNCERTAIN, Seen
 from components.shared.trained import (
     find_classifiers,
     looks_of,
@@ -35,8 +35,7 @@ def models(tmp_path_factory):
             architecture="resnet18",
             classes=CLASSES,
             size_px=SIDE,
-            patients_seen=["a", "b"] if seed else ["a"],
-            scans_seen=["volume a"],
+            seen=Seen(patients=frozenset("ab" if seed else "a"), scans=frozenset({"volume a"})),
         )
         notes = {"patients_validated_on": ["v"], "scans_validated_on": ["volume v"]}
         classifiers.save(model, {**notes, "looks": looks_of(CUTS.settings())}, folder)
@@ -106,7 +105,7 @@ def test_other_planes_that_look_the_same_are_welcome(models):
 )
 def test_a_damaged_classifier_is_refused_in_a_line(text, tmp_path):
     (tmp_path / "classifier.json").write_text(text, encoding="latin-1")
-    for refuse, against in ((refuse_seen, ["x"]), (refuse_other_looks, CUTS.settings())):
+    for refuse, against in ((refuse_seen, Seen()), (refuse_other_looks, CUTS.settings())):
         with pytest.raises(InputError, match=r"^classifier a: its classifier\.json does not say .*; valid: "):
             refuse({"a": tmp_path}, against)
     assert weights_digest(tmp_path / "classifier.json") is None

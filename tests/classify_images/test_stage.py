@@ -8,7 +8,7 @@ from components.classify_images.stage import PREDICTIONS, Config, classify_image
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
-from components.shared.planes import CLASSES, CORONAL, SAGITTAL
+from components.shared.planes import CLASSES, CORONAL, SAGITTAL, Seen
 from tests.drawn_planes import SIDE, write_synthetic
 
 
@@ -27,8 +27,7 @@ def classifier(tmp_path_factory):
         architecture="resnet18",
         classes=CLASSES,
         size_px=SIDE,
-        patients_seen=["a"],
-        scans_seen=[],
+        seen=Seen(patients=frozenset("a")),
     )
     classifiers.save(model, {}, folder)
     return folder

@@ -26,9 +26,9 @@ def test_a_scan_is_told_by_what_it_shows(volumes, tmp_path):
         write_again(path, tmp_path / f"other_{path.name}")
     extract_planes(configured(tmp_path, tmp_path / "state"), tmp_path / "set")
     again = PlaneSet.open(tmp_path / "set")
-    assert again.scans == first.scans and len(again.scans) == 4 == len(set(again.scans))
-    assert set(again.patients).isdisjoint(first.patients)
-    assert {row.scan for row in again.rows} == set(again.scans)
+    assert again.seen.scans == first.seen.scans and len(again.seen.scans) == 4
+    assert not again.seen.patients & first.seen.patients
+    assert {row.scan for row in again.rows} == again.seen.scans
 
 
 def test_a_scan_of_a_forgotten_patient_is_left_out_under_any_name(volumes, tmp_path, capsys):
@@ -42,7 +42,7 @@ def test_a_scan_of_a_forgotten_patient_is_left_out_under_any_name(volumes, tmp_p
         write_again(path, place / path.name.replace("sim02", "sim09"))
     extract_planes(configured(place, state), tmp_path / "after")
     after = PlaneSet.open(tmp_path / "after")
-    assert shown.isdisjoint(after.scans) and after.patients
+    assert shown.isdisjoint(after.seen.scans) and after.seen.patients
     (refused,) = [
         each for each in passports.read(tmp_path / "after/passports.json") if each.verdict == "refuse"
     ]
@@ -71,12 +71,11 @@ def test_what_a_killed_pod_kept_of_a_forgotten_scan_is_taken_up_by_nobody(volume
     """It died between keeping the planes and asking."""
     config = configured(volumes, tmp_path / "state")
     extract_planes(config, tmp_path / "before")
-    scan = next(iter(PlaneSet.open(tmp_path / "before").scans))
+    before = PlaneSet.open(tmp_path / "before")
+    scan = min(before.seen.scans)
     storage.create(f"{tmp_path}/state/forgotten/another name", f"done\n{scan}".encode())
     with pytest.raises(ForgottenError, match="patients another name: forgotten"):
         extract_planes(config, tmp_path / "after")
     again = configured(volumes, tmp_path / "state")
     extract_planes(again, tmp_path / "after")
-    assert set(PlaneSet.open(tmp_path / "after").scans) == set(PlaneSet.open(tmp_path / "before").scans) - {
-        scan
-    }
+    assert PlaneSet.open(tmp_path / "after").seen.scans == before.seen.scans - {scan}

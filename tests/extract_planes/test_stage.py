@@ -111,7 +111,7 @@ def test_labels_follow_content_and_every_class_is_there(extracted):
 def test_no_name_or_date_is_in_anything_that_is_written(volumes, extracted):
     planes, _, _ = extracted
     known = {pseudonym("patient", f"sim{number:02}") for number in (1, 2, 3)}
-    assert {row.patient for row in planes.rows} == set(planes.patients) == known
+    assert {row.patient for row in planes.rows} == planes.seen.patients == known
     names = [name for path in volumes.glob("*.nrrd") for name in (path.stem, path.stem[:5])]
     for path in [*planes.folder.iterdir(), *(planes.folder.parent / "state/planes").iterdir()]:
         data = path.read_bytes()
@@ -139,7 +139,7 @@ def test_another_key_changes_names_of_patients_and_nothing_else(volumes, extract
     extract_planes(configured(volumes, tmp_path / "state", key=str(tmp_path / "key")), tmp_path / "set")
     other = PlaneSet.open(tmp_path / "set")
     assert (tmp_path / "set/images.zip").read_bytes() == planes.archive.read_bytes()
-    assert not set(other.patients) & set(planes.patients)
+    assert not other.seen.patients & planes.seen.patients
     unnamed = [replace(row, patient="", session="") for row in other.rows]
     assert unnamed == [replace(row, patient="", session="") for row in planes.rows]
 

@@ -35,7 +35,7 @@ def test_images_are_divided_over_truncations(generator: Path, tmp_path: Path) ->
     ]
     assert planes.rows[0].image == "synthetic/psi0.50_seed000000.png"
     assert planes.side == 8
-    assert (list(planes.patients), list(planes.scans)) == (["a", "b"], ["1f", "2f"])
+    assert planes.seen.told() == {"patients_seen": ["a", "b"], "scans_seen": ["1f", "2f"]}
     assert {(row.source, row.label) for row in planes.rows} == {("synthetic", "")}
     assert {row.generator for row in planes.rows} == {load_generator(generator)[1]["digest"]}
 

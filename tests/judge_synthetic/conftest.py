@@ -10,7 +10,7 @@ import pytest
 from components.extract_planes.stage import Config, Cuts, extract_planes
 from components.judge_synthetic.likeness import shrunk
 from components.shared.phantom import Brain, simulate
-from components.shared.planes import GAN_CLASSES, SYNTHETIC, PlaneRow, PlaneSet, PlaneSetWriter
+from components.shared.planes import GAN_CLASSES, SYNTHETIC, PlaneRow, PlaneSet, PlaneSetWriter, Seen
 from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
 from components.snapshot_volumes.stage import Config as SnapshotConfig
@@ -66,7 +66,7 @@ def thrice(everyone: PlaneSet) -> str:
 @pytest.fixture(scope="session")
 def splits(everyone: PlaneSet, thrice: str) -> Splits:
     """Return splits that train on five patients, the one who was scanned three times among them."""
-    others = sorted(set(everyone.patients) - {thrice})
+    others = sorted(everyone.seen.patients - {thrice})
     sides = {thrice: "train"} | dict.fromkeys(others[:4], "train")
     sides |= {others[4]: "validation"} | dict.fromkeys(others[5:], "test")
     folds = {"test": 0, "validation": 1, "train": 2}
@@ -102,7 +102,7 @@ def write_images(
     folder: Path, images: Sequence[np.ndarray], patients: Sequence[str], side: int = 64, psi: float = 1.0
 ) -> PlaneSet:
     """Write pictures as a synthetic PlaneSet of the patients that its generator saw."""
-    with PlaneSetWriter(folder=folder, side=side, patients=patients) as writer:
+    with PlaneSetWriter(folder=folder, side=side, seen=Seen(patients=frozenset(patients))) as writer:
         for seed, image_HW in enumerate(images):
             row = PlaneRow(
                 image=f"synthetic/psi{psi:.2f}_seed{seed:06}.png",

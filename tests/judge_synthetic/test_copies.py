@@ -54,7 +54,7 @@ def test_ten_in_a_hundred_copies_are_all_found_and_dropped(planes, splits, tmp_p
     assert [row.image for row in kept.rows] == [name for name in names if name not in called]
     before = {row.image: row for row in images.rows}
     assert all(row == before[row.image] for row in kept.rows)
-    assert (kept.patients, kept.side) == (images.patients, side)
+    assert (kept.seen, kept.side) == (images.seen, side)
     assert {"images.csv", "worst.png", "judgement.json"} == {
         path.name for path in (kept.folder / "judged").iterdir()
     }
@@ -98,7 +98,7 @@ def test_planes_of_patients_that_were_left_out_are_seldom_called_copies(planes):
     rows = [row for row in planes.rows if row.label in GAN_CLASSES]
     views_NHW = views_of(planes, rows, CPU)
     called = []
-    for patient in sorted(set(planes.patients)):
+    for patient in sorted(planes.seen.patients):
         out = np.array([row.patient == patient for row in rows])
         reference = copies.reference_of(views_NHW[~out], [r for r, o in zip(rows, out, strict=True) if not o])
         called += copies.are_copies(nearest(views_NHW[out], views_NHW[~out]), reference).tolist()

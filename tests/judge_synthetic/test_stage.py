@@ -12,7 +12,7 @@ from components.judge_synthetic.likeness import shrunk
 from components.judge_synthetic.stage import Config, judge_synthetic
 from components.shared import classifier as classifiers
 from components.shared.faults import InputError
-from components.shared.planes import CLASSES, GAN_CLASSES, PlaneSetWriter
+from components.shared.planes import CLASSES, GAN_CLASSES, PlaneSetWriter, Seen
 from tests.judge_synthetic.conftest import seen_by, write_images
 
 SIDE = 32
@@ -54,8 +54,7 @@ def classifier(splits, tmp_path_factory):
         architecture="resnet18",
         classes=CLASSES,
         size_px=32,
-        patients_seen=splits.patients("train"),
-        scans_seen=[],
+        seen=Seen(patients=frozenset(splits.patients("train"))),
     )
     classifiers.save(model, {}, folder)
     return folder
@@ -114,7 +113,7 @@ def test_without_a_network_the_classifiers_last_layer_but_one_is_used(
 def test_each_truncation_has_its_figures(planes, splits, tmp_path):
     pictures = seen_by(planes, splits, "test")
     half = write_images(tmp_path / "half", pictures[:30], splits.patients("train"), SIDE, psi=0.5)
-    with PlaneSetWriter(folder=tmp_path / "both", side=SIDE, patients=half.patients) as writer:
+    with PlaneSetWriter(folder=tmp_path / "both", side=SIDE, seen=half.seen) as writer:
         for place, (row, image_HW) in enumerate(zip(half.rows, half.images(half.rows), strict=True)):
             writer.add(image_HW, row)
             if place < 3:
@@ -145,7 +144,8 @@ def test_the_worst_pairs_are_a_picture(planes, splits, synthetic, tmp_path):
 
 
 def test_a_generator_that_saw_a_test_patient_is_refused(planes, splits, synthetic, tmp_path):
-    leaked = replace(synthetic, patients=[*synthetic.patients, splits.patients("test")[0]])
+    seen = Seen(patients=frozenset([*splits.patients("train"), splits.patients("test")[0]]))
+    leaked = replace(synthetic, seen=seen)
     with pytest.raises(InputError, match=rf"synthetic planes .*{splits.patients('test')[0]} \(test\)"):
         judge_synthetic(Config(), planes, splits, leaked, None, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
@@ -153,7 +153,7 @@ def test_a_generator_that_saw_a_test_patient_is_refused(planes, splits, syntheti
 
 def test_a_classifier_that_saw_a_test_patient_is_refused(planes, splits, synthetic, classifier, tmp_path):
     swapped = type(splits)(splits.folds, splits.sides | {splits.patients("train")[0]: "test"})
-    innocent = replace(synthetic, patients=swapped.patients("train"))
+    innocent = replace(synthetic, seen=Seen(patients=frozenset(swapped.patients("train"))))
     with pytest.raises(InputError, match=r"classifier .* made from patients"):
         judge_synthetic(Config(), planes, swapped, innocent, classifier, tmp_path / "kept")
 

@@ -19,7 +19,7 @@ from components.shared.calibration import gauged
 from components.shared.judgement import FOLDER, JUDGEMENT, OWN_FEATURES, SHEET
 from components.shared.ledger import LabelRow, write_labels
 from components.shared.metrics import Predictions, measure
-from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneRow, PlaneSet, PlaneSetWriter
+from components.shared.planes import CLASSES, GAN_CLASSES, UNCERTAIN, PlaneRow, PlaneSet, PlaneSetWriter, Seen
 from components.shared.splits import Splits
 from components.validate_parameters.stage import Parameters, results
 
@@ -101,7 +101,8 @@ def synthetic_names() -> list[str]:
 
 def write_synthetic(folder: Path, patients: Sequence[str]) -> PlaneSet:
     rng = np.random.default_rng(1)
-    with PlaneSetWriter(folder=folder, side=SYNTHETIC_SIDE, patients=patients) as writer:
+    seen = Seen(patients=frozenset(patients))
+    with PlaneSetWriter(folder=folder, side=SYNTHETIC_SIDE, seen=seen) as writer:
         for place, name in enumerate(synthetic_names()):
             image_HW = draw_plane(GAN_CLASSES[int(rng.integers(2))], rng, SYNTHETIC_SIDE)
             truncation, seed = (0.5, 1.0)[place // 40], place % 40

@@ -24,7 +24,7 @@ from components.report.stage import Inputs, report
 from components.report.study import report_study
 from components.shared.comparisons import Comparison
 from components.shared.metrics import predictions_of
-from components.shared.planes import PlaneSet
+from components.shared.planes import PlaneSet, Seen
 from components.shared.study import Cell, Grid
 from components.shared.verdicts import NOTHING_TO_GAIN, WORSE
 from tests.report.conftest import write_findings, write_judgement
@@ -140,7 +140,7 @@ def alarming(run_of: Callable[..., Inputs]) -> Inputs:
     measured = {name: dict.fromkeys(run.splits.patients("test"), 0.8) for name in ("supervised", "round_000")}
     before = {"run": "51d0c0ffee00", "snapshot": run.snapshot, "models": measured}
     before["models"]["published"] = measured["supervised"]
-    synthetic = replace(run.synthetic, patients=[*run.synthetic.patients, "z11"])
+    synthetic = replace(run.synthetic, seen=run.synthetic.seen | Seen(patients=frozenset({"z11"})))
     notes = ["The volumes are simulated: nothing here says anything about infants."]
     parameters = {**run.parameters, "threshold_rule": "adaptive", "expert_labels_uri": "e.csv"}
     return replace(run, rounds=rounds, before=before, synthetic=synthetic, notes=notes, parameters=parameters)

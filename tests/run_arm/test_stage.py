@@ -33,9 +33,9 @@ def planes(tmp_path_factory):
     return write_planes(tmp_path_factory.mktemp("planes"), sorted(SPLITS.folds), per_class=6)
 
 
-def write_images(study, source, folder, patients):
+def write_images(study, source, folder, patients, scans=()):
     """Put synthetic images that descend from some patients in a study's place for a source."""
-    images = write_synthetic(folder, patients, ["coronal", "sagittal"] * 6)
+    images = write_synthetic(folder, patients, ["coronal", "sagittal"] * 6, scans)
     storage.upload(folder, f"{source.uri(study)}/planes")
     storage.delete(f"{source.uri(study)}/made.json")
     storage.create(f"{source.uri(study)}/made.json", json.dumps({"digest": images.digest}).encode())
@@ -159,6 +159,10 @@ def test_a_pool_that_descends_from_who_is_tested_is_refused_though_nothing_is_ac
     run(sure, planes, "C")
     write_images(config.study_uri, Source(fold=0, planes="all", gan=0), tmp_path / "crossing", ["p0", "p2"])
     with pytest.raises(InputError, match=r"images fold0_all_gan0: made from patients p0 \(test\)"):
+        run(sure, planes, "E")
+    source = Source(fold=0, planes="all", gan=0)  # now under the name that p0 had before
+    write_images(config.study_uri, source, tmp_path / "renamed", ["p2"], ["scan of p0"])
+    with pytest.raises(InputError, match=r"images fold0_all_gan0: has seen scans scan of p0 of p0 \(test\)"):
         run(sure, planes, "E")
 
 

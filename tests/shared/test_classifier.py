@@ -7,7 +7,7 @@ import torch
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
-from components.shared.planes import CLASSES, CORONAL, NOISE, SAGITTAL
+from components.shared.planes import CLASSES, CORONAL, NOISE, SAGITTAL, Seen
 from tests.drawn_planes import SIDE, write_planes
 
 
@@ -19,8 +19,7 @@ def small(classes=CLASSES, size_px=SIDE) -> Classifier:
         architecture="resnet18",
         classes=list(classes),
         size_px=size_px,
-        patients_seen=["a"],
-        scans_seen=[],
+        seen=Seen(patients=frozenset("a")),
     )
 
 
@@ -35,7 +34,7 @@ def test_a_saved_classifier_reads_planes_as_before(tmp_path, images):
     model = small()
     classifiers.save(model, {"config": {"seed": 0}}, tmp_path)
     again = classifiers.load(tmp_path)
-    assert again.patients_seen == ["a"]
+    assert again.seen == model.seen
     before, after = (classifiers.probabilities(m, images, 4) for m in (model, again))
     assert np.array_equal(before, after)
 

@@ -7,18 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.shared.faults import InputError
+from components.shared.planes import Seen
 from components.shared.splits import FOLDS, TEST, TRAIN, Splits
 from components.shared.splits import SPLITS as NAMES
 from tests.drawn_planes import SPLITS, write_planes
 
 
 def test_only_patients_of_another_side_cross():
-    SPLITS.require_only((TRAIN,), ["a", "b", "of another data set"], "it")
+    SPLITS.require_only((TRAIN,), Seen(patients=frozenset({"a", "b", "of another data set"})), "it")
     with pytest.raises(
         InputError,
         match=r"^it: made from patients t \(test\), v \(validation\), by splits.csv \w+; valid: an",
     ):
-        SPLITS.require_only((TRAIN,), ["a", "v", "t"], "it")
+        SPLITS.require_only((TRAIN,), Seen(patients=frozenset("avt")), "it")
 
 
 def test_the_digest_is_of_the_table():

@@ -9,8 +9,8 @@ from torch import nn
 
 from components.shared.classifier import Classifier, build, save
 from components.shared.faults import InputError
-from components.shared.planes import CLASSES
-from components.shared.weights import Seen, seen_behind
+from components.shared.planes import CLASSES, Seen
+from components.shared.weights import seen_behind
 from components.train_classifier.pretrained import start_from
 
 
@@ -95,12 +95,15 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
         architecture="resnet18",
         classes=CLASSES[:3],
         size_px=32,
-        patients_seen=["a"],
-        scans_seen=[],
+        seen=Seen(patients=frozenset("a")),
     )
     save(model, {}, tmp_path / "whole")
     assert seen_behind(str(tmp_path / "whole/classifier.safetensors"))[0].patients == {"a"}
-    save(replace(model, patients_seen=["b"], network=build("resnet18", 3)), {}, tmp_path / "other")
+    save(
+        replace(model, seen=Seen(patients=frozenset("b")), network=build("resnet18", 3)),
+        {},
+        tmp_path / "other",
+    )
     shutil.copyfile(tmp_path / "whole/classifier.safetensors", tmp_path / "other/renamed.safetensors")
     with pytest.raises(InputError, match=r"is of other weights than .*renamed\.safetensors"):
         seen_behind(str(tmp_path / "other/renamed.safetensors"))
