@@ -58,7 +58,7 @@ def keep_freed_memory(device: torch.device) -> None:
     """Let this process keep what it frees, on a CPU under glibc.
 
     glibc hands each block over 32 MB back to the system, and a new activation of that size then faults once a
-    page: a sixth of the time of training at 256 px in float32 (benchmarks/gan_training.py).
+    page: in float32 at 256 px a twelfth of the time of training, a quarter of generating's (README, Speed).
     """
     if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
         for setting, value in _KEEP:
