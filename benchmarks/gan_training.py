@@ -7,7 +7,7 @@ turn, so that what else the machine does meets both. The peer always runs in flo
 runs: TrainingState's phases, on images of noise. `make` hands the phases to another script.
 
 How malloc treats what is freed is the whole process's, so one side cannot have its own: without
---keep-freed-memory both sides have glibc's way, with it the way that training asks for.
+--keep-freed-memory both sides have glibc's way, with it the way that our commands ask for.
 """
 
 import argparse
@@ -329,7 +329,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--versus", choices=["none", "plain"], default="none")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep-freed-memory", action="store_true", help="on a CPU, as training does")
+    parser.add_argument("--keep-freed-memory", action="store_true", help="both sides, as our commands do")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     return parser.parse_args()
 
@@ -357,7 +357,7 @@ def measure(chosen: argparse.Namespace) -> None:
     require_usable(chosen)
     ours = make(chosen)
     if chosen.keep_freed_memory:
-        keep_freed_memory(ours.device)
+        keep_freed_memory()
     benches = {"ours": ours}
     result: dict[str, Any] = {"settings": asdict(ours.config), "machine": machine(ours.device)}
     result["machine"]["computed_in"] = str(ours.trainer.g.low)

@@ -104,6 +104,12 @@ def test_a_classifier_that_saw_it_is_no_start_and_is_not_evaluated(classifier, n
         evaluate(EvaluateConfig(), now, SPLITS, {"mine": classifier}, tmp_path / "e")
 
 
+def test_a_classifier_that_was_chosen_by_who_is_tested_now_is_not_evaluated(classifier, before, tmp_path):
+    turned = splits_of({**SPLITS.sides, "v": "test", "u": "validation"})
+    with pytest.raises(InputError, match=r"^model mine \(\w{12}\): made from patients v \(test\)"):
+        evaluate(EvaluateConfig(), before, turned, {"mine": classifier}, tmp_path / "e")
+
+
 @pytest.mark.parametrize("scans", [{}, {"t": "scan of v", "v": "another scan"}])
 def test_weights_that_were_chosen_by_who_is_tested_now_are_no_start(classifier, tmp_path, scans):
     """By name, or by a scan: they may have been chosen for how they read them."""

@@ -50,4 +50,4 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
 def _seen(classifier: Path) -> Seen:
     """Return what a classifier learnt from and was chosen by."""
     about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
-    return behind(described(about))
+    return behind(described(about), str(classifier))

@@ -253,7 +253,7 @@ def _conclude(work: Work) -> Mapping[str, Any]:
         storage.create(storage.join(ledger.uri, name), table)
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
     # Some of them no splits of this run know.
-    known = behind(about)
+    known = behind(about, f"cell {work.cell.name}")
     require_remembered(work.config.state_uri, known.patients, known.scans)
     result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
     storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
@@ -265,7 +265,8 @@ def _tested(
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
-    work.splits.require_only((TRAIN,), model.seen, f"cell {work.cell.name}", work.planes)
+    for sides, seen in (((TRAIN,), model.seen), ((TRAIN, VALIDATION), model.chosen_by)):
+        work.splits.require_only(sides, seen, f"cell {work.cell.name}", work.planes)
     images_NHW = classifiers.load_pixels(work.planes, rows, model.size_px)
     return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 

@@ -26,7 +26,7 @@ from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.progress import Progress, silent
 from components.shared.storage import hash_file
-from components.shared.weights import DESCRIBED, known_seen, weights_digest
+from components.shared.weights import DESCRIBED, behind, known_seen, weights_digest
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
@@ -47,6 +47,7 @@ class Classifier:
     classes: Sequence[str]  # of the network's outputs, in order
     size_px: int
     seen: Seen
+    chosen_by: Seen = Seen()  # noqa: RUF009 (it is frozen); what it was validated on
     mean: float = 0.449  # of ImageNet's luminance: pretrained weights expect it
     std: float = 0.226
     temperature: float = 1.0  # that its probabilities' logarithms are divided by
@@ -126,7 +127,8 @@ def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict
     (folder / ABOUT).unlink(missing_ok=True)
     state = {name: value.cpu().contiguous() for name, value in classifier.network.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={DESCRIBED: ABOUT})
-    about = {name: getattr(classifier, name) for name in _DESCRIBED} | classifier.seen.told() | dict(notes)
+    about = {name: getattr(classifier, name) for name in _DESCRIBED} | dict(notes)
+    about |= {**classifier.seen.told(), **classifier.chosen_by.told("validated_on")}
     about["digest"] = hash_file(folder / WEIGHTS)
     write_whole(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")
     return about
@@ -142,7 +144,7 @@ def describe(folder: Path) -> dict[str, Any]:
     if not is_whole(folder):
         raise InputError(f"{folder}: not a complete classifier; valid: a folder that train_classifier wrote")
     about: dict[str, Any] = json.loads((folder / ABOUT).read_text())
-    known_seen(about, str(folder))
+    behind(about, str(folder))
     if absent := [name for name in _DESCRIBED if name not in about]:
         raise InputError(f"{folder}: does not say {', '.join(absent)}; valid: one that this version wrote")
     return about
@@ -154,7 +156,8 @@ def load(folder: Path) -> Classifier:
     network = build(about["architecture"], len(about["classes"]))
     network.load_state_dict(load_file(folder / WEIGHTS))
     told = {name: about[name] for name in _DESCRIBED}
-    return Classifier(network=network, seen=known_seen(about, str(folder)), **told)
+    seen, chosen_by = (known_seen(about, str(folder), how) for how in ("seen", "validated_on"))
+    return Classifier(network=network, seen=seen, chosen_by=chosen_by, **told)
 
 
 _DESCRIBED = ("architecture", "classes", "size_px", "mean", "std", "temperature")

@@ -15,6 +15,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from components.shared.faults import InputError
 from components.shared.png import decode_png, encode_png
+from components.shared.stored_json import Shape, fits
 
 CORONAL, SAGITTAL, NOISE, UNCERTAIN = "coronal", "sagittal", "noise", "uncertain"
 CLASSES = (CORONAL, SAGITTAL, NOISE)
@@ -35,6 +37,14 @@ REAL, SYNTHETIC = "real", "synthetic"
 INDEX = "planes.csv"
 ARCHIVE = "images.zip"
 SETTINGS = "planes.json"
+_SHAPE: Shape = {
+    "side": int,
+    "channels": int,
+    "settings": dict,
+    "archive_bytes": int,
+    "patients": [str],
+    "scans": [str],
+}
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal sets byte-identical
 
 
@@ -109,7 +119,8 @@ class PlaneSetWriter:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / INDEX).unlink(missing_ok=True)
-        self._found = Seen()
+        self._patients: set[str] = set()
+        self._scans: set[str] = set()
         self._labels: list[tuple[str, int]] = []
         self._zip = zipfile.ZipFile(self.folder / ARCHIVE, "w", zipfile.ZIP_STORED)
         # Rows go to disk as they come: memory must not grow with the number of volumes.
@@ -128,8 +139,8 @@ class PlaneSetWriter:
         self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
         self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
-        if row.patient not in self._found.patients or row.scan not in self._found.scans:
-            self._found |= Seen.of([row])
+        self._patients.add(row.patient)
+        self._scans.update({row.scan} - {""})
         if row.label in CLASSES:
             self._labels.append((row.image, CLASSES.index(row.label)))
 
@@ -149,7 +160,8 @@ class PlaneSetWriter:
         return None
 
     def _describe(self) -> dict[str, Any]:
-        seen = self._found if self.seen is None else self.seen
+        shown = Seen(patients=frozenset(self._patients), scans=frozenset(self._scans))
+        seen = shown if self.seen is None else self.seen
         return {
             "side": self.side,
             "channels": self.channels,
@@ -190,9 +202,9 @@ class PlaneSet:
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a set, or raise InputError when it is not whole."""
-        if not is_whole(folder):
+        about = _whole(folder)
+        if about is None:
             raise InputError(f"{folder}: not a complete PlaneSet; run the stage that makes it again")
-        about = json.loads((folder / SETTINGS).read_text())
         index = folder / INDEX
         with index.open(newline="") as file:
             rows = list(read_rows(file))
@@ -224,9 +236,17 @@ class PlaneSet:
 
 def is_whole(folder: Path) -> bool:
     """Tell whether a folder holds a PlaneSet whose last file was written and whose zip is intact."""
-    if not (folder / INDEX).is_file() or not (folder / SETTINGS).is_file():
-        return False
-    about = json.loads((folder / SETTINGS).read_text())
+    return _whole(folder) is not None
+
+
+def _whole(folder: Path) -> dict[str, Any] | None:
+    """Return what the JSON of a whole set says; one of a version before did not say scans."""
     archive = folder / ARCHIVE
-    written = archive.is_file() and bool(archive.stat().st_size == about.get("archive_bytes"))
-    return written and "scans" in about  # versions before did not say them
+    if not all(path.is_file() for path in (folder / INDEX, folder / SETTINGS, archive)):
+        return None
+    about: object = None
+    with suppress(ValueError, RecursionError):  # a file cut short, or no text
+        about = json.loads((folder / SETTINGS).read_bytes())
+    if not isinstance(about, dict) or not fits(about, _SHAPE):
+        return None
+    return about if archive.stat().st_size == about["archive_bytes"] else None

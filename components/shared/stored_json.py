@@ -22,7 +22,7 @@ def parse(uri: str, data: bytes, shape: Shape, valid: str = AGAIN) -> Any:
     """Return what an object of the state says; InputError by its address where that has another shape."""
     try:
         found = json.loads(data)
-        whole = _fits(found, shape)
+        whole = fits(found, shape)
     except (ValueError, RecursionError):  # a file cut short, or no text
         whole = False
     if not whole:
@@ -30,11 +30,12 @@ def parse(uri: str, data: bytes, shape: Shape, valid: str = AGAIN) -> Any:
     return found
 
 
-def _fits(value: object, shape: Shape) -> bool:
+def fits(value: object, shape: Shape) -> bool:
+    """Tell whether what a JSON says has a shape."""
     if isinstance(shape, Mapping):
-        return isinstance(value, dict) and all(_fits(value.get(key), kind) for key, kind in shape.items())
+        return isinstance(value, dict) and all(fits(value.get(key), kind) for key, kind in shape.items())
     if isinstance(shape, list):
-        return isinstance(value, list) and all(_fits(each, shape[0]) for each in value)
+        return isinstance(value, list) and all(fits(each, shape[0]) for each in value)
     if isinstance(value, bool):  # which Python takes for 0 or 1
         return shape is bool
     if shape is float:  # JSON does not tell 1 from 1.0

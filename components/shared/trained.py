@@ -36,7 +36,7 @@ def refuse_seen(classifiers: Mapping[str, Path], shown: Seen) -> None:
     A scan is known by the hash of its content, whatever its patient is called here.
     """
     for name, folder in classifiers.items():
-        known = behind(_about(name, folder))
+        known = behind(_about(name, folder), f"classifier {name}")
         require_same_key(shown.patients, known.patients, f"classifier {name}")
         _refuse(name, "has seen patients", known.patients & shown.patients)
         _refuse(name, "has seen scans", known.scans & shown.scans)

@@ -9,12 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.images import BAKED
 from components.shared.planes import Seen
+from components.shared.stored_json import fits
 
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
@@ -31,33 +32,28 @@ def described(text: str | bytes) -> dict[str, Any]:
 
 def seen_by(about: Mapping[str, Any], how: str = "seen") -> Seen | None:
     """Return what such a JSON says that weights have seen; None where it does not say it as it should."""
-    patients, scans = (about.get(f"{what}_{how}") for what in ("patients", "scans"))
-    if not _are_names(patients) or not _are_names(scans):
+    told: Mapping[str, Any] = {what: about.get(f"{what}_{how}") for what in ("patients", "scans")}
+    if not fits(told, {"patients": [str], "scans": [str]}):
         return None
-    return Seen(patients=frozenset(patients), scans=frozenset(scans))
+    return Seen(**{what: frozenset(names) for what, names in told.items()})
 
 
-def known_seen(about: Mapping[str, Any], what: str) -> Seen:
+def known_seen(about: Mapping[str, Any], what: str, how: str = "seen") -> Seen:
     """Return what such a JSON says that weights have seen; InputError where it does not say it."""
-    seen = seen_by(about)
+    seen = seen_by(about, how)
     if seen is None:
-        raise InputError(f"{what}: does not say whom it has seen; valid: one that this version wrote")
+        raise InputError(f"{what}: does not say whom it has {how}; valid: one that this version wrote")
     return seen
 
 
-def behind(about: Mapping[str, Any]) -> Seen:
-    """Return all that a classifier's JSON says it learnt from or was chosen by."""
-    told = [seen_by(about, how) or Seen() for how in ("seen", "validated_on")]
-    return told[0] | told[1]
+def behind(about: Mapping[str, Any], what: str) -> Seen:
+    """Return all that a classifier's JSON says it learnt from or was chosen by; else as `known_seen`."""
+    return known_seen(about, what) | known_seen(about, what, "validated_on")
 
 
 def seen_by_generator(about: Mapping[str, Any]) -> Seen | None:
     """Return what a generator's JSON says it has seen; an imported network's, which has a source, nothing."""
     return Seen() if "source" in about and "patients_seen" not in about else seen_by(about)
-
-
-def _are_names(told: object) -> TypeGuard[list[str]]:
-    return isinstance(told, list) and all(isinstance(name, str) for name in told)
 
 
 def weights_digest(about: Path) -> str | None:
@@ -100,17 +96,17 @@ def seen_behind(uri: str) -> tuple[Seen, Seen]:
         return Seen(), Seen()  # published weights come alone
     except InputError as error:
         raise InputError(f"pretrained_uri: {error}") from error
-    seen = seen_by(told)
-    if seen is None:
+    seen, chosen_by = seen_by(told), seen_by(told, "validated_on")
+    if seen is None or chosen_by is None:
         raise InputError(
-            f"pretrained_uri: {about} does not say which patients and scans {uri} has seen; valid: the one"
-            " that train_classifier wrote, or none for weights of no patient"
+            f"pretrained_uri: {about} does not say which patients and scans {uri} has seen or was validated"
+            " on; valid: the one that train_classifier wrote, or none for weights of no patient"
         )
     if "digest" in told and storage.exists(uri) and told["digest"] != _content(uri):
         raise InputError(
             f"pretrained_uri: {about} is of other weights than {uri}; valid: the one written with them"
         )
-    return seen, seen_by(told, "validated_on") or Seen()
+    return seen, chosen_by
 
 
 def _is_described(uri: str) -> bool:

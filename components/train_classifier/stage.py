@@ -85,6 +85,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
             classes=classes,
             size_px=config.size_px,
             seen=seen,
+            chosen_by=chosen_by | _validated(planes, splits),
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
         examples = _examples(images_NHW, labelled, synthetic, classes)
@@ -98,7 +99,6 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "labelled_patients": sorted({row.patient for row in labelled}),
         "left_out": left_out,
         "looks": looks_of(planes.settings),
-        **(chosen_by | _validated(planes, splits)).told("validated_on"),
         "pseudo": _count(synthetic),
         "history": history,
         "calibration": calibration.described(),

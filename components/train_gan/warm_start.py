@@ -16,7 +16,7 @@ from components.shared import numbered, storage, stored_json
 from components.shared.forgotten import forgotten, require_remembered
 from components.shared.planes import PlaneSet
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import described, seen_by, weights_digest
+from components.shared.weights import described, known_seen, seen_by, weights_digest
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
     about: dict[str, Any] = json.loads((generator / _ABOUT).read_text())
     if weights_digest(generator / _ABOUT) is None:
         raise ValueError(f"{generator}: not a whole generator")
-    require_remembered(state_uri, about["patients_seen"], about["scans_seen"])
+    seen = known_seen(about, str(generator))
+    require_remembered(state_uri, seen.patients, seen.scans)
     place = storage.join(_place(state_uri), about["digest"])
     for name in _MEMBERS:
         storage.upload(generator / name, storage.join(place, name))
@@ -45,10 +46,10 @@ def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str
         "digest": about["digest"],
         "resolution": about["resolution"],
         "channel_base": about["architecture"]["channel_base"],
-        "patients": about["patients_seen"],
+        "patients": sorted(seen.patients),
     }
     numbered.append(_place(state_uri), entry, "digest")
-    require_remembered(state_uri, about["patients_seen"], about["scans_seen"])
+    require_remembered(state_uri, seen.patients, seen.scans)
     return place
 
 

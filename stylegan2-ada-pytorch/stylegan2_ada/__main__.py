@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The status is 2 where a value or file cannot be used, 1 where training failed, 143 where SIGTERM ended it.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    devices.keep_freed_memory()
     try:
         options = _parser().parse_args(arguments)
         options.run(options)

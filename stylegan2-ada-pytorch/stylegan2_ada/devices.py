@@ -19,8 +19,8 @@ _VALID = "auto, cpu, cuda or cuda:N"
 TYPES = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16})
 # Instructions of x86 that multiply 16 bits, as `torch.cpu.get_capabilities` names them: one of them will do.
 _INSTRUCTIONS = MappingProxyType({"bf16": ("avx512_bf16", "amx_bf16"), "fp16": ("avx512_fp16", "amx_fp16")})
-# M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's mallopt(3), in bytes: one tensor, and all that is kept.
-_KEEP = ((-3, 2**30), (-1, 2**31 - 1))
+# glibc's mallopt(3): M_MMAP_MAX, no block is the system's own; M_TRIM_THRESHOLD, the heap's free end stays.
+_KEEP = ((-4, 0), (-1, 2**31 - 1))
 
 
 def device_of(name: str) -> torch.device:
@@ -54,13 +54,14 @@ def search_convolutions(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = True
 
 
-def keep_freed_memory(device: torch.device) -> None:
-    """Let this process keep what it frees, on a CPU under glibc.
+def keep_freed_memory() -> None:
+    """Let this process keep, for good, what its main thread frees; under glibc, and nothing elsewhere.
 
-    glibc hands each block over 32 MB back to the system, and a new activation of that size then faults once a
-    page: in float32 at 256 px a twelfth of the time of training, a quarter of generating's (README, Speed).
+    glibc hands each block over 32 MB back to the system, and the next activation of that size faults in anew,
+    page by page (README, Speed). The price: the process keeps its peak, and more where sizes vary. Commands
+    ask for it; a function would decide for its caller's process.
     """
-    if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc":
         for setting, value in _KEEP:
             ctypes.CDLL(None).mallopt(setting, value)
 

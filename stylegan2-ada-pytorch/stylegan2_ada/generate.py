@@ -54,7 +54,6 @@ def generate(
     Random noise depends on the seeds of an image's batch.
     """
     device = generator.mapping.w_avg.device
-    devices.keep_freed_memory(device)
     for first in range(0, len(seeds), batch):
         some = seeds[first : first + batch]
         labels_NK = None if label is None else label.to(device).expand(len(some), -1)

@@ -129,7 +129,7 @@ def _scatter(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
 def _scatter_by_gather(x_NCHW: Tensor, kernel: Tensor, plan: _Plan) -> Tensor:
     """Write pixels between zeros and correlate with the kernel turned round.
 
-    The same sums; PyTorch's own in bfloat16 on a CPU takes ten to fifty times as long.
+    The same sums; PyTorch's own way is slow in bfloat16 on a CPU (benchmarks/gan_training.py).
     """
     channels, (tall, wide) = x_NCHW.shape[1], kernel.shape
     size = (len(x_NCHW), channels, plan.inner[0] + tall - 1, plan.inner[1] + wide - 1)

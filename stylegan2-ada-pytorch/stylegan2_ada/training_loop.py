@@ -17,7 +17,7 @@ from stylegan2_ada import checkpoint, dataset, progress, weights
 from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.dataset import Dataset
 from stylegan2_ada.detector import Detector
-from stylegan2_ada.devices import device_of, keep_freed_memory, search_convolutions
+from stylegan2_ada.devices import device_of, search_convolutions
 from stylegan2_ada.distributed import join, own_rows
 from stylegan2_ada.errors import DivergenceError, Stopped, UsageError
 from stylegan2_ada.evaluate_network import Evaluator
@@ -96,7 +96,6 @@ def train(
     _check_start(run_dir, resume, begin)
     with join(device_of(device)) as (ranks, where), ExitStack() as stack:
         search_convolutions(where)
-        keep_freed_memory(where)
         derived(config, ranks=ranks.count)  # settings that cannot be are refused before the images are read
         ranks.led(lambda: stack.enter_context(locked(run_dir)), where)
         images = _load(config, archive, members)

@@ -9,9 +9,10 @@ from stylegan2_ada.config import TrainingConfig, derived
 from stylegan2_ada.training_state import TrainingState, architecture_of
 from stylegan2_ada.weights import save
 
-from components.generate_images.stage import Config, count_by_truncation, generate_images
+from components.generate_images.stage import Config, count_by_truncation, generate_images, refuse_measured
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSet
+from tests.drawn_planes import splits_of
 
 CONFIG = Config(truncations=(0.5, 1.0), images=7, batch=3)
 
@@ -53,6 +54,12 @@ def test_equal_settings_give_equal_bytes(generator: Path, tmp_path: Path) -> Non
         generate_images(CONFIG, generator, tmp_path / name)
     for file in ("images.zip", "planes.csv", "planes.json"):
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+def test_a_generator_that_saw_a_test_patient_draws_nothing(generator: Path) -> None:
+    refuse_measured(generator, splits_of({"a": "train", "b": "train", "t": "test"}))
+    with pytest.raises(InputError, match=r"^generator \w{12}: made from patients b \(test\)"):
+        refuse_measured(generator, splits_of({"a": "train", "b": "test"}))
 
 
 def test_another_seed_takes_other_latents(generator: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from components.report.stage import Inputs, report
 from components.report.words import STOP_REASONS
+from components.shared.planes import Seen
 from components.shared.rounds import MAX_ROUNDS, NO_GAIN, NOTHING_ACCEPTED, POOL_EMPTY, STABLE
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "components/report/metrics.schema.json").read_text())
@@ -99,6 +100,7 @@ def test_metrics_name_no_place_on_this_machine(inputs: Inputs, tmp_path: Path) -
 
 
 def test_a_test_patient_behind_a_model_is_told(inputs: Inputs, tmp_path: Path) -> None:
-    leaked = replace(inputs, synthetic=replace(inputs.synthetic, patients=["p00", "p11"]))
+    seen = Seen(patients=frozenset({"p00", "p11"}))
+    leaked = replace(inputs, synthetic=replace(inputs.synthetic, seen=seen))
     assert write(leaked, tmp_path)["patients"]["disjoint"] is False
     assert "Nothing on this page counts" in (tmp_path / "report.html").read_text()

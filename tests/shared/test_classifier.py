@@ -39,6 +39,17 @@ def test_a_saved_classifier_reads_planes_as_before(tmp_path, images):
     assert np.array_equal(before, after)
 
 
+@pytest.mark.parametrize(
+    "name", ["patients_seen", "scans_seen", "patients_validated_on", "scans_validated_on"]
+)
+@pytest.mark.parametrize("told", [None, "abc", {}, [1]])
+def test_a_classifier_that_does_not_say_whom_it_has_seen_is_refused(name, told, tmp_path):
+    about = classifiers.save(small(), {}, tmp_path)
+    (tmp_path / classifiers.ABOUT).write_text(json.dumps(about | {name: told}))
+    with pytest.raises(InputError, match=r"does not say whom it has (seen|validated_on); valid: one that"):
+        classifiers.load(tmp_path)
+
+
 def test_probabilities_sum_to_one_and_do_not_depend_on_the_batch(images):
     model = small()
     found_NC = classifiers.probabilities(model, images, 9)

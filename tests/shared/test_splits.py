@@ -13,6 +13,12 @@ from components.shared.splits import SPLITS as NAMES
 from tests.drawn_planes import SPLITS, write_planes
 
 
+def test_who_is_named_under_another_key_is_nobody_else():
+    splits = Splits({"3fa1-0000000001": 2}, {"3fa1-0000000001": TRAIN})
+    with pytest.raises(InputError, match=r"^it: its patients are named under key ffff and these under 3fa1"):
+        splits.require_only((TRAIN,), Seen(patients=frozenset({"ffff-0000000001"})), "it")
+
+
 def test_only_patients_of_another_side_cross():
     SPLITS.require_only((TRAIN,), Seen(patients=frozenset({"a", "b", "of another data set"})), "it")
     with pytest.raises(

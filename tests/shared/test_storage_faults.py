@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import json
 import os
 import time
 import uuid
@@ -15,7 +16,7 @@ from moto.s3.models import s3_backends
 
 from components.shared import storage
 from components.shared.faults import AbsentError, AwayError, InputError
-from components.shared.storage import clients, gcs, list_tree, patience, s3
+from components.shared.storage import clients, gcs, list_tree, patience, s3, transfer
 from components.shared.storage.patience import Patience
 from tests.shared.buckets import forget_clients, gcs_bucket, s3_bucket
 from tests.shared.faults import READ, WRITE
@@ -73,13 +74,13 @@ def stop_after(files):
 
 def test_twenty_faults_each_way_lose_nothing(bucket, source, tmp_path):
     uri, server = f"{bucket[0]}/set", bucket[1]
-    for faults, transfer in (
+    for faults, copy in (
         (WRITE[:5], lambda: storage.upload(source, uri)),
         (READ, lambda: storage.download(uri, tmp_path / "copy")),
     ):
         server.faults.waiting.extend(faults * 4)
         server.faults.met, server.faults.spread = 0, True
-        transfer()
+        copy()
         assert server.faults.met == 20
     assert read(tmp_path / "copy") == SET
 
@@ -191,6 +192,17 @@ def test_an_interrupted_upload_shows_no_index_and_a_resumed_one_sends_the_rest(b
     assert there.items() <= now.items()
     storage.download(uri, tmp_path / "copy")
     assert read(tmp_path / "copy") == SET
+
+
+def test_a_long_copy_tells_the_log_how_far_it_is(bucket, source, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(transfer, "_TOLD_S", 0.005)
+    uri, size = f"{bucket[0]}/set", f"of {sum(map(len, SET.values())) / 1e6:,.1f} MB, whole files, in 0 s"
+    for copy in (storage.upload, lambda path, uri: storage.download(uri, path)):
+        copy(source, uri)
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {(line["stage"], line["event"]) for line in told} == {("storage", "note")}
+        assert all(line["message"].startswith(f"{uri}: 0.0 {size}") for line in told)
+        source = tmp_path / "copy"
 
 
 def test_a_set_that_changes_has_no_index_meanwhile(bucket, source):

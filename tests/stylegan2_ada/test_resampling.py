@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from stylegan2_ada import resampling
 from stylegan2_ada.resampling import binomial_filter, downsample, fir, upsample
 from torch import Tensor
 
@@ -47,18 +48,27 @@ def test_fir_equals_a_naive_loop(
 @pytest.mark.parametrize("padding", [(0, 0, 0, 0), (2, 1, 2, 1), (3, -1, 0, 5), (5, 4, 6, 7), (-3, 3, -2, 3)])
 @pytest.mark.parametrize("step", [2, 3])
 def test_bfloat16_takes_another_way_to_the_same_sums(
-    step: int, padding: tuple[int, int, int, int], size: tuple[int, int], layout: torch.memory_format
+    step: int,
+    padding: tuple[int, int, int, int],
+    size: tuple[int, int],
+    layout: torch.memory_format,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    gone: list[Tensor] = []
+    way = resampling._scatter_by_gather
+    monkeypatch.setattr(resampling, "_scatter_by_gather", lambda x, *rest: gone.append(x) or way(x, *rest))
     taps = torch.tensor([[1.0, 3, 3, 1], [2, 6, 5, 0], [0, 1, 4, 2]])  # sums of small integers are exact
-    for way in ({"up": step}, {"down": step}):
+    for factor in ({"up": step}, {"down": step}):
         x = torch.randint(-2, 3, (2, 5, *size)).float().contiguous(memory_format=layout).requires_grad_()
         low = x.detach().bfloat16().requires_grad_()
-        expected, found = (fir(image, taps, padding=padding, **way) for image in (x, low))
+        expected, found = (fir(image, taps, padding=padding, **factor) for image in (x, low))
         assert torch.equal(expected, found.float())
+        assert "down" in factor or found.is_contiguous(memory_format=layout)
         gradient = torch.randint_like(expected, -2, 3)
         expected.backward(gradient)
         found.backward(gradient.bfloat16())
         assert x.grad is not None and low.grad is not None and torch.equal(x.grad, low.grad.float())
+    assert [each.dtype for each in gone] == [torch.bfloat16] * 2
 
 
 @pytest.mark.parametrize("operator", [upsample, downsample])

@@ -9,12 +9,13 @@ that is away is asked again for about two minutes, and then it is an AwayError.
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from components.shared.faults import AbsentError, AwayError, InputError
-from components.shared.progress import Progress, silent
+from components.shared.progress import Progress
 from components.shared.storage import local, transfer
 from components.shared.storage.clients import google as _client
 from components.shared.storage.objects import NOWHERE, VALID, StoredObject, absent, again, agrees, hash_file
@@ -149,16 +150,21 @@ def drop_unfinished(uri: str, older_than_s: float = 3600.0) -> int:
     return _place(uri).drop_unfinished(uri, time.time() - older_than_s)
 
 
-def upload(path: Path, uri: str, progress: Progress = silent) -> None:
-    """Copy a file, or a folder with everything in it, to a URI; progress counts bytes.
+def upload(path: Path, uri: str, progress: Progress | None = None) -> None:
+    """Copy a file, or a folder with everything in it, to a URI; progress counts bytes, None tells the log.
 
     Each object appears whole, a folder's indexes (.json, then .csv) after what they vouch for, and files of
     a folder that lie there already are not sent again.
     """
+    with nullcontext(progress) if progress else transfer.logged(uri) as report:
+        _upload(path, uri, report)
+
+
+def _upload(path: Path, uri: str, progress: Progress) -> None:
     place = _place(uri)
     if not path.is_dir():
-        place.send(path, uri)
-        return
+        progress(0, path.stat().st_size)
+        return place.send(path, uri)
     there = {found.name: found for found in place.entries(uri, deep=True)}
     items = []
     for found in local.entries(str(path), deep=True):
@@ -173,22 +179,27 @@ def upload(path: Path, uri: str, progress: Progress = silent) -> None:
                 remove=partial(place.delete, target),
             )
         )
-    transfer.copy_all(items, progress)
+    return transfer.copy_all(items, progress)
 
 
-def download(uri: str, path: Path, progress: Progress = silent) -> None:
+def download(uri: str, path: Path, progress: Progress | None = None) -> None:
     """Copy a file, or everything under a prefix, to a local path; FileNotFoundError when there is none.
 
     Each file appears whole, and as in `upload` indexes come last and what is here is not fetched again.
     """
+    with nullcontext(progress) if progress else transfer.logged(uri) as report:
+        _download(uri, path, report)
+
+
+def _download(uri: str, path: Path, progress: Progress) -> None:
     place = _place(uri)
     if found := place.look(uri):
-        _fetch(place, found, path)
-        return
+        progress(0, found.size)
+        return _fetch(place, found, path)
     items = [_item_to(path, place, found) for found in place.entries(uri, deep=True)]
     if not items:
         raise absent(uri)
-    transfer.copy_all(items, progress)
+    return transfer.copy_all(items, progress)
 
 
 def _item_to(folder: Path, place: _Place, found: StoredObject) -> transfer.Item:

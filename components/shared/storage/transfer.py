@@ -1,12 +1,16 @@
 """Many files at once, from here to a place and back; what vouches for the others goes last."""
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from components.shared.progress import Progress
+from components.shared.progress import Progress, emit
 
 _WORKERS = 8
+_TOLD_S = 10.0  # between two lines about one copy
 # An index vouches for the rest: artifacts end in a .json, a PlaneSet in planes.csv after planes.json.
 _RANKS = {".json": 1, ".csv": 2}
 
@@ -26,6 +30,29 @@ class Item:
     def rank(self) -> int:
         """Return its place in the order of copying."""
         return next((rank for suffix, rank in _RANKS.items() if self.name.endswith(suffix)), 0)
+
+
+@contextmanager
+def logged(uri: str) -> Iterator[Progress]:
+    """Write a line every ten seconds on how much of a copy came, until it ends."""
+    ended, began, came = threading.Event(), time.monotonic(), (0, 0)
+
+    def count(done: int, total: int) -> None:
+        nonlocal came
+        came = done, total
+
+    def tell() -> None:
+        while not ended.wait(_TOLD_S):
+            megabytes = "{:,.1f} of {:,.1f} MB, whole files".format(*(size / 1e6 for size in came))
+            emit("storage", "note", message=f"{uri}: {megabytes}, in {time.monotonic() - began:.0f} s")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield count
+    finally:
+        ended.set()
+        teller.join()
 
 
 def copy_all(items: Sequence[Item], progress: Progress) -> None:
