@@ -104,10 +104,13 @@ def test_a_classifier_that_saw_it_is_no_start_and_is_not_evaluated(classifier, n
         evaluate(EvaluateConfig(), now, SPLITS, {"mine": classifier}, tmp_path / "e")
 
 
-def test_a_classifier_that_was_chosen_by_who_is_tested_now_is_not_evaluated(classifier, before, tmp_path):
-    turned = splits_of({**SPLITS.sides, "v": "test", "u": "validation"})
-    with pytest.raises(InputError, match=r"^model mine \(\w{12}\): made from patients v \(test\)"):
-        evaluate(EvaluateConfig(), before, turned, {"mine": classifier}, tmp_path / "e")
+@pytest.mark.parametrize("scans", [{}, {"t": "scan of v", "v": "another scan"}])
+def test_a_classifier_that_was_chosen_by_who_is_tested_now_is_not_evaluated(classifier, scans, tmp_path):
+    planes = write_planes(tmp_path / "p", sorted(SPLITS.sides), 2, scans=scans)
+    turned = SPLITS if scans else splits_of({**SPLITS.sides, "v": "test", "u": "validation"})
+    said = r"has seen scans scan of v of t \(test\)" if scans else r"made from patients v \(test\)"
+    with pytest.raises(InputError, match=rf"^model mine \(\w{{12}}\): {said}"):
+        evaluate(EvaluateConfig(), planes, turned, {"mine": classifier}, tmp_path / "e")
 
 
 @pytest.mark.parametrize("scans", [{}, {"t": "scan of v", "v": "another scan"}])

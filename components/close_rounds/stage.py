@@ -34,7 +34,8 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     best = best_round(rounds, rule)
     with tempfile.TemporaryDirectory() as folder:
         ledger.fetch_sealed(rounds[best], Path(folder))
-        seen = Seen(patients=frozenset(patients)) | _seen(Path(folder)) | _seen(supervised)
+        seen = Seen(patients=frozenset(patients)) | _seen(Path(folder), ledger.uri)
+        seen |= _seen(supervised, "the supervised classifier")
         require_remembered(ledger.state_uri, seen.patients, seen.scans)
         ledger.keep_classifier(f"{PUBLISHED}/{model_name(best)}", Path(folder))
         history = Path(folder) / HISTORY
@@ -47,7 +48,7 @@ def close_rounds(ledger: Ledger, supervised: Path, owner: str) -> str:
     return ledger.digest()
 
 
-def _seen(classifier: Path) -> Seen:
+def _seen(classifier: Path, what: str) -> Seen:
     """Return what a classifier learnt from and was chosen by."""
     about = storage.read_bytes(storage.join(str(classifier), "classifier.json"))
-    return behind(described(about), str(classifier))
+    return behind(described(about), what)

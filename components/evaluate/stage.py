@@ -72,8 +72,7 @@ def _told(recall: Mapping[str, float | None], counts: Mapping[str, int]) -> Mapp
 def _unseen(name: str, folder: Path, planes: PlaneSet, splits: Splits) -> Classifier:
     model = classifiers.load(folder)
     digest = classifiers.describe(folder)["digest"]
-    for sides, seen in (((TRAIN,), model.seen), ((TRAIN, VALIDATION), model.chosen_by)):
-        splits.require_only(sides, seen, f"model {name} ({digest[:12]})", planes)
+    splits.require_unseen(model.seen, model.chosen_by, f"model {name} ({digest[:12]})", planes)
     return model
 
 

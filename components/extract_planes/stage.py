@@ -224,10 +224,11 @@ def _fetched(volumes_uri: str, name: str) -> Iterator[list[Path]]:
         yield [here / name, *(here / file for file in _detached(here / name))]
         return
     with tempfile.TemporaryDirectory() as scratch:
-        storage.download(storage.join(folder, name), Path(scratch) / name)
+        # Silent, as a line about the copy would name the file, and so the patient.
+        storage.download(storage.join(folder, name), Path(scratch) / name, silent)
         files = [Path(scratch) / file for file in (name, *_detached(Path(scratch) / name))]
         for file in files[1:]:
-            storage.download(storage.join(folder, file.name), file)
+            storage.download(storage.join(folder, file.name), file, silent)
         yield files
 
 

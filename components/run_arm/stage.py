@@ -265,8 +265,7 @@ def _tested(
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Return probabilities and metrics on the test planes of a model that has seen none of their patients."""
     model = classifiers.load(classifier)
-    for sides, seen in (((TRAIN,), model.seen), ((TRAIN, VALIDATION), model.chosen_by)):
-        work.splits.require_only(sides, seen, f"cell {work.cell.name}", work.planes)
+    work.splits.require_unseen(model.seen, model.chosen_by, f"cell {work.cell.name}", work.planes)
     images_NHW = classifiers.load_pixels(work.planes, rows, model.size_px)
     return measure_model(model, images_NHW, rows, EvaluateConfig().batch)
 

@@ -47,7 +47,7 @@ class Classifier:
     classes: Sequence[str]  # of the network's outputs, in order
     size_px: int
     seen: Seen
-    chosen_by: Seen = Seen()  # noqa: RUF009 (it is frozen); what it was validated on
+    chosen_by: Seen  # what it was validated on
     mean: float = 0.449  # of ImageNet's luminance: pretrained weights expect it
     std: float = 0.226
     temperature: float = 1.0  # that its probabilities' logarithms are divided by

@@ -116,6 +116,11 @@ class Splits:
                 f" {' or '.join(allowed)} patients alone"
             )
 
+    def require_unseen(self, learnt: Seen, chosen_by: Seen, what: str, planes: PlaneSet) -> None:
+        """Refuse weights that learnt from anybody but training patients, or were chosen by who is tested."""
+        self.require_only((TRAIN,), learnt, what, planes)
+        self.require_only((TRAIN, VALIDATION), chosen_by, what, planes)
+
     def crossing(self, allowed: Sequence[str], scans: Collection[str], planes: PlaneSet) -> list[str]:
         """Return which of some scans are, among these planes, of patients of another side."""
         others = {patient for patient, side in self.sides.items() if side not in allowed}

@@ -18,6 +18,7 @@ from components.shared.planes import Seen
 from components.shared.stored_json import fits
 
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
+_LEARNT = {"seen": "learnt from", "validated_on": "was validated on"}
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
 
 
@@ -42,7 +43,7 @@ def known_seen(about: Mapping[str, Any], what: str, how: str = "seen") -> Seen:
     """Return what such a JSON says that weights have seen; InputError where it does not say it."""
     seen = seen_by(about, how)
     if seen is None:
-        raise InputError(f"{what}: does not say whom it has {how}; valid: one that this version wrote")
+        raise InputError(f"{what}: does not say whom it {_LEARNT[how]}; valid: one that this version wrote")
     return seen
 
 

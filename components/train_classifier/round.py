@@ -43,6 +43,6 @@ def train_round(
             about = train_classifier(config, planes, splits, pseudo, out, progress)
             ledger.keep_classifier(round_name(number), out)
         # Whom a generator before this run saw, no splits of this run need know.
-        known = behind(about, str(out))
+        known = behind(about, f"{ledger.uri}: round {number}")
         require_remembered(ledger.state_uri, known.patients, {*planes.seen.scans, *known.scans})
     return about

@@ -136,9 +136,7 @@ def _inherited(config: Config, planes: PlaneSet, splits: Splits) -> tuple[Seen, 
     if not config.pretrained_uri:
         return Seen(), Seen()
     seen, chosen_by = seen_behind(config.pretrained_uri)
-    what = f"pretrained_uri: {config.pretrained_uri}"
-    for sides, each in (((TRAIN,), seen), ((TRAIN, VALIDATION), chosen_by)):
-        splits.require_only(sides, each, what, planes)
+    splits.require_unseen(seen, chosen_by, f"pretrained_uri: {config.pretrained_uri}", planes)
     return seen, chosen_by
 
 

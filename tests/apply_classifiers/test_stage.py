@@ -36,9 +36,9 @@ def models(tmp_path_factory):
             classes=CLASSES,
             size_px=SIDE,
             seen=Seen(patients=frozenset("ab" if seed else "a"), scans=frozenset({"volume a"})),
+            chosen_by=Seen(patients=frozenset("v"), scans=frozenset({"volume v"})),
         )
-        notes = {"patients_validated_on": ["v"], "scans_validated_on": ["volume v"]}
-        classifiers.save(model, {**notes, "looks": looks_of(CUTS.settings())}, folder)
+        classifiers.save(model, {"looks": looks_of(CUTS.settings())}, folder)
     return folders
 
 

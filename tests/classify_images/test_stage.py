@@ -28,6 +28,7 @@ def classifier(tmp_path_factory):
         classes=CLASSES,
         size_px=SIDE,
         seen=Seen(patients=frozenset("a")),
+        chosen_by=Seen(patients=frozenset("v")),
     )
     classifiers.save(model, {}, folder)
     return folder

@@ -25,6 +25,7 @@ def classifier(folder, words, seen=()):
     (folder / "classifier.safetensors").write_bytes(words.encode())
     digest = hashlib.sha256(words.encode()).hexdigest()
     about = {"digest": digest, "words": words, "patients_seen": list(seen), "scans_seen": []}
+    about |= {"patients_validated_on": [], "scans_validated_on": []}
     (folder / "classifier.json").write_text(json.dumps(about))
     return {"classifier_digest": digest, "classifier_record": digest_of(about)}
 

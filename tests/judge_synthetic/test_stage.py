@@ -55,6 +55,7 @@ def classifier(splits, tmp_path_factory):
         classes=CLASSES,
         size_px=32,
         seen=Seen(patients=frozenset(splits.patients("train"))),
+        chosen_by=Seen(patients=frozenset(splits.patients("validation"))),
     )
     classifiers.save(model, {}, folder)
     return folder

@@ -20,6 +20,7 @@ def small(classes=CLASSES, size_px=SIDE) -> Classifier:
         classes=list(classes),
         size_px=size_px,
         seen=Seen(patients=frozenset("a")),
+        chosen_by=Seen(patients=frozenset("v")),
     )
 
 
@@ -34,7 +35,7 @@ def test_a_saved_classifier_reads_planes_as_before(tmp_path, images):
     model = small()
     classifiers.save(model, {"config": {"seed": 0}}, tmp_path)
     again = classifiers.load(tmp_path)
-    assert again.seen == model.seen
+    assert (again.seen, again.chosen_by) == (model.seen, model.chosen_by)
     before, after = (classifiers.probabilities(m, images, 4) for m in (model, again))
     assert np.array_equal(before, after)
 
@@ -46,7 +47,7 @@ def test_a_saved_classifier_reads_planes_as_before(tmp_path, images):
 def test_a_classifier_that_does_not_say_whom_it_has_seen_is_refused(name, told, tmp_path):
     about = classifiers.save(small(), {}, tmp_path)
     (tmp_path / classifiers.ABOUT).write_text(json.dumps(about | {name: told}))
-    with pytest.raises(InputError, match=r"does not say whom it has (seen|validated_on); valid: one that"):
+    with pytest.raises(InputError, match=r"does not say whom it (learnt from|was validated on); valid"):
         classifiers.load(tmp_path)
 
 

@@ -13,6 +13,7 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.lease import lease
 from components.shared.planes import PlaneSet
+from components.shared.storage import transfer
 from components.train_gan.checkpoints import run_folder
 from components.validate_parameters.stage import Parameters, validate
 from tests.extract_planes.test_stage import configured, extracted, volumes
@@ -34,6 +35,16 @@ def test_volumes_and_state_on_s3_give_the_same_planes(volumes, extracted, tmp_pa
     assert PlaneSet.open(tmp_path / "set").rows == extracted[0].rows
     with pytest.raises(InputError, match=r"^state_uri=s3://lost/x: .*no such bucket"):
         validate(Parameters(volumes_uri=f"{bucket}/volumes", state_uri="s3://lost/x"))
+
+
+def test_no_line_about_a_copy_names_a_volume(volumes, tmp_path, bucket, monkeypatch, capsys):
+    storage.upload(volumes, f"{bucket}/volumes")
+    monkeypatch.setattr(transfer, "_TOLD_S", 1e-6)
+    capsys.readouterr()
+    extract_planes(configured(f"{bucket}/volumes", f"{bucket}/state"), tmp_path / "set")
+    told = capsys.readouterr().out
+    assert f"{bucket}/state" in told
+    assert [path.name for path in volumes.iterdir() if path.name in told] == []
 
 
 def test_a_second_run_on_one_state_is_told_who_holds_it(bucket):

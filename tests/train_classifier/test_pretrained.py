@@ -96,6 +96,7 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
         classes=CLASSES[:3],
         size_px=32,
         seen=Seen(patients=frozenset("a")),
+        chosen_by=Seen(patients=frozenset("v")),
     )
     save(model, {}, tmp_path / "whole")
     assert seen_behind(str(tmp_path / "whole/classifier.safetensors"))[0].patients == {"a"}

@@ -163,8 +163,9 @@ def upload(path: Path, uri: str, progress: Progress | None = None) -> None:
 def _upload(path: Path, uri: str, progress: Progress) -> None:
     place = _place(uri)
     if not path.is_dir():
-        progress(0, path.stat().st_size)
-        return place.send(path, uri)
+        progress(0, size := path.stat().st_size)
+        place.send(path, uri)
+        return progress(size, size)
     there = {found.name: found for found in place.entries(uri, deep=True)}
     items = []
     for found in local.entries(str(path), deep=True):
@@ -195,7 +196,8 @@ def _download(uri: str, path: Path, progress: Progress) -> None:
     place = _place(uri)
     if found := place.look(uri):
         progress(0, found.size)
-        return _fetch(place, found, path)
+        _fetch(place, found, path)
+        return progress(found.size, found.size)
     items = [_item_to(path, place, found) for found in place.entries(uri, deep=True)]
     if not items:
         raise absent(uri)

@@ -34,7 +34,7 @@ class Item:
 
 @contextmanager
 def logged(uri: str) -> Iterator[Progress]:
-    """Write a line every ten seconds on how much of a copy came, until it ends."""
+    """Write a line every ten seconds while a copy lasts: its size, and of a folder how much came."""
     ended, began, came = threading.Event(), time.monotonic(), (0, 0)
 
     def count(done: int, total: int) -> None:
@@ -43,8 +43,8 @@ def logged(uri: str) -> Iterator[Progress]:
 
     def tell() -> None:
         while not ended.wait(_TOLD_S):
-            megabytes = "{:,.1f} of {:,.1f} MB, whole files".format(*(size / 1e6 for size in came))
-            emit("storage", "note", message=f"{uri}: {megabytes}, in {time.monotonic() - began:.0f} s")
+            seconds = f"{time.monotonic() - began:.0f} s so far"
+            emit("storage", "note", message=f"{uri}: {_share(*came)}, {seconds}")
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
@@ -53,6 +53,13 @@ def logged(uri: str) -> Iterator[Progress]:
     finally:
         ended.set()
         teller.join()
+
+
+def _share(done: int, total: int) -> str:
+    """Return how much of a copy came; of a single file that is not known before it is whole."""
+    if not total:
+        return "looked at"
+    return f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if done else f"{total / 1e6:,.1f} MB"
 
 
 def copy_all(items: Sequence[Item], progress: Progress) -> None:
