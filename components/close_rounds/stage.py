@@ -11,7 +11,8 @@ from components.shared.lease import release
 from components.shared.ledger import Ledger
 from components.shared.planes import Seen
 from components.shared.rounds import best_round, model_name, stop_reason
-from components.shared.weights import behind, described
+from components.shared.stored_json import described
+from components.shared.weights import behind
 
 PUBLISHED = "published"
 

@@ -20,7 +20,7 @@ from components.shared import storage
 from components.shared.history import HISTORY
 from components.shared.lease import LEASE
 from components.shared.ledger import EXPERTS, RECORD
-from components.shared.weights import described
+from components.shared.stored_json import described
 
 SEEN, LEASES = "patients", "leases"  # beside the GANs' folders: what each descends from, who works in it
 NOTES = "forgotten"

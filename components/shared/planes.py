@@ -15,7 +15,6 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from components.shared.faults import InputError
 from components.shared.png import decode_png, encode_png
-from components.shared.stored_json import Shape, fits
+from components.shared.stored_json import Shape, described, fits
 
 CORONAL, SAGITTAL, NOISE, UNCERTAIN = "coronal", "sagittal", "noise", "uncertain"
 CLASSES = (CORONAL, SAGITTAL, NOISE)
@@ -140,7 +139,7 @@ class PlaneSetWriter:
         self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
         self._patients.add(row.patient)
-        self._scans.update({row.scan} - {""})
+        self._scans.add(row.scan)
         if row.label in CLASSES:
             self._labels.append((row.image, CLASSES.index(row.label)))
 
@@ -160,7 +159,7 @@ class PlaneSetWriter:
         return None
 
     def _describe(self) -> dict[str, Any]:
-        shown = Seen(patients=frozenset(self._patients), scans=frozenset(self._scans))
+        shown = Seen(patients=frozenset(self._patients), scans=frozenset(self._scans - {""}))
         seen = shown if self.seen is None else self.seen
         return {
             "side": self.side,
@@ -244,9 +243,5 @@ def _whole(folder: Path) -> dict[str, Any] | None:
     archive = folder / ARCHIVE
     if not all(path.is_file() for path in (folder / INDEX, folder / SETTINGS, archive)):
         return None
-    about: object = None
-    with suppress(ValueError, RecursionError):  # a file cut short, or no text
-        about = json.loads((folder / SETTINGS).read_bytes())
-    if not isinstance(about, dict) or not fits(about, _SHAPE):
-        return None
-    return about if archive.stat().st_size == about["archive_bytes"] else None
+    about = described((folder / SETTINGS).read_bytes())
+    return about if fits(about, _SHAPE) and archive.stat().st_size == about["archive_bytes"] else None

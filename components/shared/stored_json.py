@@ -30,6 +30,15 @@ def parse(uri: str, data: bytes, shape: Shape, valid: str = AGAIN) -> Any:
     return found
 
 
+def described(text: str | bytes) -> dict[str, Any]:
+    """Return what the JSON of an artifact says; nothing where it is damaged."""
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError):  # a file cut short, or no text
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
 def fits(value: object, shape: Shape) -> bool:
     """Tell whether what a JSON says has a shape."""
     if isinstance(shape, Mapping):

@@ -8,7 +8,8 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import Seen
 from components.shared.pseudonyms import require_same_key
-from components.shared.weights import behind, described, seen_by
+from components.shared.stored_json import described
+from components.shared.weights import behind, seen_by
 
 _HOW = ("seen", "validated_on")  # who validated a round has chosen it: that is no accuracy on the unseen
 _LOOKS = (

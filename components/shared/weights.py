@@ -5,7 +5,6 @@ NAME.json          what they are, with the SHA-256 of the weights as `digest`
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,20 +14,11 @@ from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.images import BAKED
 from components.shared.planes import Seen
-from components.shared.stored_json import fits
+from components.shared.stored_json import described, fits
 
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
 _LEARNT = {"seen": "learnt from", "validated_on": "was validated on"}
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
-
-
-def described(text: str | bytes) -> dict[str, Any]:
-    """Return what the JSON beside weights says; nothing where it is damaged."""
-    try:
-        about = json.loads(text)
-    except (ValueError, RecursionError):  # a file cut short, or no text
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def seen_by(about: Mapping[str, Any], how: str = "seen") -> Seen | None:

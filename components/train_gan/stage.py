@@ -23,7 +23,8 @@ from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, Seen, digest_of
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import described, seen_by_generator
+from components.shared.stored_json import described
+from components.shared.weights import seen_by_generator
 from components.train_gan.checkpoints import name_seen, run_folder
 
 INDEX = "generator.json"

@@ -16,7 +16,8 @@ from components.shared import numbered, storage, stored_json
 from components.shared.forgotten import forgotten, require_remembered
 from components.shared.planes import PlaneSet
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import described, known_seen, seen_by, weights_digest
+from components.shared.stored_json import described
+from components.shared.weights import known_seen, seen_by, weights_digest
 
 log = logging.getLogger(__name__)
 

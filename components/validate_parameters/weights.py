@@ -9,7 +9,8 @@ from components.shared.faults import InputError
 from components.shared.forgotten import forgotten, forgotten_scans
 from components.shared.images import BAKED
 from components.shared.planes import Seen
-from components.shared.weights import contents_digest, described, seen_behind, seen_by_generator
+from components.shared.stored_json import described
+from components.shared.weights import contents_digest, seen_behind, seen_by_generator
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
