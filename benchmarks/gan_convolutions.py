@@ -1,6 +1,6 @@
 """Milliseconds of the 3x3 convolutions of `--cfg auto` by tiles and by PyTorch's direct sum, in turn.
 
-python benchmarks/gan_convolutions.py --threads 2 [--json FILE]
+python benchmarks/gan_convolutions.py --threads 2 [--dtype bf16] [--json FILE]
 
 It decides what stylegan2_ada/winograd.py takes from tiles: where the ratio is above 1, tiles are faster.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from stylegan2_ada import winograd_tiles
+from stylegan2_ada.devices import TYPES
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,20 +26,22 @@ SHAPES = (
     (4, 256, 256, 64, 1), (8, 64, 64, 64, 1), (8, 64, 64, 32, 2), (8, 64, 64, 16, 1),
 )  # fmt: skip
 Ways = dict[str, Callable[[], Tensor]]
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}  # of the largest value
 
 
-def channels_last(*shape: int) -> Tensor:
+def channels_last(*shape: int, dtype: torch.dtype) -> Tensor:
     """Return noise in the layout of training."""
-    return torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    return torch.randn(shape).to(dtype, memory_format=torch.channels_last)
 
 
-def calls(shape: tuple[int, ...]) -> dict[str, Ways]:
+def calls(shape: tuple[int, ...], dtype: torch.dtype) -> dict[str, Ways]:
     """Return what is timed of a shape; tiles convolve at stride 1 alone."""
     n, inputs, outputs, size, stride = shape
     padding = 2 - stride
     read = size if stride == 1 else 2 * size + 1
-    x_NIHW, y_NOHW = channels_last(n, inputs, read, read), channels_last(n, outputs, size, size)
-    weight_OIKK = channels_last(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5
+    x_NIHW = channels_last(n, inputs, read, read, dtype=dtype)
+    y_NOHW = channels_last(n, outputs, size, size, dtype=dtype)
+    weight_OIKK = channels_last(outputs, inputs, 3, 3, dtype=dtype) / (9 * inputs) ** 0.5
 
     def gradient() -> Tensor:
         """Return the weights' gradient alone, by the function that PyTorch's autograd calls."""
@@ -73,12 +76,12 @@ def least(ways: Ways, rounds: int) -> dict[str, float]:
     return {name: 1000 * min(found[1:]) for name, found in seconds.items()}
 
 
-def measure(shape: tuple[int, ...], rounds: int) -> list[dict[str, Any]]:
+def measure(shape: tuple[int, ...], dtype: torch.dtype, rounds: int) -> list[dict[str, Any]]:
     """Return a row for each thing that is timed; ArithmeticError where both ways differ."""
     rows = []
-    for name, ways in calls(shape).items():
+    for name, ways in calls(shape, dtype).items():
         direct, tiles = ways["direct"](), ways["tiles"]()
-        if (direct - tiles).abs().max() > 1e-4 * direct.abs().max():
+        if (direct - tiles).abs().max() > TOLERANCE[dtype] * direct.abs().max():
             raise ArithmeticError(f"{shape}: {name} by tiles is another")
         found = least(ways, rounds)
         rows.append({"shape": shape, "of": name, **found, "ratio": found["direct"] / found["tiles"]})
@@ -92,17 +95,22 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="bf16: stride 1 alone")
     parser.add_argument("--json", type=Path, help="write all numbers here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     processor = torch.backends.cpu.get_cpu_capability()
     print(f"{processor}, {options.threads} threads; images, in, out, pixels, stride: direct / tiles = ratio")
-    rows = [row for shape in SHAPES for row in measure(shape, options.rounds)]
+    dtype = TYPES[options.dtype]
+    shapes = [shape for shape in SHAPES if dtype == torch.float32 or shape[-1] == 1]
+    rows = [row for shape in shapes for row in measure(shape, dtype, options.rounds)]
     for row in rows:
         times = f"{row['direct']:8.1f} / {row['tiles']:6.1f} = {row['ratio']:.2f}"
         print(f"{row['shape']!s:<26}{row['of']:<12}{times}")
     if options.json:
-        options.json.write_text(json.dumps({"capability": processor, "rows": rows}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"capability": processor, "dtype": options.dtype, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ python benchmarks/gan_quality.py --volumes ../shared/data/ultrasound_like --work
 
 Planes are cut and a planes classifier (ResNet-18) is trained first; its penultimate activations are the
 features. The figures compare runs with each other; they are no published KID.
+"tiles" is bf16 whose 3x3 convolutions at one size all come from tiles, as wide layers' do on processors that
+multiply the type by vectors: these networks are too narrow to have such layers.
 A run that is in the work folder is not made again, and a stopped one goes on. Start the command once a core:
 its processes share the runs.
 """
@@ -18,10 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from scipy import stats
-from stylegan2_ada import TrainingConfig, dataset, derived, train
+from stylegan2_ada import TrainingConfig, dataset, derived, train, winograd
 from stylegan2_ada.devices import TYPES, computed_in
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.features import MetricOptions, statistics_of
@@ -52,7 +55,7 @@ RUNS: dict[int, dict[str, Any]] = {
     32: {**_SHORT, "gamma": 0.5, "kimg": 12.0},
     64: {**_SHORT, "gamma": 2.0, "kimg": 12.0},
 }
-DTYPES = ("fp32", "bf16")
+DTYPES = ("fp32", "bf16", "tiles")
 METRICS = MetricOptions(count=500, kept=500)  # generated images, and real ones
 PAIRS = 20  # of parts of the real planes, to see what KID is between equal distributions
 PATTERN = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"  # p01_2013_02_11.nrrd: patient p01
@@ -153,8 +156,17 @@ def curve(
     seconds = known["cpu_seconds"] + time.process_time() - began
     rows = [known["kid"][0], *((row["kimg"], row["kid"]) for row in result.history if "kid" in row)]
     print(f"{work.name}: KID {rows[-1][1]:.4f} at {rows[-1][0]:g} kimg, {seconds:.0f} s", flush=True)
-    return {"resolution": config.resolution, "dtype": config.dtype, "seed": config.seed, "kid": rows,
-            "cpu_seconds": seconds}  # fmt: skip
+    return {"resolution": config.resolution, "seed": config.seed, "kid": rows, "cpu_seconds": seconds}
+
+
+@contextmanager
+def convolving(dtype: str) -> Iterator[str]:
+    """Give the type that networks compute in; under "tiles", however thin their layers are."""
+    if dtype != "tiles":
+        yield dtype
+        return
+    with mock.patch.object(winograd, "_wide", lambda *layer: layer[2] == 1):
+        yield "bf16"
 
 
 def run_settings(size: int, kimg: float | None) -> dict[str, Any]:
@@ -171,11 +183,11 @@ def curves_of(
         work = options.work / f"{size}-{dtype}-{seed}"
         row = work.with_suffix(".json")
         settings = run_settings(size, options.kimg)
-        config = TrainingConfig(channels=1, resolution=size, seed=seed, dtype=dtype, **settings)
-        with claimed(work.with_suffix(".lock")) as mine:
+        with claimed(work.with_suffix(".lock")) as mine, convolving(dtype) as computed:
+            config = TrainingConfig(channels=1, resolution=size, seed=seed, dtype=computed, **settings)
             known = json.loads(row.read_text()) if row.is_file() else None
             if mine and (known is None or known["kid"][-1][0] < config.kimg):
-                known = curve(planes, members, detector, work, config, known=known)
+                known = {**curve(planes, members, detector, work, config, known=known), "dtype": dtype}
                 write_json(row, known)
         found += [] if known is None else [known]
     return found
@@ -200,10 +212,11 @@ def compared(curves: list[dict[str, Any]], size: int) -> dict[str, Any]:
     kimg = min((c["kid"][-1][0] for c in same), default=0.0)
     kid = {dtype: [dict(c["kid"])[kimg] for c in same if c["dtype"] == dtype] for dtype in DTYPES}
     result: dict[str, Any] = {"resolution": size, "kimg": kimg, "kid": kid}
-    if min(map(len, kid.values())) >= 2:
-        low, high = stats.ttest_ind(kid["bf16"], kid["fp32"], equal_var=False).confidence_interval(0.95)
-        middle = statistics.mean(kid["bf16"]) - statistics.mean(kid["fp32"])
-        result["bf16_minus_fp32"] = {"mean": middle, "low": float(low), "high": float(high)}
+    for dtype in DTYPES[1:]:
+        if min(len(kid[dtype]), len(kid["fp32"])) >= 2:
+            low, high = stats.ttest_ind(kid[dtype], kid["fp32"], equal_var=False).confidence_interval(0.95)
+            middle = statistics.mean(kid[dtype]) - statistics.mean(kid["fp32"])
+            result[f"{dtype}_minus_fp32"] = {"mean": middle, "low": float(low), "high": float(high)}
     return result
 
 
@@ -220,7 +233,9 @@ def print_table(curves: list[dict[str, Any]], differences: list[dict[str, Any]])
         print(f"{size:>4}{dtype:>7}{len(same):>7}{before:>11.4f}{mean:>9.4f}{min(last):>9.4f}{max(last):>9.4f}"
               f"{seconds:>8.0f}")  # fmt: skip
     for row in differences:
-        print(f"{row['resolution']} px, bf16 - fp32: {row.get('bf16_minus_fp32', 'too few seeds')}")
+        for dtype in DTYPES[1:]:
+            difference = row.get(f"{dtype}_minus_fp32", "too few seeds")
+            print(f"{row['resolution']} px, {dtype} - fp32: {difference}")
 
 
 def main() -> None:
@@ -237,8 +252,9 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     options = parser.parse_args()
     for dtype in options.dtypes:
-        if computed_in(dtype, torch.device("cpu")) != TYPES[dtype]:
-            parser.error(f"dtypes={dtype}: this processor computes it in float32; valid: fp32")
+        with convolving(dtype) as computed:
+            if computed_in(computed, torch.device("cpu")) != TYPES[computed]:
+                parser.error(f"dtypes={dtype}: this processor computes it in float32; valid: fp32")
     torch.set_num_threads(1)
     with claimed(options.work / "prepared.lock", wait=True):
         planes, splits = prepared(options.volumes, options.work)

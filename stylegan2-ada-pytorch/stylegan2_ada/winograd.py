@@ -1,22 +1,25 @@
-"""3x3 convolutions in float32 on a CPU with fewer multiplications (Winograd, arXiv 1509.09308).
+"""3x3 convolutions on a CPU with fewer multiplications (Winograd, arXiv 1509.09308).
 
 Convolution and weight gradient are bilinear and each other's derivatives: two functions serve every order of
 differentiation. What comes from tiles (winograd_tiles.py) and what from PyTorch's direct sum was measured
-(benchmarks/gan_convolutions.py): from tiles the convolution at stride 1, from 128 channels on, everywhere;
-the gradient of weights also at stride 2 and in thin layers where there is no AVX-512, as PyTorch's takes two
-to four times as long there.
+(benchmarks/gan_convolutions.py). In float32, from tiles the convolution at stride 1, from 128 channels on,
+everywhere; the gradient of weights also at stride 2 and in thin layers where there is no AVX-512, as
+PyTorch's takes two to four times as long there. In bfloat16, both at stride 1 from 256 channels on, where the
+processor has vectors for it and no matrix units.
 Shapes: N images, I in, O out channels, H x W pixels, K taps.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 from stylegan2_ada import winograd_tiles
 
@@ -28,7 +31,7 @@ def suits(image: Tensor, weight_OIKK: Tensor, results: tuple[int, int], stride: 
     height, width = results
     return (
         image.device.type == "cpu"
-        and image.dtype == weight_OIKK.dtype == torch.float32
+        and image.dtype == weight_OIKK.dtype
         and weight_OIKK.shape[-1] == 3
         and len(image) > 0
         and height % 4 == width % 4 == 0
@@ -38,13 +41,23 @@ def suits(image: Tensor, weight_OIKK: Tensor, results: tuple[int, int], stride: 
 
 def _wide(weight_OIKK: Tensor, results: tuple[int, int], stride: int) -> bool:
     """Tell whether the convolution itself is faster by tiles."""
-    return stride == 1 and min(weight_OIKK.shape[:2]) >= 128 and results[0] * results[1] >= 64
+    channels, pixels = min(weight_OIKK.shape[:2]), results[0] * results[1]
+    if weight_OIKK.dtype == torch.bfloat16:
+        return stride == 1 and channels >= 256 and pixels >= 256 and _multiplies_bfloat16_by_vectors()
+    return weight_OIKK.dtype == torch.float32 and stride == 1 and channels >= 128 and pixels >= 64
+
+
+@cache
+def _multiplies_bfloat16_by_vectors() -> bool:
+    """Tell whether this processor is known to: matrix units would wait for tiles, others imitate the type."""
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in PyTorch 2.11
+    return bool(capabilities.get("avx512_bf16")) and not capabilities.get("amx_bf16")
 
 
 def _slow_gradient(weight_OIKK: Tensor, results: tuple[int, int]) -> bool:
     """Tell whether the gradient of weights is, by what was measured with AVX2."""
     least = min(weight_OIKK.shape[:2])
-    large = least >= 64 and least * results[0] * results[1] >= 1 << 15
+    large = weight_OIKK.dtype == torch.float32 and least >= 64 and least * results[0] * results[1] >= 1 << 15
     return large and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
@@ -117,7 +130,10 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, x_NIHW: Tensor, y_NOHW: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x_NIHW, y_NOHW)
         ctx.stride = stride
-        return winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride)
+        if x_NIHW.dtype == torch.float32 or y_NOHW[0, 0].numel() >= 1024:
+            return winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride)
+        shape = (y_NOHW.shape[1], x_NIHW.shape[1], 3, 3)
+        return conv2d_weight(x_NIHW, shape, y_NOHW, stride, 2 - stride)  # type: ignore[no-any-return, no-untyped-call]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from stylegan2_ada import winograd_tiles
+from stylegan2_ada import winograd, winograd_tiles
 from stylegan2_ada.convolution import conv_down, conv_up
 from stylegan2_ada.resampling import binomial_filter
 from stylegan2_ada.winograd import convolve, convolve_transposed, no_weight_gradients, suits
@@ -170,6 +170,74 @@ def test_parts_of_a_batch_add_up(stride: int, monkeypatch: pytest.MonkeyPatch) -
     whole = winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride)
     monkeypatch.setattr(winograd_tiles, "_CHUNK", 1)
     assert distance(winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride), whole) < 1e-5
+
+
+@pytest.fixture
+def every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tiles serve small layers too, on any processor."""
+    monkeypatch.setattr(winograd, "_wide", lambda *layer: layer[2] == 1)
+
+
+def errors(convolution: Convolution, exact: list[Tensor], *tensors: Tensor) -> list[float]:
+    """Return the length of the error of bfloat16, relative to that of what it stands for."""
+    found = derivatives(convolution, *(tensor.bfloat16() for tensor in tensors))
+    return [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
+
+
+@pytest.mark.usefixtures("every_layer")
+def test_bfloat16_loses_about_twice_what_its_direct_sum_loses() -> None:
+    """At 32 x 36 pixels, so that the gradient of the weights comes from tiles too."""
+
+    def direct(x: Tensor, w: Tensor) -> Tensor:
+        return functional.conv2d(x, w, padding=1)
+
+    x_NIHW, weight_OIKK = tensors(3, 40, 24, 32)
+    exact = derivatives(direct, x_NIHW.double(), weight_OIKK.double())
+    ours = errors(convolve, exact, x_NIHW, weight_OIKK)
+    theirs = errors(direct, exact, x_NIHW, weight_OIKK)
+    assert all(a < 3 * b < 0.06 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
+
+
+@pytest.mark.usefixtures("every_layer")
+def test_bfloat16_has_the_bias_and_turns_the_kernel() -> None:
+    x_NIHW, weight_OIKK = tensors(2, 12, 20, 8)
+    bias_O = torch.arange(20) / 20
+    ours = convolve(x_NIHW.bfloat16(), weight_OIKK.bfloat16(), bias_O.bfloat16())
+    assert ours.dtype == torch.bfloat16
+    assert distance(ours, functional.conv2d(x_NIHW, weight_OIKK, bias_O, padding=1)) < 0.02
+    turned = winograd_tiles.convolve(ours, weight_OIKK.bfloat16(), None, turned=True)
+    assert distance(turned, functional.conv_transpose2d(ours.float(), weight_OIKK, padding=1)) < 0.02
+
+
+def test_parts_of_a_batch_are_added_in_more_digits_than_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    x_NIHW, y_NOHW = tensors(64, 8, 1, 8)[0].bfloat16(), tensors(64, 6, 1, 8)[0].bfloat16()
+    whole = winograd_tiles.weight_gradient(x_NIHW, y_NOHW, 1)
+    monkeypatch.setattr(winograd_tiles, "_CHUNK", 1)
+    exact = conv2d_weight(x_NIHW.double(), [6, 8, 3, 3], y_NOHW.double(), padding=1)
+    assert distance(winograd_tiles.weight_gradient(x_NIHW, y_NOHW, 1), exact) < 2 * distance(whole, exact)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "by_tiles"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, True),
+        ({"avx512_bf16": True, "amx_bf16": True}, False),
+        ({"avx512_f": True}, False),
+    ],
+)
+def test_bfloat16_comes_from_tiles_where_vectors_multiply_it(
+    capabilities: dict[str, bool], by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    asked = winograd._multiplies_bfloat16_by_vectors.__wrapped__()
+    assert asked == by_tiles
+    monkeypatch.setattr(winograd, "_multiplies_bfloat16_by_vectors", lambda: asked)
+    x_NIHW, weight_OIKK = (tensor.bfloat16() for tensor in tensors(1, 256, 256, 16))
+    assert suits(x_NIHW, weight_OIKK, (16, 20)) == by_tiles
+    assert not suits(x_NIHW, weight_OIKK, (16, 20), stride=2)
+    assert not suits(x_NIHW, weight_OIKK, (12, 20))
+    assert not suits(x_NIHW, weight_OIKK[:128], (16, 20))
+    assert not suits(x_NIHW, weight_OIKK.float(), (16, 20))
 
 
 def test_memory_is_each_threads_own() -> None:
