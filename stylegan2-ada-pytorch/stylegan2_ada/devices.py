@@ -74,9 +74,14 @@ def computed_in(dtype: str, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def capabilities() -> Mapping[str, object]:
+    """Return what PyTorch tells of this processor: nothing in its version 2.11."""
+    found: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
+
+
 def _imitated(dtype: str) -> bool:
     """Tell whether this is an x86 without instructions for a type; of other processors it is not known."""
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in PyTorch 2.11
-    needed = _INSTRUCTIONS.get(dtype, ())
-    known = bool(needed) and capabilities.get("architecture") == "x86_64"
-    return known and not any(capabilities.get(name) for name in needed)
+    needed, here = _INSTRUCTIONS.get(dtype, ()), capabilities()
+    known = bool(needed) and here.get("architecture") == "x86_64"
+    return known and not any(here.get(name) for name in needed)

@@ -10,7 +10,7 @@ Shapes: N images, I in, O out channels, H x W pixels, K taps.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
-from stylegan2_ada import winograd_tiles
+from stylegan2_ada import devices, winograd_tiles
 
 _local = threading.local()
 
@@ -50,8 +50,8 @@ def _wide(weight_OIKK: Tensor, results: tuple[int, int], stride: int) -> bool:
 @cache
 def _multiplies_bfloat16_by_vectors() -> bool:
     """Tell whether this processor is known to: matrix units would wait for tiles, others imitate the type."""
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in PyTorch 2.11
-    return bool(capabilities.get("avx512_bf16")) and not capabilities.get("amx_bf16")
+    known = devices.capabilities()
+    return bool(known.get("avx512_bf16")) and not known.get("amx_bf16")
 
 
 def _slow_gradient(weight_OIKK: Tensor, results: tuple[int, int]) -> bool:
