@@ -25,7 +25,7 @@ WAYS = {"float32": "fp32", "direct": "bf16", "tiles": "bf16"}
 @contextmanager
 def convolving(way: str) -> Iterator[None]:
     """Let wide layers of bfloat16 come from tiles, or from direct sums, whatever the processor."""
-    with mock.patch.object(winograd, "_multiplies_bfloat16_by_vectors", lambda: way == "tiles"):
+    with mock.patch.object(winograd, "_has_vectors_for_bfloat16", lambda: way == "tiles"):
         yield
 
 

@@ -4,8 +4,8 @@ Convolution and weight gradient are bilinear and each other's derivatives: two f
 differentiation. What comes from tiles (winograd_tiles.py) and what from PyTorch's direct sum was measured
 (benchmarks/gan_convolutions.py). In float32, from tiles the convolution at stride 1, from 128 channels on,
 everywhere; the gradient of weights also at stride 2 and in thin layers where there is no AVX-512, as
-PyTorch's takes two to four times as long there. In bfloat16, both at stride 1 from 256 channels on, where the
-processor has vectors for it and no matrix units.
+PyTorch's takes two to four times as long there. In bfloat16 both, at stride 1 and in wide layers alone, where
+the processor multiplies that type by vectors.
 Shapes: N images, I in, O out channels, H x W pixels, K taps.
 """
 
@@ -43,15 +43,21 @@ def _wide(weight_OIKK: Tensor, results: tuple[int, int], stride: int) -> bool:
     """Tell whether the convolution itself is faster by tiles."""
     channels, pixels = min(weight_OIKK.shape[:2]), results[0] * results[1]
     if weight_OIKK.dtype == torch.bfloat16:
-        return stride == 1 and channels >= 256 and pixels >= 256 and _multiplies_bfloat16_by_vectors()
+        return stride == 1 and channels >= 256 and pixels >= 256 and _has_vectors_for_bfloat16()
     return weight_OIKK.dtype == torch.float32 and stride == 1 and channels >= 128 and pixels >= 64
 
 
 @cache
-def _multiplies_bfloat16_by_vectors() -> bool:
-    """Tell whether this processor is known to: matrix units would wait for tiles, others imitate the type."""
+def _has_vectors_for_bfloat16() -> bool:
+    """Tell whether this processor multiplies the type, without matrix units, which would wait for tiles."""
     known = devices.capabilities()
     return bool(known.get("avx512_bf16")) and not known.get("amx_bf16")
+
+
+def _by_tiles(y_NOHW: Tensor, stride: int) -> bool:
+    """Tell whether the gradient of weights that a forward pass by tiles asks for is faster by them too."""
+    n, _, height, width = y_NOHW.shape
+    return y_NOHW.dtype == torch.float32 or (stride == 1 and n * height * width >= 1024)
 
 
 def _slow_gradient(weight_OIKK: Tensor, results: tuple[int, int]) -> bool:
@@ -130,10 +136,11 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, x_NIHW: Tensor, y_NOHW: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x_NIHW, y_NOHW)
         ctx.stride = stride
-        if x_NIHW.dtype == torch.float32 or y_NOHW[0, 0].numel() >= 1024:
+        if _by_tiles(y_NOHW, stride):
             return winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride)
         shape = (y_NOHW.shape[1], x_NIHW.shape[1], 3, 3)
-        return conv2d_weight(x_NIHW, shape, y_NOHW, stride, 2 - stride)  # type: ignore[no-any-return, no-untyped-call]
+        direct: Tensor = conv2d_weight(x_NIHW, shape, y_NOHW, stride, 2 - stride)  # type: ignore[no-untyped-call]
+        return direct
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:

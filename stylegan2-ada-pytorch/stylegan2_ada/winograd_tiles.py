@@ -6,8 +6,9 @@ points 0, +-2/3, +-4/3 and infinity keep the rounding error near that of a direc
 lose 2.6 times as much. At stride 2 even taps meet even pixels and the odd tap odd ones, in either axis: four
 such sums, of 81 products together.
 
-bfloat16 has too few digits for tiles of 4. F(2x2, 3x3), 16 products where the sum takes 36, at 0, +-1 and
-infinity loses 1.9 times as much as a direct sum in that type, against a sum in float32.
+bfloat16 has too few digits for tiles of 4, which lose five times what its direct sum loses. Tiles of 2 take
+16 products where the sum takes 36; at 0, +-1 and infinity they lose twice as much, the rounding of what goes
+in counted.
 Shapes: N images, I in, O out channels, H x W results (multiples of 4), T tiles, P points.
 """
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 _POINTS = (0.0, 2 / 3, -2 / 3, 4 / 3, -4 / 3)  # and infinity
-_ONES = (0.0, 1.0, -1.0)  # and infinity: no entry of tiles of 2 is rounded in 16 bits
+_ONES = (0.0, 1.0, -1.0)  # and infinity: no entry of the matrices of tiles of 2 is rounded in 16 bits
 _CHUNK = 12 << 20  # bytes of one scratch array: a few images stay in the cache
 _local = threading.local()
 
@@ -39,7 +40,8 @@ def _matrices(points: tuple[float, ...], tile: int, taps: int) -> tuple[Tensor, 
         return torch.tensor(rows, dtype=torch.float64)
 
     b_t = torch.linalg.inv(evaluate(tile + taps - 1)).T
-    largest = b_t.abs().amax(dim=1, keepdim=True)  # as 1, so that B^T of tiles of 2 is sums and differences
+    # Each row's largest entry becomes 1, so that B^T of tiles of 2 takes sums and differences alone.
+    largest = b_t.abs().amax(dim=1, keepdim=True)
     return evaluate(tile).T, evaluate(taps) * largest, b_t / largest
 
 
@@ -125,8 +127,7 @@ def weight_gradient(x_NIHW: Tensor, y_NOHW: Tensor, stride: int) -> Tensor:
     weight_OIKK = x_NIHW.new_empty(y_NHWO.shape[3], x_NHWI.shape[3], 3, 3)
     schemes, size = _SCHEMES[x_NIHW.dtype, stride], (y_NHWO.shape[1], y_NHWO.shape[2])
     points = [len(scheme.g) for scheme in schemes]
-    whole_POI = _scratch("weights", torch.float32, sum(points), *weight_OIKK.shape[:2])
-    sums_POI = torch.split(whole_POI, points)
+    sums_POI = torch.split(_scratch("weights", torch.float32, sum(points), *weight_OIKK.shape[:2]), points)
     for part in _parts(x_NHWI, y_NHWO):
         x_part = _padded(x_NHWI[part]) if stride == 1 else x_NHWI[part]
         for scheme, sum_POI in zip(schemes, sums_POI, strict=True):
@@ -158,10 +159,9 @@ def _add_products(sum_POI: Tensor, y_POT: Tensor, x_PTI: Tensor, *, first: bool)
     """Add a part's products to the sum, which is float32 so that parts of 16 bits are not rounded again."""
     if x_PTI.dtype == sum_POI.dtype:
         sum_POI.baddbmm_(y_POT, x_PTI, beta=float(not first))
-    elif first:
-        sum_POI.copy_(_products(y_POT, x_PTI))
-    else:
-        sum_POI.add_(_products(y_POT, x_PTI))
+        return
+    products_POI = _products(y_POT, x_PTI)
+    sum_POI.copy_(products_POI) if first else sum_POI.add_(products_POI)
 
 
 def _pixels_at_points(scheme: Scheme, x_NHWC: Tensor, results: Pair) -> Tensor:
@@ -178,7 +178,7 @@ def _pixels_at_points(scheme: Scheme, x_NHWC: Tensor, results: Pair) -> Tensor:
 
 
 def _sums(pixels: Tensor, points: Sequence[Tensor]) -> None:
-    """Write B^T x of tiles of 2, whose four pixels are the last axis."""
+    """Write B^T x of an axis of tiles of 2, as `_TWOS` has it; its four pixels are the last axis."""
     first, second, third, fourth = pixels.unbind(-1)
     torch.sub(first, third, out=points[0])
     torch.add(second, third, out=points[1])
@@ -213,7 +213,7 @@ def _parts(x_NHWI: Tensor, y_NHWO: Tensor) -> list[slice]:
     """Cut the images so that one scratch array of tiles is about `_CHUNK` bytes."""
     n, height, width, outputs = y_NHWO.shape
     values = height * width * max(x_NHWI.shape[3], outputs)
-    step = max(_CHUNK // (values * 4 * 36 // 16), 1)  # tiles of 2 in 16 bits take nearly as much: 2 * 16 / 4
+    step = max(_CHUNK // (values * 4 * 36 // 16), 1)  # of float32; bfloat16: 2 * 16 // 4
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 

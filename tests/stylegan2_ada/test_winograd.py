@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -175,27 +176,45 @@ def test_parts_of_a_batch_add_up(stride: int, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let tiles serve small layers too, on any processor."""
-    monkeypatch.setattr(winograd, "_wide", lambda *layer: layer[2] == 1)
+    monkeypatch.setattr(winograd, "_wide", lambda weight_OIKK, results, stride: stride == 1)
 
 
-def errors(convolution: Convolution, exact: list[Tensor], *tensors: Tensor) -> list[float]:
+def errors(convolution: Convolution, exact: list[Tensor], image: Tensor, weight: Tensor) -> list[float]:
     """Return the length of the error of bfloat16, relative to that of what it stands for."""
-    found = derivatives(convolution, *(tensor.bfloat16() for tensor in tensors))
+    found = derivatives(convolution, image.bfloat16(), weight.bfloat16())
     return [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
 
 
+@pytest.mark.parametrize(("size", "gradient_by_tiles"), [(32, True), (8, False)])
 @pytest.mark.usefixtures("every_layer")
-def test_bfloat16_loses_about_twice_what_its_direct_sum_loses() -> None:
-    """At 32 x 36 pixels, so that the gradient of the weights comes from tiles too."""
+def test_bfloat16_loses_about_twice_what_its_direct_sum_loses(
+    size: int, gradient_by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In value and derivatives, where the weights' gradient comes from tiles and where it does not."""
+    seen: list[str] = []
+    for name in ("convolve", "weight_gradient"):
+        monkeypatch.setattr(winograd_tiles, name, counted(getattr(winograd_tiles, name), name, seen))
 
     def direct(x: Tensor, w: Tensor) -> Tensor:
         return functional.conv2d(x, w, padding=1)
 
-    x_NIHW, weight_OIKK = tensors(3, 40, 24, 32)
+    x_NIHW, weight_OIKK = tensors(3, 40, 24, size)
     exact = derivatives(direct, x_NIHW.double(), weight_OIKK.double())
     ours = errors(convolve, exact, x_NIHW, weight_OIKK)
     theirs = errors(direct, exact, x_NIHW, weight_OIKK)
+    assert all(1.2 * b < a < 3 * b < 0.06 for a, b in zip(ours[:2], theirs[:2], strict=True)), (ours, theirs)
     assert all(a < 3 * b < 0.06 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
+    assert set(seen) == {"convolve", *(["weight_gradient"] if gradient_by_tiles else [])}
+
+
+def counted(call: Callable[..., Tensor], name: str, seen: list[str]) -> Callable[..., Tensor]:
+    """Return a function that notes its name when it is called."""
+
+    def noting(*given: Any, **named: Any) -> Tensor:
+        seen.append(name)
+        return call(*given, **named)
+
+    return noting
 
 
 @pytest.mark.usefixtures("every_layer")
@@ -229,14 +248,14 @@ def test_bfloat16_comes_from_tiles_where_vectors_multiply_it(
     capabilities: dict[str, bool], by_tiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    asked = winograd._multiplies_bfloat16_by_vectors.__wrapped__()
+    asked = winograd._has_vectors_for_bfloat16.__wrapped__()
     assert asked == by_tiles
-    monkeypatch.setattr(winograd, "_multiplies_bfloat16_by_vectors", lambda: asked)
+    monkeypatch.setattr(winograd, "_has_vectors_for_bfloat16", lambda: asked)
     x_NIHW, weight_OIKK = (tensor.bfloat16() for tensor in tensors(1, 256, 256, 16))
     assert suits(x_NIHW, weight_OIKK, (16, 20)) == by_tiles
     assert not suits(x_NIHW, weight_OIKK, (16, 20), stride=2)
     assert not suits(x_NIHW, weight_OIKK, (12, 20))
-    assert not suits(x_NIHW, weight_OIKK[:128], (16, 20))
+    assert not suits(x_NIHW, weight_OIKK[:240], (16, 20))
     assert not suits(x_NIHW, weight_OIKK.float(), (16, 20))
 
 
