@@ -40,9 +40,9 @@ def _matrices(points: tuple[float, ...], tile: int, taps: int) -> tuple[Tensor, 
         return torch.tensor(rows, dtype=torch.float64)
 
     b_t = torch.linalg.inv(evaluate(tile + taps - 1)).T
-    # Each row's largest entry becomes 1, so that B^T of tiles of 2 takes sums and differences alone.
-    largest = b_t.abs().amax(dim=1, keepdim=True)
-    return evaluate(tile).T, evaluate(taps) * largest, b_t / largest
+    # By a power of two, which rounds nothing: B^T of tiles of 2 then takes sums and differences alone.
+    scale = b_t.abs().amax(dim=1, keepdim=True).log2().round().exp2()
+    return evaluate(tile).T, evaluate(taps) * scale, b_t / scale
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
