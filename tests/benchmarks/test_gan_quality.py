@@ -9,7 +9,7 @@ from stylegan2_ada.files import write_json
 
 from benchmarks import gan_quality
 
-STORED = Path(__file__).parents[2] / "stylegan2-ada-pytorch" / "kid_curve_mri.json"
+STORED = Path(__file__).parents[2] / "stylegan2-ada-pytorch"
 
 
 def test_the_length_that_is_written_down_is_that_of_the_runs(
@@ -49,8 +49,9 @@ def test_a_type_that_the_processor_lacks_is_not_compared(
     assert "dtypes=bf16: this processor computes it in float32; valid: fp32" in capsys.readouterr().err
 
 
-def test_the_stored_curves_have_the_length_and_the_interval_that_they_name() -> None:
-    stored = json.loads(STORED.read_text())
+@pytest.mark.parametrize("name", ["kid_curve_mri.json", "kid_curve_mri64.json"])
+def test_the_stored_curves_have_the_length_and_the_interval_that_they_name(name: str) -> None:
+    stored = json.loads((STORED / name).read_text())
     for difference in stored["differences"]:
         size = difference["resolution"]
         curves = [curve for curve in stored["curves"] if curve["resolution"] == size]
@@ -61,5 +62,5 @@ def test_the_stored_curves_have_the_length_and_the_interval_that_they_name() -> 
         }
         found = gan_quality.compared(stored["curves"], size)
         assert {dtype: kid for dtype, kid in found["kid"].items() if kid} == difference["kid"]
-        for name in {*found, *difference} - {"resolution", "kimg", "kid"}:
-            assert found[name] == pytest.approx(difference[name])
+        for what in {*found, *difference} - {"resolution", "kimg", "kid"}:
+            assert found[what] == pytest.approx(difference[what])
