@@ -9,9 +9,8 @@ from components.shared.faults import InputError
 from components.shared.planes import Seen
 from components.shared.pseudonyms import require_same_key
 from components.shared.stored_json import described
-from components.shared.weights import behind, seen_by
+from components.shared.weights import behind
 
-_HOW = ("seen", "validated_on")  # who validated a round has chosen it: that is no accuracy on the unseen
 _LOOKS = (
     *("field_of_view_mm", "field_of_view", "noise_rule"),
     *("noise_max_content", "anatomy_min_content", "noise_index_planes"),
@@ -34,10 +33,11 @@ def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
 def refuse_seen(classifiers: Mapping[str, Path], shown: Seen) -> None:
     """Refuse patients and scans from which a classifier, or a generator behind it, learnt or was chosen.
 
-    A scan is known by the hash of its content, whatever its patient is called here.
+    Who validated a round has chosen it, which is no accuracy on the unseen. A scan is known by the hash of
+    its content, whatever its patient is called here.
     """
     for name, folder in classifiers.items():
-        known = behind(_about(name, folder), f"classifier {name}")
+        known = behind(_about(folder), f"classifier {name}")
         require_same_key(shown.patients, known.patients, f"classifier {name}")
         _refuse(name, "has seen patients", known.patients & shown.patients)
         _refuse(name, "has seen scans", known.scans & shown.scans)
@@ -51,17 +51,19 @@ def _refuse(name: str, what: str, seen: Collection[str]) -> None:
         )
 
 
-def _about(name: str, folder: Path) -> dict[str, Any]:
-    """Return a classifier's JSON; InputError where it does not say what a finished classifier's does."""
-    about = described((folder / "classifier.json").read_bytes())
-    missing = [f"patients_{how} and scans_{how}" for how in _HOW if seen_by(about, how) is None]
-    missing += [] if isinstance(about.get("looks"), dict) else ["looks"]
-    if missing:
+def _about(folder: Path) -> dict[str, Any]:
+    return described((folder / "classifier.json").read_bytes())
+
+
+def _learnt_looks(name: str, folder: Path) -> Mapping[str, Any]:
+    """Return how the planes looked that a classifier learnt from; InputError where it does not say it."""
+    looks = _about(folder).get("looks")
+    if not isinstance(looks, dict):
         raise InputError(
-            f"classifier {name}: its classifier.json does not say {' and '.join(missing)};"
+            f"classifier {name}: its classifier.json does not say looks;"
             " valid: the one that train_classifier wrote"
         )
-    return about
+    return looks
 
 
 def looks_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def refuse_other_looks(classifiers: Mapping[str, Path], settings: Mapping[str, A
     """Refuse planes that are drawn or labelled in another way than those that a classifier learnt from."""
     now = looks_of(settings)
     for name, folder in classifiers.items():
-        learnt = _about(name, folder)["looks"]
+        learnt = _learnt_looks(name, folder)
         other = [dial for dial in _LOOKS if dial in learnt and learnt[dial] != now.get(dial)]
         if other:
             given, valid = _shown(now.get(other[0])), _shown(learnt[other[0]])
