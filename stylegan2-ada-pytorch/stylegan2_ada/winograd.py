@@ -54,7 +54,7 @@ def _has_vectors_for_bfloat16() -> bool:
     return bool(known.get("avx512_bf16")) and not known.get("amx_bf16")
 
 
-def _by_tiles(y_NOHW: Tensor, stride: int) -> bool:
+def _gradient_by_tiles(y_NOHW: Tensor, stride: int) -> bool:
     """Tell whether the gradient of weights that a forward pass by tiles asks for is faster by them too."""
     n, _, height, width = y_NOHW.shape
     return y_NOHW.dtype == torch.float32 or (stride == 1 and n * height * width >= 1024)
@@ -136,7 +136,7 @@ class _WeightGradient(torch.autograd.Function):
     def forward(ctx: Any, x_NIHW: Tensor, y_NOHW: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(x_NIHW, y_NOHW)
         ctx.stride = stride
-        if _by_tiles(y_NOHW, stride):
+        if _gradient_by_tiles(y_NOHW, stride):
             return winograd_tiles.weight_gradient(x_NIHW, y_NOHW, stride)
         shape = (y_NOHW.shape[1], x_NIHW.shape[1], 3, 3)
         direct: Tensor = conv2d_weight(x_NIHW, shape, y_NOHW, stride, 2 - stride)  # type: ignore[no-untyped-call]

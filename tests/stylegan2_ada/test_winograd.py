@@ -228,6 +228,15 @@ def test_bfloat16_has_the_bias_and_turns_the_kernel() -> None:
     assert distance(turned, functional.conv_transpose2d(ours.float(), weight_OIKK, padding=1)) < 0.02
 
 
+def test_sums_at_the_points_are_the_product_with_the_matrix() -> None:
+    """On whole numbers, which neither rounds."""
+    whole = torch.randint(-8, 9, (2, 10, 14, 5), generator=torch.Generator().manual_seed(0))
+    x_NHWC, scheme = whole.bfloat16(), winograd_tiles._TWOS
+    by_sums = winograd_tiles._pixels_at_points(scheme, x_NHWC, (8, 12)).clone()
+    tiles = scheme.pixels(x_NHWC, (8, 12))
+    assert torch.equal(by_sums, winograd_tiles._evaluate("pixels", scheme.b_t, tiles))
+
+
 def test_parts_of_a_batch_are_added_in_more_digits_than_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     x_NIHW, y_NOHW = tensors(64, 8, 1, 8)[0].bfloat16(), tensors(64, 6, 1, 8)[0].bfloat16()
     whole = winograd_tiles.weight_gradient(x_NIHW, y_NOHW, 1)
