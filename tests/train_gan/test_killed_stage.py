@@ -44,7 +44,7 @@ class State(NamedTuple):
 
     uri: str
     wait_for_a_write: Callable[[Process], None]  # until a checkpoint is half written there
-    is_torn: Callable[[], bool]
+    torn: Callable[[], set[str]]  # the names of half checkpoints
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -63,7 +63,7 @@ def in_folder(folder: Path) -> State:
     return State(
         uri=str(folder),
         wait_for_a_write=lambda process: wait_for_a_write(folder, process),
-        is_torn=lambda: any(folder.rglob("checkpoint-*.part")),
+        torn=lambda: {path.name for path in folder.rglob("checkpoint-*.part")},
     )
 
 
@@ -75,12 +75,11 @@ def in_bucket(uri: str, arrived: threading.Event) -> State:
         while process.poll() is None and not arrived.wait(0.01):
             pass
 
-    def is_torn() -> bool:
+    def torn() -> set[str]:
         names = {found.name for found in storage.list_tree(uri)}
-        tensors = {name for name in names if name.endswith(".pt")}
-        return any(f"{name[:-3]}.json" not in names for name in tensors)
+        return {name for name in names if name.endswith(".pt") and f"{name[:-3]}.json" not in names}
 
-    return State(uri=uri, wait_for_a_write=wait, is_torn=is_torn)
+    return State(uri=uri, wait_for_a_write=wait, torn=torn)
 
 
 def hold_back_checkpoints(server: Any) -> threading.Event:
@@ -114,25 +113,37 @@ def start(tmp_path) -> Callable[[str, str], Process]:
     return begin
 
 
-def test_ten_kills_one_of_them_in_a_checkpoint_write(start, states, tmp_path):
+def learn_past(process: Process, images: int) -> None:
+    """Read the stage's progress until it has shown so many images, or has ended."""
+    assert process.stdout
+    for line in process.stdout:
+        if int(line) >= images:
+            return
+
+
+def test_ten_kills_three_of_them_in_a_checkpoint_write(start, states, tmp_path):
     with start("unbroken", states("unbroken").uri) as process:
         process.communicate(timeout=300)
         assert process.returncode == 0
-    rng, kills, torn = np.random.default_rng(0), 0, 0
+    rng, kills, torn, starts = np.random.default_rng(0), 0, set(), []
     state = states("broken")
     for number in range(10):
+        before = state.torn()
         with start("broken", state.uri) as process:
-            assert process.stdout.readline()  # it learns
+            starts.append(int(process.stdout.readline()))  # images shown when it goes on
             if number % 3 == 2:
                 state.wait_for_a_write(process)
             else:
-                time.sleep(rng.uniform(0, 0.1))
+                learn_past(process, starts[-1] + 32)  # at least one checkpoint: a tick is 24 images
+                time.sleep(rng.uniform(0, 0.02))
             process.send_signal(signal.SIGKILL)
             process.communicate(timeout=300)
             kills += process.returncode == -signal.SIGKILL
-            torn += state.is_torn()
+            torn |= state.torn() - before
     assert kills == 10
-    assert torn >= 1
+    assert len(torn) >= 1
+    assert starts == sorted(starts)
+    assert len(set(starts)) >= 6, starts  # it went on from where it was
     with start("broken", state.uri) as process:
         process.communicate(timeout=300)
         assert process.returncode == 0
