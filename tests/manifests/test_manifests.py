@@ -14,6 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from components.validate_parameters.resources import default_gpu_tolerations
 from pipelines.submit import SERVICE_ACCOUNT
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +193,10 @@ def test_queues_lead_to_flavours_that_exist(objects, place):
     gpu = flavours["fontanelle-gpu"]["spec"]
     label = {"gke": "cloud.google.com/gke-accelerator", "on-prem": "nvidia.com/gpu.present"}[place[0]]
     assert list(gpu["nodeLabels"]) == [label]
-    assert gpu["tolerations"]
+    (taint,) = gpu["nodeTaints"]
+    assert "tolerations" not in gpu  # it would be every task's
+    (toleration,) = default_gpu_tolerations()
+    assert toleration == {"key": taint["key"], "operator": "Exists", "effect": taint["effect"]}
 
 
 def test_settings_reach_what_they_set(tmp_path):
