@@ -60,7 +60,7 @@ def _learnt_looks(name: str, folder: Path) -> Mapping[str, Any]:
     looks = _about(folder).get("looks")
     if not isinstance(looks, dict):
         raise InputError(
-            f"classifier {name}: its classifier.json does not say looks;"
+            f"classifier {name}: its classifier.json does not say how its planes looked;"
             " valid: the one that train_classifier wrote"
         )
     return looks

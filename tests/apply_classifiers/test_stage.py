@@ -108,7 +108,7 @@ def test_a_damaged_classifier_is_refused_in_a_line(text, tmp_path):
     (tmp_path / "classifier.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"^classifier a: does not say whom it learnt from; valid: "):
         refuse_seen({"a": tmp_path}, Seen())
-    with pytest.raises(InputError, match=r"^classifier a: its classifier\.json does not say looks; valid: "):
+    with pytest.raises(InputError, match=r"^classifier a: its classifier\.json does not say how its planes"):
         refuse_other_looks({"a": tmp_path}, CUTS.settings())
     assert weights_digest(tmp_path / "classifier.json") is None
 
