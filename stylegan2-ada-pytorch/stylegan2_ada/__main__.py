@@ -1,7 +1,9 @@
 """`python -m stylegan2_ada train|generate|dataset|import|export|metrics`; every setting is a flag."""
 
 import argparse
+import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -32,7 +34,8 @@ _ALLOCATOR = "DefaultCPUAllocator: "  # what torch says before that a CPU's memo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status, every error said in one line.
 
-    The status is 2 where a value or file cannot be used, 1 where training failed, 143 where SIGTERM ended it.
+    The status is 2 where a value or file cannot be used, 1 where training failed, 143 where SIGTERM ended it,
+    and 130 where Ctrl-C did.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     devices.keep_freed_memory()
@@ -97,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _declare_train(command: argparse.ArgumentParser) -> None:
+    command.description = (
+        "Where 0 is not explained, 0 and None follow from other settings: --dry-run prints them."
+    )
     command.add_argument("--data", type=Path, required=True, help="zip or folder of images")
     command.add_argument("--outdir", type=Path, required=True, help="folder of the run, and of no other")
     command.add_argument("--members", type=Path, help="text file of names in the data; default: all images")
@@ -109,14 +115,23 @@ def _declare_train(command: argparse.ArgumentParser) -> None:
                          help="that it takes, grey images repeated; default %(default)s")  # fmt: skip
     command.add_argument("--detector-count", type=int, default=5000,
                          help="generated images it judges; default %(default)s")  # fmt: skip
+    said = _explained()
     for setting in fields(TrainingConfig):
         name = "--" + setting.name.replace("_", "-")
+        about = said.get(setting.name, "") + "; default %(default)s"
         if setting.type is bool:
-            command.add_argument(name, action=argparse.BooleanOptionalAction, default=setting.default)
+            action = argparse.BooleanOptionalAction
+            command.add_argument(name, action=action, default=setting.default, help=about)
             continue
         kind: Any = get_args(setting.type)[0] if isinstance(setting.type, UnionType) else setting.type
         kind = kind if isinstance(kind, type) else str
-        command.add_argument(name, type=kind, default=setting.default, help="default %(default)s")
+        command.add_argument(name, type=kind, default=setting.default, help=about)
+
+
+def _explained() -> dict[str, str]:
+    """Return what the comments beside the settings say of them: they are explained there alone."""
+    found = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(TrainingConfig), re.MULTILINE)
+    return {name: text.replace("%", "%%") for name, text in found}
 
 
 def _train(options: argparse.Namespace) -> None:

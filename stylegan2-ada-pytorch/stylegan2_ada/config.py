@@ -66,34 +66,33 @@ class TrainingConfig:
     batch_gpu: int = 0  # images that a device works on at once; 0: its share of the batch
     gamma: float = 0.0  # weight of R1
     channel_base: int = 0  # feature maps at resolution r: min(channel_base / r, channel_max)
-    channel_max: int = 512
-    mapping_layers: int = 0
+    channel_max: int = 512  # feature maps at most
+    mapping_layers: int = 0  # fully connected, from z to w
     g_blocks: str = "skip"  # skip, resnet or orig
     d_blocks: str = ""  # likewise; usually resnet
-    # Of the highest resolutions: fp32, bf16 or fp16; auto: fp16 on CUDA, else fp32. See devices.computed_in.
-    dtype: str = "auto"
+    dtype: str = "auto"  # of the highest resolutions: fp32, bf16, fp16; auto: fp16 on CUDA, else fp32
     mirror: bool = True  # show every image mirrored too
     aug: str = "ada"  # p of the augmentations: ada (adapts), noaug (0) or fixed
     p: float = 0.0  # of aug=fixed
     augment: str = "bgc"  # a set of augment.SETS
-    ada_target: float = 0.6
+    ada_target: float = 0.6  # mean sign of the discriminator on real images that p is moved to
     ada_kimg: float = 0.0  # over which p can go from 0 to 1
     ada_max: float = 0.8  # largest p
     freeze_d: int = 0  # convolutions of the discriminator, from the highest resolution, that stay as they are
-    learning_rate: float = 0.0
+    learning_rate: float = 0.0  # of Adam, for both networks
     ema_kimg: float = 0.0  # half-life of the weights' running mean
     ema_ramp: float | None = None  # half-life at most this share of the images seen; 0: no ramp
     mixing: float | None = None  # probability of mixing two styles in a batch
     path_weight: float | None = None  # weight of path length regularisation; 0: none
     path_interval: int = 4  # steps between two of them
-    r1_interval: int = 16
+    r1_interval: int = 16  # steps between two gradient penalties of the discriminator
     group: int = 0  # images in minibatch deviation
     tick_kimg: float = 0.0  # between two rows of statistics
     snapshot_kimg: float = 200.0  # between two grids of generated images, which are judged
     patience: int = 0  # snapshots without a better KID after which to stop; 0: never; wants a detector
     collapse_ratio: float = 0.02  # deviation between generated images, of the real ones', that is none
     keep: int = 3  # checkpoints
-    seed: int = 0
+    seed: int = 0  # of weights, order and draws
 
     def __post_init__(self) -> None:
         self._check_data()

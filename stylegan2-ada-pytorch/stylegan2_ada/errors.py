@@ -14,7 +14,7 @@ class CollapseError(RuntimeError):
 
 
 class Stopped(SystemExit):
-    """Raised when SIGTERM ended a run, after its checkpoint was written; the exit status is 128 + 15."""
+    """Raised when SIGTERM or Ctrl-C ended a run, its checkpoint written; the exit status is 128 + 15 or 2."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(128 + signal_number)

@@ -1,4 +1,4 @@
-"""The notice to end that a pod gets before it is killed: heard at any time, followed between two steps."""
+"""The notice to end, SIGTERM or Ctrl-C: heard at any time, followed between two steps."""
 
 import signal
 import threading
@@ -13,15 +13,21 @@ from stylegan2_ada.distributed import Ranks
 _STEPS = 4  # of several processes between two questions whether one has got a notice
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class Notice:
-    """Whether SIGTERM has come."""
+    """Whether a signal to end has come, and which."""
 
     def __init__(self) -> None:
         self.received = False
+        self.signal = signal.SIGTERM
 
     def hear(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (a handler's signature)
-        """Note the signal."""
-        self.received = True
+        """Note the signal; who presses Ctrl-C again does not want to wait for the step."""
+        if self.received and number == self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received, self.signal = True, signal.Signals(number)
 
     def reached(self, ranks: Ranks, step: int, device: torch.device) -> bool:
         """Tell whether any process of the run has got it, so that all stop after the same step."""
@@ -36,13 +42,14 @@ class Notice:
 
 @contextmanager
 def heard() -> Iterator[Notice]:
-    """Hear SIGTERM while the body runs; only a main thread can, elsewhere it ends the process as ever."""
+    """Hear signals while the body runs; only a main thread can, elsewhere they end the process as ever."""
     notice = Notice()
     if threading.current_thread() is not threading.main_thread():
         yield notice
         return
-    before = signal.signal(signal.SIGTERM, notice.hear)
+    before = {number: signal.signal(number, notice.hear) for number in SIGNALS}
     try:
         yield notice
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

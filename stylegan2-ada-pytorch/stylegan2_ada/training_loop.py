@@ -84,7 +84,7 @@ def train(
     A finished run is returned as it is; a folder of another run is refused, with what differs.
     Under torchrun all processes share the batch, and the first one writes.
     On a CPU the result is equal to the bit however often the run was stopped, for one number of threads.
-    SIGTERM writes a checkpoint after the step at work, then raises Stopped.
+    SIGTERM or Ctrl-C writes a checkpoint after the step at work, then raises Stopped.
     """
     listeners = Listeners(
         progress=on_progress, checkpoint=on_checkpoint, checkpoint_seconds=checkpoint_seconds,
@@ -111,6 +111,7 @@ def train(
         ranks.led(lambda: claim(run_dir, identity, begin), where)
         if (finished := _finished(run_dir, identity.digest, config, evaluate)) is not None:
             on_progress(config.images, config.images)
+            log.info("%s: finished at %g kimg before; a larger kimg goes on", run_dir, config.images / 1000)
             return finished
         run = Run(
             folder=run_dir, digest=identity.digest, images=images.kept_on(where), device=where,
@@ -128,10 +129,15 @@ def _check_start(run_dir: Path, resume: Path | None, begin: Begin) -> None:
 
 
 def _load(config: TrainingConfig, archive: Path, members: Sequence[str] | None) -> Dataset:
-    return dataset.load(
+    found = dataset.load(
         archive, members=members, resolution=config.resolution, channels=config.channels,
         mirror=config.mirror, use_labels=config.cond, subset=config.subset, seed=config.seed, fit=config.fit,
     )  # fmt: skip
+    if found.labels is not None and bool((found.labels == found.labels[0]).all()):
+        raise UsageError(
+            f"cond=True: one label for all images of {archive}; valid: two or more, or cond=False"
+        )
+    return found
 
 
 def _work(run: Run, listeners: Listeners) -> TrainingResult:
@@ -150,7 +156,7 @@ def _work(run: Run, listeners: Listeners) -> TrainingResult:
             spent = time.monotonic() - began
             run.seconds += spent
             if stopped:
-                _stop(run, listeners)
+                _stop(run, listeners, notice.signal)
             if state.images >= config.images or _crossed(state, round(config.snapshot_kimg * 1000)):
                 row |= _judge(run, _snapshot(run, journal))
             if journal is not None:
@@ -185,12 +191,13 @@ def _is_due(run: Run) -> bool:
     return run.state.images >= run.config.images or _crossed(run.state, tick)
 
 
-def _stop(run: Run, listeners: Listeners) -> NoReturn:
-    """Write a checkpoint of this very step and end, as SIGTERM asked."""
+def _stop(run: Run, listeners: Listeners, asked: signal.Signals) -> NoReturn:
+    """Write a checkpoint of this very step and end, as a signal asked."""
     _require_numbers(run, {})
     _save(run, listeners)
-    log.info("stopped by SIGTERM at %.3f kimg: the same command goes on from there", run.state.images / 1000)
-    raise Stopped(signal.SIGTERM)
+    kimg = run.state.images / 1000
+    log.info("stopped by %s at %.3f kimg: the same command goes on from there", asked.name, kimg)
+    raise Stopped(asked)
 
 
 def _crossed(state: TrainingState, interval: int) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from stylegan2_ada import TrainingConfig, UsageError, train
-from stylegan2_ada.__main__ import main
+from stylegan2_ada.__main__ import _explained, main
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor, nn
 
@@ -33,6 +33,17 @@ def test_train_then_generate(tmp_path: Path) -> None:
         f"seed{seed:04}.png" for seed in (0, 5, 6)
     ]
     assert json.loads((tmp_path / "run" / "generator.json").read_text())["config"]["mirror"] is False
+
+
+def test_one_label_for_all_is_no_condition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the images that are chosen: others may have another one."""
+    names = write_archive(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        labels = [[name, 3 if number < 9 else 0] for number, name in enumerate(names)]
+        archive.writestr("dataset.json", json.dumps({"labels": labels}))
+    (tmp_path / "members.txt").write_text("\n".join(names[:9]))
+    assert main(flags(tmp_path, "--cond", f"--members={tmp_path / 'members.txt'}")) == 2
+    assert "cond=True: one label for all images of" in capsys.readouterr().err
 
 
 def test_classes_make_different_images(tmp_path: Path) -> None:
@@ -129,6 +140,15 @@ def test_a_data_set_a_network_and_back(tmp_path: Path) -> None:
     assert (
         main(["import", str(tmp_path / "network.pt"), str(tmp_path / "again")]) == 2
     )  # none of the authors'
+
+
+def test_the_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the comments beside them."""
+    assert set(_explained()) >= {setting.name for setting in fields(TrainingConfig)}
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--gamma GAMMA weight of R1; default 0.0" in said
 
 
 def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,16 +62,27 @@ def test_a_run_can_be_stopped_again_and_again(tmp_path: Path) -> None:
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
 
-def test_a_process_that_gets_sigterm_ends_with_143_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_asked_to_end_does_and_says_so(asked: signal.Signals, tmp_path: Path) -> None:
     write_archive(tmp_path / "a.zip")
     command = [sys.executable, "-m", "stylegan2_ada", *shared_flags(tmp_path, "run", "--kimg=1000")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         wait_for_steps(process, tmp_path / "run")
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(asked)
         _, said = process.communicate(timeout=300)
-    assert process.returncode == 143, said
-    assert "Traceback" not in said and said.strip().splitlines()[-1].startswith("stopped by SIGTERM at ")
+    assert process.returncode == 128 + asked, said
+    last = said.strip().splitlines()[-1]
+    assert "Traceback" not in said and last.startswith(f"stopped by {asked.name} at ")
     assert checkpoint.paths(tmp_path / "run")
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step() -> None:
+    with heard() as notice:
+        signal.raise_signal(signal.SIGINT)
+        assert notice.received
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def wait_for_steps(process: "subprocess.Popen[str]", run: Path) -> None:

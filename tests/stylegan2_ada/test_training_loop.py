@@ -131,15 +131,18 @@ def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
     assert grids == ["fakes_000000000.png", "fakes_000000032.png"]  # by images shown: none replaces another
 
 
-def test_a_finished_run_needs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_needs_no_checkpoint_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     members = write_archive(tmp_path / "a.zip")
     config = replace(TINY, kimg=0.024)
     first = train(config, tmp_path / "a.zip", members, tmp_path / "run")
     before = files(tmp_path / "run")
     checkpoint.remove_all(tmp_path / "run")
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, caplog.at_level(logging.INFO, "stylegan2_ada"):
         patched.delattr(TrainingState, "step")
         assert train(config, tmp_path / "a.zip", members, tmp_path / "run") == first
+    assert "finished at 0.024 kimg before; a larger kimg goes on" in caplog.text
     assert files(tmp_path / "run") == before
     (tmp_path / "run" / "discriminator.safetensors").unlink()  # no longer whole: trained again
     assert train(config, tmp_path / "a.zip", members, tmp_path / "run") == first

@@ -185,10 +185,12 @@ def errors(convolution: Convolution, exact: list[Tensor], image: Tensor, weight:
     return [float((a - b).norm() / b.norm()) for a, b in zip(found, exact, strict=True)]
 
 
-@pytest.mark.parametrize(("size", "gradient_by_tiles"), [(32, True), (8, False)])
+@pytest.mark.parametrize(
+    ("images", "size", "gradient_by_tiles"), [(3, 32, True), (12, 8, True), (3, 8, False)]
+)
 @pytest.mark.usefixtures("every_layer")
 def test_bfloat16_loses_about_twice_what_its_direct_sum_loses(
-    size: int, gradient_by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+    images: int, size: int, gradient_by_tiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In value and derivatives, where the weights' gradient comes from tiles and where it does not."""
     seen: list[str] = []
@@ -198,7 +200,7 @@ def test_bfloat16_loses_about_twice_what_its_direct_sum_loses(
     def direct(x: Tensor, w: Tensor) -> Tensor:
         return functional.conv2d(x, w, padding=1)
 
-    x_NIHW, weight_OIKK = tensors(3, 40, 24, size)
+    x_NIHW, weight_OIKK = tensors(images, 40, 24, size)
     exact = derivatives(direct, x_NIHW.double(), weight_OIKK.double())
     ours = errors(convolve, exact, x_NIHW, weight_OIKK)
     theirs = errors(direct, exact, x_NIHW, weight_OIKK)
