@@ -67,13 +67,9 @@ def executors(spec):
     return spec["deploymentSpec"]["executors"]
 
 
-def test_small_enough_to_submit(compiled):
+def test_every_pipeline_is_there(compiled):
     gated = {f"{name}-when-new.yaml" for name in ("augmentation", "study")}
     assert {path.name for path in compiled.iterdir()} == gated | {f"{name}.yaml" for name in PIPELINES}
-    # Of pipelines of this size Argo's workflow is up to three times as long, and etcd takes 1.5 MB of one.
-    for path in compiled.iterdir():
-        documents = list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
-        assert len(json.dumps(documents)) < 190_000
 
 
 @pytest.mark.parametrize("name", ["augmentation", "study"])

@@ -1,5 +1,6 @@
 """What `compile` fits to a cluster, field by field."""
 
+import json
 import subprocess
 import sys
 
@@ -13,21 +14,40 @@ DIGEST = "example.org/r/x@sha256:" + 64 * "a"
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    """The study's two documents without an option, in a process of its own: kfp warns."""
+def compiled(tmp_path_factory):
+    """Compile without an option that pods bear, in a process of its own: kfp warns."""
     folder = tmp_path_factory.mktemp("build")
     subprocess.run(
         [sys.executable, "-m", "pipelines", "compile", "--to", str(folder), "--parallelism", "4"],
         check=True,
         capture_output=True,
     )
-    return (folder / "study.yaml").read_text()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(compiled):
+    """Return the study's two documents."""
+    return (compiled / "study.yaml").read_text()
 
 
 def fitted(plain, **options):
     spec, platform = yaml.safe_load_all(plain)
     fit(spec, platform, Options(**options))
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_small_enough_to_submit_with_every_option(compiled):
+    """Argo's workflow is up to three times as long, and etcd takes 1.5 MB of one."""
+    images = {name: f"europe-docker.pkg.dev/clinic/fontanelle/{name}@sha256:{'0' * 64}" for name in "ab"}
+    more = {"queue": "fontanelle", "timeout_hours": 72, "pull_policy": "Always", "storage_secret": "storage"}
+    options = Options(
+        image_cpu=images["a"], image_gpu=images["b"], literals=True, spot="clinic/spot=true", **more
+    )
+    for path in compiled.iterdir():
+        spec, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)
+        fit(spec, platform, options)
+        assert len(json.dumps([spec, platform])) < 190_000
 
 
 def test_every_pod_is_queued_limited_and_given_the_stores_keys(plain):
