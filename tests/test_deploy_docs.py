@@ -1,5 +1,6 @@
 """docs/deploy.md says what is so: its commands parse, its messages are those of the stages."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -26,9 +27,18 @@ COMMANDS = [
 
 
 def spoken():
-    """Return the sources of the stages as one text, adjacent string literals joined."""
-    text = "\n".join(path.read_text() for path in sorted((ROOT / "components").rglob("*.py")))
-    return re.sub(r'"\s*\n?\s*f?"', "", text)
+    """Return the strings in the sources of the stages as one text; comments and docstrings say nothing."""
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "components").rglob("*.py"))]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    idle = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # docstrings
+    return "\n".join(text_of(node) for node in nodes if id(node) not in idle)
+
+
+def text_of(node):
+    """Return a string's text, with {} for what is put in."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def test_the_messages_that_it_explains_are_said():
