@@ -159,9 +159,10 @@ def _add_products(sum_POI: Tensor, y_POT: Tensor, x_PTI: Tensor, *, first: bool)
     """Add a part's products to the sum, which is float32 so that parts of 16 bits are not rounded again."""
     if x_PTI.dtype == sum_POI.dtype:
         sum_POI.baddbmm_(y_POT, x_PTI, beta=float(not first))
-        return
-    products_POI = _products(y_POT, x_PTI)
-    sum_POI.copy_(products_POI) if first else sum_POI.add_(products_POI)
+    elif first:
+        sum_POI.copy_(_products(y_POT, x_PTI))
+    else:
+        sum_POI.add_(_products(y_POT, x_PTI))
 
 
 def _pixels_at_points(scheme: Scheme, x_NHWC: Tensor, results: Pair) -> Tensor:
