@@ -42,12 +42,16 @@ class Notice:
 
 @contextmanager
 def heard() -> Iterator[Notice]:
-    """Hear signals while the body runs; only a main thread can, elsewhere they end the process as ever."""
+    """Hear signals while the body runs, but for those that whoever started the process has it ignore.
+
+    Only a main thread can; elsewhere they end the process as ever.
+    """
     notice = Notice()
     if threading.current_thread() is not threading.main_thread():
         yield notice
         return
-    before = {number: signal.signal(number, notice.hear) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, notice.hear) for number in heeded}
     try:
         yield notice
     finally:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_a_run_can_be_stopped_again_and_again(tmp_path: Path) -> None:
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
 
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Let this process, and those it starts, heed Ctrl-C: in the background of a shell script none does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_is_asked_to_end_does_and_says_so(asked: signal.Signals, tmp_path: Path) -> None:
     write_archive(tmp_path / "a.zip")
@@ -76,6 +86,7 @@ def test_a_process_that_is_asked_to_end_does_and_says_so(asked: signal.Signals, 
     assert checkpoint.paths(tmp_path / "run")
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_does_not_wait_for_the_step() -> None:
     with heard() as notice:
         signal.raise_signal(signal.SIGINT)
@@ -83,6 +94,14 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
+def test_a_signal_that_the_process_is_to_ignore_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with heard() as notice:
+        signal.raise_signal(signal.SIGINT)
+        assert not notice.received
 
 
 def wait_for_steps(process: "subprocess.Popen[str]", run: Path) -> None:
