@@ -3,17 +3,17 @@
 Convolution and weight gradient are bilinear and each other's derivatives: two functions serve every order of
 differentiation. What comes from tiles (winograd_tiles.py) and what from PyTorch's direct sum was measured
 (benchmarks/gan_convolutions.py). In float32, from tiles the convolution at stride 1, from 128 channels on,
-everywhere; the gradient of weights also at stride 2 and in thin layers where there is no AVX-512, as
-PyTorch's takes two to four times as long there. In bfloat16 both, at stride 1 and in wide layers alone, where
-the processor multiplies that type by vectors.
+everywhere; the gradient of weights also at stride 2 where PyTorch's takes longer: in wide layers on Intel's
+processors, and where there is no AVX-512 in thin ones too. In bfloat16 both, at stride 1 and in wide layers
+alone, where vectors multiply that type and not matrix units.
 Shapes: N images, I in, O out channels, H x W pixels, K taps.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -42,16 +42,16 @@ def suits(image: Tensor, weight_OIKK: Tensor, results: tuple[int, int], stride: 
 def _wide(weight_OIKK: Tensor, results: tuple[int, int], stride: int) -> bool:
     """Tell whether the convolution itself is faster by tiles."""
     channels, pixels = min(weight_OIKK.shape[:2]), results[0] * results[1]
+    if stride != 1:
+        return False
     if weight_OIKK.dtype == torch.bfloat16:
-        return stride == 1 and channels >= 256 and pixels >= 256 and _has_vectors_for_bfloat16()
-    return weight_OIKK.dtype == torch.float32 and stride == 1 and channels >= 128 and pixels >= 64
+        return channels >= 256 and pixels >= 256 and _has_vectors_for_bfloat16()
+    return weight_OIKK.dtype == torch.float32 and channels >= 128 and pixels >= 64
 
 
-@cache
 def _has_vectors_for_bfloat16() -> bool:
-    """Tell whether this processor multiplies the type, without matrix units, which would wait for tiles."""
-    known = devices.capabilities()
-    return bool(known.get("avx512_bf16")) and not known.get("amx_bf16")
+    """Tell whether vectors multiply the type here, and not matrix units, which would wait for tiles."""
+    return "avx512_bf16" in devices.processor() and "amx_bf16" not in devices.processor()
 
 
 def _gradient_by_tiles(y_NOHW: Tensor, stride: int) -> bool:
@@ -61,10 +61,17 @@ def _gradient_by_tiles(y_NOHW: Tensor, stride: int) -> bool:
 
 
 def _slow_gradient(weight_OIKK: Tensor, results: tuple[int, int]) -> bool:
-    """Tell whether the gradient of weights is, by what was measured with AVX2."""
+    """Tell whether PyTorch's gradient of weights is slower than tiles, by what was measured."""
     least = min(weight_OIKK.shape[:2])
-    large = weight_OIKK.dtype == torch.float32 and least >= 64 and least * results[0] * results[1] >= 1 << 15
-    return large and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    large = weight_OIKK.dtype == torch.float32 and least * results[0] * results[1] >= 1 << 15
+    return large and least >= _least_channels(torch.backends.cpu.get_cpu_capability(), devices.processor())
+
+
+def _least_channels(capability: str, processor: frozenset[str]) -> float:
+    """Return from how many channels on it is, on a processor."""
+    if capability == "AVX2":
+        return 64
+    return 128 if capability == "AVX512" and devices.INTEL in processor else math.inf
 
 
 def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias_O: Tensor | None = None, *, stride: int = 1) -> Tensor:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from stylegan2_ada import devices
 from stylegan2_ada.files import write_json
 
 from benchmarks import gan_quality
@@ -28,7 +29,7 @@ def test_the_length_that_is_written_down_is_that_of_the_runs(
     monkeypatch.setattr(gan_quality, "images_of", lambda *_: torch.zeros(0))
     monkeypatch.setattr(gan_quality, "of_real", lambda *_: {})
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    monkeypatch.setattr(devices, "processor", lambda: frozenset({"amx_bf16"}))
     out = tmp_path / "kid.json"
     command = f"gan_quality --volumes x --work {tmp_path} --out {out} --sizes 32 --seeds 0 1 --kimg 3"
     monkeypatch.setattr(sys, "argv", command.split())
@@ -42,7 +43,7 @@ def test_the_length_that_is_written_down_is_that_of_the_runs(
 def test_a_type_that_the_processor_lacks_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"}, raising=False)
+    monkeypatch.setattr(devices, "processor", lambda: frozenset({"sse2"}))
     monkeypatch.setattr(sys, "argv", f"gan_quality --volumes x --work {tmp_path} --out y".split())
     with pytest.raises(SystemExit):
         gan_quality.main()

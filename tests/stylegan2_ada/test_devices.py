@@ -98,34 +98,72 @@ def test_commands_ask_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["generate"]) == 2 and asked == [True]
 
 
+INTEL, AMD = "GenuineIntel fpu avx512f", "AuthenticAMD fpu avx512f"
+
+
 @pytest.mark.parametrize(
-    ("dtype", "capabilities", "expected"),
+    ("dtype", "here", "expected"),
     [
-        ("bf16", {"architecture": "x86_64", "avx512_bf16": False}, torch.float32),
-        ("bf16", {"architecture": "x86_64", "avx512_bf16": True}, torch.bfloat16),
-        ("bf16", {"architecture": "x86_64", "amx_bf16": True}, torch.bfloat16),
-        ("fp16", {"architecture": "x86_64", "avx512_bf16": True}, torch.float32),
-        ("fp16", {"architecture": "x86_64", "avx512_fp16": True}, torch.float16),
-        ("bf16", {"architecture": "aarch64"}, torch.bfloat16),
-        ("bf16", {}, torch.bfloat16),
-        ("fp32", {"architecture": "x86_64"}, torch.float32),
+        ("bf16", AMD, torch.float32),
+        ("bf16", f"{AMD} avx512_bf16", torch.bfloat16),
+        ("bf16", f"{INTEL} avx512_bf16 amx_bf16", torch.bfloat16),
+        ("bf16", f"{INTEL} avx512_bf16 avx512_fp16", torch.float32),
+        ("bf16", "", torch.bfloat16),
+        ("fp16", f"{INTEL} avx512_fp16 amx_fp16", torch.float32),
+        ("fp16", "", torch.float32),
+        ("fp32", INTEL, torch.float32),
     ],
 )
-def test_a_type_that_a_processor_only_imitates_is_computed_in_float32(
-    dtype: str, capabilities: dict[str, object], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+def test_a_type_that_takes_a_processor_longer_is_computed_in_float32(
+    dtype: str, here: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(devices, "processor", lambda: frozenset(here.split()))
     assert computed_in(dtype, torch.device("cpu")) == expected
     assert computed_in("bf16", torch.device("cuda")) == torch.bfloat16
 
 
+CPUINFO = """processor\t: {}
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R) Processor
+flags\t\t: fpu avx512_bf16 {}
+vmx flags\t: ept
+bugs\t\t: spectre_v1
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (CPUINFO.format(0, "amx_bf16") + CPUINFO.format(1, "other"), "GenuineIntel fpu avx512_bf16 amx_bf16"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd bf16\n\n", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_a_processor_is_known_by_what_linux_lets_programs_use(
+    text: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cpuinfo"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr(devices, "_CPUINFO", path)
+    assert devices.processor.__wrapped__() == frozenset(expected.split())
+
+
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no Linux")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="no x86")
+def test_this_processor_is_known() -> None:
+    assert "sse2" in devices.processor()
+
+
 @pytest.mark.parametrize(("amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_run_computes_in_what_its_processor_knows(
+def test_a_run_computes_in_what_its_processor_gains_by(
     amx: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    capabilities = {"architecture": "x86_64", "amx_bf16": amx}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    here = f"{INTEL} avx512_bf16" + " amx_bf16" * amx
+    monkeypatch.setattr(devices, "processor", lambda: frozenset(here.split()))
     state = TrainingState.fresh(derived(replace(TINY, dtype="bf16")), torch.device("cpu"))
     assert state.g.low == state.d.low == state.g_ema.low == expected
     assert state.config.dtype == "bf16"  # another machine may go on in it
-    assert ("dtype=bf16: this processor has no instructions" in caplog.text) != amx
+    assert ("dtype=bf16: this processor takes longer in it" in caplog.text) != amx

@@ -247,7 +247,7 @@ def test_frozen_convolutions_stay_and_the_others_learn() -> None:
 def test_other_blocks_and_a_low_type_train(blocks: str) -> None:
     config = replace(TINY, g_blocks=blocks, d_blocks=blocks, dtype="bf16")
     state = TrainingState.fresh(config, CPU)
-    state.g.low = state.d.low = torch.bfloat16  # also where this processor only imitates it
+    state.g.low = state.d.low = torch.bfloat16  # also where this processor takes longer in it
     state.step(reals())
     assert state.is_finite()
     assert all(math.isfinite(value) for value in state.tick().values())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from stylegan2_ada import winograd, winograd_tiles
+from stylegan2_ada import devices, winograd, winograd_tiles
 from stylegan2_ada.convolution import conv_down, conv_up
 from stylegan2_ada.resampling import binomial_filter
 from stylegan2_ada.winograd import convolve, convolve_transposed, no_weight_gradients, suits
@@ -248,20 +248,12 @@ def test_parts_of_a_batch_are_added_in_more_digits_than_bfloat16(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "by_tiles"),
-    [
-        ({"avx512_bf16": True, "amx_bf16": False}, True),
-        ({"avx512_bf16": True, "amx_bf16": True}, False),
-        ({"avx512_f": True}, False),
-    ],
+    ("here", "by_tiles"), [("avx512_bf16", True), ("avx512_bf16 amx_bf16", False), ("avx512f", False)]
 )
 def test_bfloat16_comes_from_tiles_where_vectors_multiply_it(
-    capabilities: dict[str, bool], by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+    here: str, by_tiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    asked = winograd._has_vectors_for_bfloat16.__wrapped__()
-    assert asked == by_tiles
-    monkeypatch.setattr(winograd, "_has_vectors_for_bfloat16", lambda: asked)
+    monkeypatch.setattr(devices, "processor", lambda: frozenset(here.split()))
     x_NIHW, weight_OIKK = (tensor.bfloat16() for tensor in tensors(1, 256, 256, 16))
     assert suits(x_NIHW, weight_OIKK, (16, 20)) == by_tiles
     assert not suits(x_NIHW, weight_OIKK, (16, 20), stride=2)
@@ -290,13 +282,24 @@ def test_what_it_does_not_take_or_not_faster_is_told() -> None:
     assert not suits(x_NIHW[:0], weight_OIKK, (8, 12))
 
 
-@pytest.mark.parametrize(("capability", "by_tiles"), [("AVX2", True), ("AVX512", False), ("DEFAULT", False)])
+@pytest.mark.parametrize(
+    ("capability", "vendor", "channels"),
+    [
+        ("AVX2", "AuthenticAMD", 64),
+        ("AVX2", "GenuineIntel", 64),
+        ("AVX512", "GenuineIntel", 128),
+        ("AVX512", "AuthenticAMD", None),
+        ("DEFAULT", "GenuineIntel", None),
+    ],
+)
 def test_gradients_are_had_from_tiles_where_the_direct_sum_is_slow(
-    capability: str, by_tiles: bool, monkeypatch: pytest.MonkeyPatch
+    capability: str, vendor: str, channels: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    x_NIHW, weight_OIKK = tensors(1, 64, 64, 8)
-    assert suits(x_NIHW, weight_OIKK, (32, 32)) == by_tiles
-    assert suits(x_NIHW, weight_OIKK, (32, 32), stride=2) == by_tiles
-    assert not suits(x_NIHW, weight_OIKK, (8, 8), stride=2)
-    assert not suits(x_NIHW, weight_OIKK[:60], (32, 32), stride=2)
+    monkeypatch.setattr(devices, "processor", lambda: frozenset({vendor}))
+    x_NIHW, weight_OIKK = tensors(1, 128, 128, 8)
+    for least in (60, 64, 124, 128):
+        by_tiles = channels is not None and least >= channels
+        assert suits(x_NIHW, weight_OIKK[:least], (32, 32), stride=2) == by_tiles
+        assert suits(x_NIHW, weight_OIKK[:least], (32, 32)) == (by_tiles or least == 128)
+    assert not suits(x_NIHW, weight_OIKK[:, :64], (8, 8), stride=2)
