@@ -11,18 +11,7 @@ import yaml
 
 from components.validate_parameters.stage import Parameters
 from pipelines.catalogue import PIPELINES
-
-GPU_TASKS = {
-    "train-classifier",
-    "train-gan",
-    "generate-images",
-    "judge-synthetic",
-    "train-round",
-    "classify-images",
-    "evaluate",
-}
-LOOP_TASKS = {"open-round", "train-round", "classify-images", "relabel-images"}
-WEEK_S = 7 * 24 * 3600
+from tests.pipelines.test_compiled_tasks import GPU_TASKS
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +32,6 @@ def spec(compiled):
 def platform_of(compiled, name):
     document = list(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))[1]
     return document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-
-
-@pytest.fixture(scope="module")
-def platform(compiled):
-    return platform_of(compiled, "augmentation")
-
-
-def test_apply_runs_its_classifiers_on_gpu_nodes(compiled):
-    executors = platform_of(compiled, "apply")
-    assert [name for name, executor in executors.items() if "nodeSelector" in executor] == [
-        "exec-apply-classifiers"
-    ]
-    assert executors["exec-apply-classifiers"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
 
 
 def tasks(spec):
@@ -92,11 +68,8 @@ def test_no_task_begins_before_the_parameters_are_checked(compiled, name):
     assert len(begin) == 1 and begin.pop().startswith("validate-")
 
 
-def test_every_gpu_task_asks_for_its_gpus_by_a_text_parameter(spec):
-    for name in GPU_TASKS:
-        accelerator = executors(spec)[f"exec-{name}"]["container"]["resources"]["accelerator"]
-        assert "gpu_count" in accelerator["resourceCount"]
-        assert "gpu_type" in accelerator["resourceType"]
+def test_the_number_of_gpus_is_a_text(spec):
+    """Of a number KFP drops the request without a word."""
     assert spec["root"]["inputDefinitions"]["parameters"]["gpu_count"]["parameterType"] == "STRING"
 
 
@@ -105,7 +78,7 @@ def test_tasks_on_volumes_and_on_gpus_ask_for_their_cores_and_memory(spec):
         name.removeprefix("exec-"): executor["container"].get("resources", {}).get("resourceMemoryLimit", "")
         for name, executor in executors(spec).items()
     }
-    for name in GPU_TASKS:
+    for name in GPU_TASKS & set(asked):
         assert "gpu_memory" in asked[name]
     for name in ("extract-shard", "extract-planes", "audit-shortcuts"):
         assert "--memory" in asked[name]
@@ -140,41 +113,10 @@ def test_the_key_of_pseudonyms_is_mounted_where_names_are_seen_and_nowhere_else(
         assert secret["secretName"] == "fontanelle-pseudonym"
 
 
-def test_only_gpu_tasks_run_on_gpu_nodes(platform):
-    placed = {name.removeprefix("exec-") for name, executor in platform.items() if "nodeSelector" in executor}
-    assert placed == GPU_TASKS
-
-
-def test_gpu_tasks_have_selector_tolerations_and_shared_memory(platform):
-    for name in GPU_TASKS:
-        executor = platform[f"exec-{name}"]
-        assert "gpu_node_selector" in str(executor["nodeSelector"]["nodeSelectorJson"])
-        assert "gpu_tolerations" in str(executor["tolerations"][0]["tolerationJson"])
-        assert executor["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
-        assert executor["emptyDirMounts"][0]["medium"] == "Memory"
-
-
 def test_selector_and_tolerations_are_not_empty_by_default(spec):
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     assert inputs["gpu_node_selector"]["defaultValue"]
     assert inputs["gpu_tolerations"]["defaultValue"]
-
-
-def test_every_task_that_works_is_retried_for_longer_than_a_week(spec):
-    containers = {name for name, task in tasks(spec).items() if f"exec-{name}" in executors(spec)}
-    for name in containers:
-        policy = tasks(spec)[name]["retryPolicy"]
-        assert policy["maxRetryCount"] >= 1
-        assert float(policy["backoffMaxDuration"].rstrip("s")) > WEEK_S
-        assert float(policy["backoffFactor"]).is_integer()
-
-
-def test_loop_and_state_tasks_are_never_cached(spec):
-    never = LOOP_TASKS | {"snapshot-volumes", "report", "open-ledger", "close-rounds", "validate-parameters"}
-    never |= {"extract-shard", "find-generator", "keep-generator", "keep-finished"}
-    for name, task in tasks(spec).items():
-        if f"exec-{name}" in executors(spec):
-            assert task["cachingOptions"].get("enableCache", False) == (name not in never), name
 
 
 def test_cached_tasks_that_load_weights_are_told_their_content(spec):

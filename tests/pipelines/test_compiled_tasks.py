@@ -1,0 +1,93 @@
+"""What every task of every compiled pipeline asks of a cluster, and what it waits for."""
+
+from collections import namedtuple
+
+import pytest
+import yaml
+
+FILES = ("apply", "augmentation", "augmentation-when-new", "study", "study-when-new")
+GPU_TASKS = {
+    "train-classifier", "train-gan", "generate-images", "judge-synthetic", "train-round", "classify-images",
+    "evaluate", "run-arm", "make-synthetic", "apply-classifiers",
+}  # fmt: skip
+# They see all that decides their results; others read or write the state.
+CACHED_TASKS = {
+    "list-shards", "extract-planes", "audit-shortcuts", "split-patients", "train-classifier", "train-gan",
+    "generate-images", "judge-synthetic", "list-rounds", "evaluate",
+}  # fmt: skip
+WEEK_S = 7 * 24 * 3600
+
+Work = namedtuple("Work", "dag name task container platform")
+
+
+@pytest.fixture(params=FILES)
+def works(request, build):
+    """All that a file runs as a pod; KFP numbers a name that comes twice."""
+    return works_of(build, request.param)
+
+
+def works_of(build, name):
+    spec, platform = yaml.safe_load_all((build / f"{name}.yaml").read_text())
+    components = spec["components"]
+    on_kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    dags = {"root": spec["root"]["dag"], **{n: c["dag"] for n, c in components.items() if "dag" in c}}
+    found = []
+    for dag, tasks in dags.items():
+        for task in tasks["tasks"].values():
+            label = components[task["componentRef"]["name"]].get("executorLabel")
+            if label is not None:
+                container = spec["deploymentSpec"]["executors"][label]["container"]
+                stem = label.removeprefix("exec-").removesuffix("-2")
+                found.append(Work(dag, stem, task, container, on_kubernetes.get(label, {})))
+    return found
+
+
+def named(build, file, task):
+    return [work for work in works_of(build, file) if work.name == task]
+
+
+def test_gpu_tasks_and_no_others_ask_for_gpus_their_nodes_and_shared_memory(works):
+    assert any(work.name in GPU_TASKS for work in works)
+    for work in works:
+        asked = work.container["resources"].get("accelerator", {})
+        assert ("nodeSelector" in work.platform) == bool(asked) == (work.name in GPU_TASKS), work.name
+        if asked:
+            assert "gpu_count" in asked["resourceCount"] and "gpu_type" in asked["resourceType"]
+            assert "gpu_node_selector" in str(work.platform["nodeSelector"]["nodeSelectorJson"])
+            assert "gpu_tolerations" in str(work.platform["tolerations"][0]["tolerationJson"])
+            (memory,) = work.platform["emptyDirMounts"]
+            assert (memory["mountPath"], memory["medium"]) == ("/dev/shm", "Memory")
+
+
+def test_every_pod_that_is_lost_is_made_anew_five_times_and_after_more_than_a_week_too(works):
+    for work in works:
+        policy = work.task["retryPolicy"]
+        assert policy["maxRetryCount"] == 5, work.name
+        assert float(policy["backoffMaxDuration"].rstrip("s")) > WEEK_S
+        assert float(policy["backoffFactor"]).is_integer()
+
+
+def test_tasks_that_read_or_write_the_state_are_never_cached(works):
+    for work in works:
+        cached = work.task["cachingOptions"].get("enableCache", False)
+        assert cached == (work.name in CACHED_TASKS), work.name
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if name != "apply"])
+def test_no_model_is_trained_before_the_planes_are_audited(build, file):
+    (split,) = named(build, file, "split-patients")
+    assert "audit-shortcuts" in split.task["dependentTasks"]
+
+
+@pytest.mark.parametrize("pipeline", ["augmentation", "study"])
+def test_the_gate_asks_for_the_very_run_that_the_last_task_marks(build, pipeline):
+    """By parameters, code and volumes, all but those of a patient who is to be forgotten."""
+    file = f"{pipeline}-when-new"
+    (gate,), (keeper,) = named(build, file, "anything-new"), named(build, file, "keep-finished")
+    assert gate.task["inputs"] == keeper.task["inputs"]
+    told = gate.task["inputs"]["parameters"]
+    assert told["fingerprint"]["taskOutputParameter"]["producerTask"].startswith("validate-")
+    assert told["snapshot_digest"]["taskOutputParameter"]["producerTask"] == "snapshot-volumes"
+    for snapshot in named(build, file, "snapshot-volumes"):
+        forgotten = snapshot.task["inputs"]["parameters"]["forget_patient"]
+        assert forgotten == {"componentInputParameter": "forget_patient"}, snapshot.dag
