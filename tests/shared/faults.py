@@ -8,6 +8,8 @@ HANG_S = 1.0
 READ = ("429", "503", "hang", "cut", "flip")  # of the answer's bytes
 # Of the bytes that came; lost: done, and the answer with it; 403: for good.
 WRITE = ("429", "503", "hang", "lost", "flip", "403")
+# Of S3's writes on a condition: another is going on.
+BUSY = ("ConditionalRequestConflict", "OperationAborted")
 
 
 class Listener:

@@ -12,7 +12,7 @@ from io import BytesIO
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.shared.faults import HANG_S, READ, WRITE, Faults, Listener, flipped
+from tests.shared.faults import BUSY, HANG_S, READ, WRITE, Faults, Listener, flipped
 
 
 class _Layer:
@@ -30,7 +30,7 @@ class _Layer:
         if self.listener.is_away:
             return self._cut(environ, start_response, "", [], b"", "lost")
         reads = environ["REQUEST_METHOD"] == "GET"
-        fault = self.faults.next(READ if reads else WRITE if environ["REQUEST_METHOD"] == "PUT" else ())
+        fault = self.faults.next(_possible(environ))
         if time.monotonic() < self.busy_until:
             fault = "503"
         if environ["REQUEST_METHOD"] == "POST" and "uploadId=" in environ["QUERY_STRING"]:
@@ -56,6 +56,8 @@ class _Layer:
             return "404 Not Found", "NoSuchUpload"
         if fault == "403":
             return "403 Forbidden", "AccessDenied"
+        if fault in BUSY:
+            return "409 Conflict", fault
         md5 = base64.b64encode(hashlib.md5(body).digest()).decode()
         crc = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
         if (
@@ -91,6 +93,13 @@ class _Layer:
         with suppress(OSError):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         raise BrokenPipeError
+
+
+def _possible(environ):
+    if environ["REQUEST_METHOD"] == "GET":
+        return READ
+    on_condition = not {"HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"}.isdisjoint(environ)
+    return WRITE + BUSY * on_condition if environ["REQUEST_METHOD"] == "PUT" else ()
 
 
 class _Quiet(WSGIRequestHandler):

@@ -19,7 +19,7 @@ from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.storage import clients, gcs, list_tree, patience, s3, transfer
 from components.shared.storage.patience import Patience
 from tests.shared.buckets import forget_clients, gcs_bucket, s3_bucket
-from tests.shared.faults import READ, WRITE
+from tests.shared.faults import BUSY, READ, WRITE
 
 # Google's client leaves the answer of a refused download unread until it is collected.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -97,6 +97,20 @@ def test_twenty_faults_lose_no_object(bucket):
         assert storage.replace(name, b"second", generation)
         assert storage.read_bytes(name) == b"second"
     assert server.faults.met == 20
+
+
+@pytest.mark.parametrize("fault", BUSY)
+def test_a_write_that_meets_another_is_tried_again(monkeypatch, fault):
+    """AWS refuses it while the other is going on, and says nothing of who wins."""
+    with s3_bucket(monkeypatch) as (uri, server):
+        server.faults.waiting.append(fault)
+        assert storage.create(f"{uri}/lease", b"first")
+        generation = storage.read_versioned(f"{uri}/lease")[1]
+        server.faults.waiting.append(fault)
+        assert storage.replace(f"{uri}/lease", b"second", generation)
+        server.faults.waiting.append(fault)
+        assert not storage.create(f"{uri}/lease", b"third"), "the other has won"
+        assert server.faults.met == 3 and storage.read_bytes(f"{uri}/lease") == b"second"
 
 
 def test_bytes_that_came_in_pieces_are_compared_as_a_whole(bucket):

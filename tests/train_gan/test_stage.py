@@ -11,8 +11,9 @@ from stylegan2_ada.training_state import TrainingState
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSet
-from components.train_gan.stage import Config, input_errors, train_gan, training_rows
+from components.train_gan.stage import Config, _run_name, input_errors, train_gan, training_rows
 from tests.drawn_planes import SPLITS, splits_of, write_planes
+from tests.edited_code import edit
 from tests.shared.fake_gcs import fake_gcs
 
 TINY = Config(
@@ -111,6 +112,49 @@ def test_a_finished_run_is_found_again_without_its_checkpoints(
     monkeypatch.delattr(TrainingState, "step")
     train_gan(config, planes, SPLITS, tmp_path / "second")
     assert files(tmp_path / "second") == files(tmp_path / "first") == files(generator)
+
+
+def test_whom_checkpoints_saw_is_told_beside_them_before_there_is_one(
+    planes: PlaneSet, generator: Path, tmp_path: Path
+) -> None:
+    """Those that do not say it go whenever anybody is forgotten."""
+    splits, found = splits_of({"a": "train", "v": "train", "t": "test"}), dict[str, bytes]()
+
+    def watch(done: int, _: int) -> None:
+        found.update(files(tmp_path / "gan/patients") if not done else {})
+
+    config = replace(TINY, resume_uri=str(generator), state_uri=str(tmp_path))
+    train_gan(config, planes, splits, tmp_path / "out", watch)
+    (run,) = [path.parent.name for path in (tmp_path / "gan").glob("*/generator.json")]
+    assert list(found) == [f"{run}.json"]
+    everybody = ["a", "b", "c", "v"]  # b and c by the generator that it started from
+    told = {"patients_seen": everybody, "scans_seen": [f"scan of {name}" for name in everybody]}
+    assert json.loads(found[f"{run}.json"]) == told
+
+
+@pytest.mark.parametrize(("kimg", "kept"), [(0.004, [4, 8, 12]), (0.008, [8]), (0.0, [])])
+def test_checkpoints_are_as_far_apart_as_asked(
+    planes: PlaneSet, tmp_path: Path, kimg: float, kept: list[int]
+) -> None:
+    """By the clock, no run of seconds keeps one before its end."""
+    found = list[int]()
+
+    def watch(*_: int) -> None:
+        found[:] = sorted(int(path.stem[-11:]) for path in tmp_path.glob("gan/*/checkpoint-*.pt"))
+
+    config = replace(TINY, state_uri=str(tmp_path), checkpoint_kimg=kimg)
+    train_gan(config, planes, SPLITS, tmp_path / "out", watch)
+    assert found == kept
+
+
+@pytest.mark.parametrize("name", ["stylegan2_ada/loss.py", "components/train_gan/stage.py"])
+def test_other_code_is_another_run(
+    planes: PlaneSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = _run_name(TINY, planes, SPLITS, None)
+    assert _run_name(TINY, planes, SPLITS, None) == before
+    edit(name, tmp_path, monkeypatch)
+    assert _run_name(TINY, planes, SPLITS, None) != before
 
 
 def test_another_setting_in_the_same_place_starts_afresh(planes: PlaneSet, tmp_path: Path) -> None:

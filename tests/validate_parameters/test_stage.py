@@ -14,10 +14,13 @@ from safetensors.torch import save_file
 from components.shared import numbered, storage
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
+from components.shared.storage import patience
 from components.validate_parameters.places import URIS, check_pipeline_root, check_places
 from components.validate_parameters.stage import Parameters, fingerprint, validate
 from components.validate_parameters.study import StudyParameters, validate_study
 from components.validate_parameters.weights import DETECTORS, weights_given
+from tests.edited_code import edit
+from tests.shared.buckets import s3_bucket
 from tests.shared.fake_gcs import fake_gcs
 
 WRONG = {
@@ -271,6 +274,12 @@ def test_places_change_no_fingerprint_and_results_do(volumes):
     assert fingerprint(given(volumes, seed=1), "") != base
 
 
+def test_other_code_gives_another_fingerprint(volumes, tmp_path, monkeypatch):
+    before = fingerprint(given(volumes), "")
+    edit("components/train_classifier/fit.py", tmp_path, monkeypatch)
+    assert fingerprint(given(volumes), "") != before
+
+
 @pytest.mark.parametrize("name", ["pretrained_uri", "inception_uri", "gan_resume_uri"])
 def test_weights_overwritten_in_place_are_others(volumes, tmp_path, name):
     path = tmp_path / ("generator.json" if name == "gan_resume_uri" else "weights.pt")
@@ -320,6 +329,14 @@ def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeyp
             validate(given(volumes, state_uri="gs://lost/x"))
         storage._client()._http.close()
     storage._client.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["state_uri", "volumes_uri"])
+def test_a_store_that_does_not_answer_is_refused_by_the_parameter_at_once(volumes, monkeypatch, name):
+    with s3_bucket(monkeypatch) as (uri, server), server.listener.gone():
+        monkeypatch.setattr(patience, "BRIEF", patience.Patience(whole_s=0.1))
+        with pytest.raises(InputError, match=rf"^{name}={uri}/x: .*cannot be used"):
+            validate(given(volumes, **{name: f"{uri}/x"}))
 
 
 def write_generator(folder, resolution=256, channel_base=16384, **about):
