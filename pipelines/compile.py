@@ -16,6 +16,7 @@ from kfp import compiler
 from components.shared.faults import InputError, shown
 from components.shared.files import write_whole
 from components.shared.images import CPU_IMAGE, GPU_IMAGE
+from components.validate_parameters.resources import is_label, is_object_name
 from pipelines.catalogue import PIPELINES, WHEN_NEW
 from pipelines.literals import add_literals
 
@@ -23,11 +24,9 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 GPU_NODES = "nvidia.com/gpu.present=true"  # as NVIDIA's operator labels them
 SPOT_GKE = "cloud.google.com/gke-spot=true"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of a Kubernetes object
 _DIGEST = re.compile(r"[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}")
 _REGISTRY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_LABEL = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?=[A-Za-z0-9._-]*")
 
 Document = dict[str, Any]
 
@@ -60,11 +59,11 @@ class Options:
         self._require("pull_policy", self.pull_policy in ("", *PULL_POLICIES), " or ".join(PULL_POLICIES))
         for name, example in (("gpu_nodes", GPU_NODES), ("spot", SPOT_GKE)):
             value = getattr(self, name)
-            self._require(name, not value or bool(_LABEL.fullmatch(value)), f"e.g. {example}")
+            self._require(name, not value or is_label(value), f"e.g. {example}")
         for name, most in (("queue", 63), ("storage_secret", 253)):  # the first is a label's value too
             value = getattr(self, name)
             self._require(name, len(value) <= most, f"at most {most} characters")
-            self._require(name, not value or bool(_NAME.fullmatch(value)), "the name of a Kubernetes object")
+            self._require(name, not value or is_object_name(value), "the name of a Kubernetes object")
         prefix = not self.registry or bool(_REGISTRY.fullmatch(self.registry))
         self._require(
             "registry", prefix, "a host and a path, e.g. europe-docker.pkg.dev/p/r, without https://"
@@ -81,9 +80,8 @@ class Options:
 
     def _require(self, name: str, holds: bool, valid: str) -> None:
         if not holds:
-            raise InputError(
-                f"--{name.replace('_', '-')} {shown(getattr(self, name))}: not usable; valid: {valid}"
-            )
+            value = shown(getattr(self, name)) or "''"
+            raise InputError(f"--{name.replace('_', '-')} {value}: not usable; valid: {valid}")
 
 
 def compile_all(folder: Path, options: Options) -> list[Path]:

@@ -35,7 +35,7 @@ from pipelines.catalogue import PIPELINES, WHEN_NEW
 from pipelines.compiled import compiled_nodes
 from pipelines.cron import check_cron
 from pipelines.submission import parse
-from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, form_values
+from pipelines.submit import EXPERIMENT, SERVICE_ACCOUNT, check_service_account, form_values
 
 # A ledger of that name is of other volumes once there are new ones; who is forgotten stays so.
 _OF_ONE_RUN = ("run_name", "forget_patient")
@@ -200,7 +200,7 @@ def _compose(path: Path) -> yaml.Node:
         node = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; valid: a file with name, pipeline and cron") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{path}{place}: no YAML; valid: lines of `key: value`") from error
@@ -270,13 +270,17 @@ def _check_value(key: str, value: Any) -> None:
         _require(key, value, value in PIPELINES, " or ".join(sorted(PIPELINES)))
     if key == "profile":
         _require(key, value, value in profiles.PROFILES, " or ".join(profiles.PROFILES))
+    if key == "experiment":
+        _require(key, value, bool(value.strip()), f"a name, e.g. {EXPERIMENT}")
+    if key == "service_account":
+        check_service_account(value)
     if key == "cron":
         check_cron(value)
 
 
 def _require(key: str, value: Any, holds: bool, valid: str) -> None:
     if not holds:
-        raise InputError(f"{key}: {value}: not usable; valid: {valid}")
+        raise InputError(f"{key}: {shown(value)}: not usable; valid: {valid}")
 
 
 def _parameters(

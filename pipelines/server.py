@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import ssl
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -97,7 +98,7 @@ def connect(options: argparse.Namespace) -> kfp.Client:
             namespace=options.namespace or NO_NAMESPACE,
             existing_token=_secret("--token-file", options.token_file),
             cookies=_secret("--cookie-file", options.cookie_file),
-            ssl_ca_cert=str(options.ca_file) if options.ca_file else None,
+            ssl_ca_cert=_authority(options.ca_file, options.host),
         )
         several_users = client.get_kfp_healthz().multi_user
     _check_namespace(client.get_user_namespace(), several_users)
@@ -113,7 +114,22 @@ def _secret(option: str, path: Path | None) -> str | None:
         raise InputError(f"{option} {path}: not readable ({error}); valid: a file with one line") from error
     if not text or any(character.isspace() for character in text.replace("; ", "")):
         raise InputError(f"{option} {path}: empty or of several words; valid: a file with one line")
+    if not text.isascii():  # what HTTP sends in a header
+        raise InputError(f"{option} {path}: has letters other than ASCII's; valid: a file with one line")
     return text
+
+
+def _authority(path: Path | None, host: str) -> str | None:
+    """Return the certificates to trust, which kfp would read only as it asks, and blame the host."""
+    if path is None:
+        return None
+    if not host.startswith("https://"):
+        raise InputError(f"--ca-file {path}: not used with --host {host}; valid: none, or a host of https://")
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except OSError as error:  # that of SSL is one
+        raise InputError(f"--ca-file {path}: not readable ({error}); valid: certificates as PEM") from error
+    return str(path)
 
 
 def _check_namespace(namespace: str, several_users: bool) -> None:

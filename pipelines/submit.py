@@ -13,8 +13,10 @@ from typing import Any
 
 import kfp
 
+from components.shared.faults import InputError, shown
 from components.validate_parameters.places import NEEDED, check_pipeline_root, check_remote
 from components.validate_parameters.requirements import require_types
+from components.validate_parameters.resources import is_object_name
 from pipelines import profiles, server
 from pipelines.catalogue import PIPELINES
 from pipelines.compiled import compiled_nodes
@@ -66,6 +68,14 @@ def form_values(
     return dict(json.loads(json.dumps(asdict(parameters))))
 
 
+def check_service_account(name: str) -> None:
+    """Refuse what no ServiceAccount is called: a cluster would say so only once a pod is made."""
+    if not is_object_name(name):
+        raise InputError(
+            f"service_account: {shown(name)}: no name of a ServiceAccount; valid: e.g. {SERVICE_ACCOUNT}"
+        )
+
+
 def _upload(options: argparse.Namespace) -> None:
     client = server.connect(options)
     with server.asking(options.host):
@@ -74,6 +84,7 @@ def _upload(options: argparse.Namespace) -> None:
 
 
 def _submit(options: argparse.Namespace) -> None:
+    check_service_account(options.service_account)
     given = parse(options.p, PIPELINES[options.pipeline].parameters)
     nodes = compiled_nodes(options.build / f"{options.pipeline}.yaml")
     values = form_values(options.pipeline, options.profile, given, nodes)

@@ -14,8 +14,10 @@ _GPUS = re.compile(r"[0-9]|[1-5][0-9]|6[0-4]")  # of one task: more than any nod
 _MOST = 32 * 2**40  # bytes, and cores: more than any node has, so a pod that asks for more waits for ever
 _MOST_CORES = 1024
 
+_DNS = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_OBJECT = re.compile(rf"(?=.{{1,253}}$){_DNS}(\.{_DNS})*")
 _PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_PART}")
+_KEY = re.compile(rf"((?=[^/]{{1,253}}/){_DNS}(\.{_DNS})*/)?{_PART}")
 _VALUE = re.compile(rf"({_PART})?")
 # What a toleration may say; each of them may be left out or empty.
 _TOLERATION = {
@@ -35,6 +37,17 @@ def default_gpu_nodes() -> dict[str, str]:
 def default_gpu_tolerations() -> list[dict[str, str]]:
     """Return what GPU tasks bear of their nodes."""
     return [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def is_object_name(text: str) -> bool:
+    """Tell whether an object of Kubernetes can be called so."""
+    return _is(_OBJECT, text)
+
+
+def is_label(text: str) -> bool:
+    """Tell whether NAME=VALUE is a label that a node can have."""
+    name, equals, value = text.partition("=")
+    return bool(equals) and _is(_KEY, name) and _is(_VALUE, value)
 
 
 def check_resources(p: Any) -> None:
