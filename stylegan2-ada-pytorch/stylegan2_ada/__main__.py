@@ -16,7 +16,7 @@ import torch
 from stylegan2_ada import checkpoint, dataset_tool, devices, evaluate_network, official, weights
 from stylegan2_ada.config import TrainingConfig
 from stylegan2_ada.detector import load_detector
-from stylegan2_ada.devices import device_of, own_device
+from stylegan2_ada.devices import computed_in, device_of, own_device
 from stylegan2_ada.distributed import place
 from stylegan2_ada.errors import CollapseError, DivergenceError, Stopped, UsageError
 from stylegan2_ada.features import MOST_IMAGES, MetricOptions
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, does: str, declare: Callable[[argparse.ArgumentParser], None], **run: Any) -> None:
-        command = commands.add_parser(name, help=does)
+        command = commands.add_parser(name, help=does, allow_abbrev=False)
         declare(command)
         command.set_defaults(**run)
 
@@ -109,7 +109,7 @@ def _declare_train(command: argparse.ArgumentParser) -> None:
     command.add_argument("--resume", help="folder of a trained network to start from, or latest: go on")
     command.add_argument("--start-over", action="store_true", help="remove the run in the outdir, and begin")
     command.add_argument("--device", default="auto", help=devices.HELP)
-    command.add_argument("--dry-run", action="store_true", help="print all settings and end")
+    command.add_argument("--dry-run", action="store_true", help="print all settings and end, the data unread")
     command.add_argument("--detector", type=Path, help="file that judges snapshots (.pt or .pt2)")
     command.add_argument("--detector-channels", type=int, default=3,
                          help="that it takes, grey images repeated; default %(default)s")  # fmt: skip
@@ -139,12 +139,14 @@ def _train(options: argparse.Namespace) -> None:
     require_judge(config, judged=options.detector is not None)
     device, resume, begin = device_of(options.device), _start(options), _begin(options)
     judged = _metric_options(options.detector_count)
+    members = None if options.members is None else _names(options.members)
+    if options.detector and not options.detector.is_file():
+        raise UsageError(f"detector={options.detector}: no file; valid: a detector's .pt or .pt2")
     if options.dry_run:
         ranks = place()
         if ranks.first:
-            print(_plan(config, resume, ranks=ranks.count, cuda=device.type == "cuda"))
+            print(_plan(config, resume, ranks=ranks.count, device=device))
         return
-    members = None if options.members is None else _names(options.members)
     detector = options.detector and load_detector(
         options.detector, device=own_device(device), channels=options.detector_channels
     )
@@ -186,11 +188,16 @@ def _start(options: argparse.Namespace) -> Path | None:
     return None if resume is None else Path(resume)
 
 
-def _plan(config: TrainingConfig, resume: Path | None, *, ranks: int, cuda: bool) -> str:
-    """Return every setting, and how many parameters the networks have; label layers are not among them."""
-    done = settled(config, resume, _labels(resume), ranks=ranks, cuda=cuda)
+def _plan(config: TrainingConfig, resume: Path | None, *, ranks: int, device: torch.device) -> str:
+    """Return every setting, and how many parameters the networks have; label layers are not among them.
+
+    And the type that blocks of `dtype` compute in there, which may be another one.
+    """
+    done = settled(config, resume, _labels(resume), ranks=ranks, cuda=device.type == "cuda")
     counts = _parameters(architecture_of(done), done.group)
-    return f"{done.text()}\nparameters: generator {counts[0]:,}, discriminator {counts[1]:,}"
+    computed = str(computed_in(done.dtype, device)).removeprefix("torch.")
+    parameters = f"parameters: generator {counts[0]:,}, discriminator {counts[1]:,}"
+    return f"{done.text()}\nblocks of {done.dtype} compute in: {computed}\n{parameters}"
 
 
 def _labels(resume: Path | None) -> int:

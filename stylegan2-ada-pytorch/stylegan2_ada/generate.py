@@ -20,7 +20,6 @@ from stylegan2_ada.weights import load_generator
 
 EVERY = "every"  # class
 MOST_SEEDS = 2**24  # of one command
-MOST_STYLES = 20  # of the largest network
 
 
 def latents(seeds: Sequence[int]) -> Tensor:
@@ -112,6 +111,11 @@ def run(options: argparse.Namespace) -> None:
     _check(options)
     seeds = seeds_of(options.seeds)
     generator, _ = load_generator(options.network, options.device)
+    styles = generator.mapping.styles
+    if options.cutoff is not None and not 0 <= options.cutoff <= styles:
+        raise UsageError(
+            f"cutoff={options.cutoff}: not possible; valid: 0 to {styles}, this network's styles"
+        )
     for folder, label in _labels(generator, options.label, options.outdir).items():
         images = generate(
             generator, seeds, options.trunc, options.batch, label=label, noise=options.noise,
@@ -138,7 +142,6 @@ def _check(options: argparse.Namespace) -> None:
     require(options.noise in get_args(Noise), "noise", ", ".join(get_args(Noise)))
     require(options.batch >= 1, "batch", "1 or more")
     require(math.isfinite(options.trunc), "trunc", "a finite number, such as 0.7")
-    require(options.cutoff is None or 0 <= options.cutoff <= MOST_STYLES, "cutoff", f"0 to {MOST_STYLES}")
 
 
 def seeds_of(text: str) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stylegan2_ada import TrainingConfig, UsageError, train
+from stylegan2_ada import TrainingConfig, UsageError, devices, train
 from stylegan2_ada.__main__ import _explained, main
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor, nn
@@ -154,9 +154,29 @@ def test_the_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_dry_run_says_all_and_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data=absent.zip", f"--outdir={tmp_path / 'run'}", "--dry-run", *FLAGS]) == 0
     assert not (tmp_path / "run").exists()
-    settings, _, counts = capsys.readouterr().out.rpartition("\n}\n")
+    settings, _, more = capsys.readouterr().out.rpartition("\n}\n")
     assert json.loads(settings + "}")["gamma"] == pytest.approx(0.0002 * 64 / 4)
-    assert counts.startswith("parameters: generator 5")
+    assert more.splitlines()[1].startswith("parameters: generator 5")
+
+
+@pytest.mark.parametrize(("dtype", "computed"), [("fp32", "float32"), ("bf16", "float32")])
+def test_a_dry_run_says_what_this_processor_computes_in(
+    dtype: str, computed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_gains_by", lambda _: False)
+    assert main(["train", "--data=-", "--outdir=-", "--dry-run", "--device=cpu", f"--dtype={dtype}"]) == 0
+    assert f"\nblocks of {dtype} compute in: {computed}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flag", ["--members=absent.txt", "--detector=absent.pt"])
+def test_a_dry_run_refuses_files_that_are_not_there(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data=-", "--outdir=-", "--dry-run", flag]) == 2
+    assert "absent." in capsys.readouterr().err
+
+
+def test_a_flag_is_not_guessed_from_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data=-", "--outdir=-", "--dry-run", "--fi=crop"]) == 2
+    assert "unrecognized arguments: --fi=crop" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
@@ -209,7 +229,10 @@ def test_bad_values_end_with_one_line(tmp_path: Path, flag: str, capsys: pytest.
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("flag", ["--seeds=a", "--seeds=5-3", "--class=0", "--noise=some", "--batch=0"])
+@pytest.mark.parametrize(
+    "flag",
+    ["--seeds=a", "--seeds=5-3", "--class=0", "--noise=some", "--batch=0", "--cutoff=9", "--cutoff=-1"],
+)
 def test_bad_wishes_for_images_end_with_one_line(
     tmp_path: Path, flag: str, capsys: pytest.CaptureFixture[str], network: Path
 ) -> None:
