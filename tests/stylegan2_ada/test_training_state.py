@@ -195,6 +195,28 @@ def test_path_length_regularisation_is_its_formula() -> None:
             assert name not in found
         else:
             assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-7), name
+    mean = lengths.mean().item()
+    assert found["path"].item() == pytest.approx(0.3 + 0.01 * (mean - 0.3), rel=1e-5)
+    assert found["path_length"].item() == pytest.approx(mean, rel=1e-5)
+
+
+def test_r1_makes_up_for_the_steps_between() -> None:
+    """gamma / 2 times the mean squared gradient at the images before augmentation, 16 times as it is rare."""
+    state = TrainingState.fresh(BATCH, CPU, labels=LABELS)
+    images, labels = drawn_batch()
+    images.requires_grad_(True)
+    draws = RandomDraws(count=8, rng=Chance(0, 0, CPU).phase("Dreg").augment_rng(1))
+    logits = state.d(augment(images, SETS["bgcfnc"], 0.7, draws), labels)
+    (slope,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    r1 = slope.square().sum(dim=(1, 2, 3)).mean()
+    named = dict(state.d.named_parameters())
+    expected = torch.autograd.grad(BATCH.gamma / 2 * r1 * 16, list(named.values()), allow_unused=True)
+    found = gradients(state, "Dreg")
+    for name, gradient in zip(named, expected, strict=True):
+        wanted = torch.zeros_like(named[name]) if gradient is None else gradient
+        slack = 1e-5 * float(wanted.abs().max())
+        assert torch.allclose(found.get(name, torch.zeros(())), wanted, rtol=1e-4, atol=slack), name
+    assert found["r1"].item() == pytest.approx(r1.item(), rel=1e-5)
 
 
 def test_generated_labels_are_as_frequent_as_those_of_the_data() -> None:
