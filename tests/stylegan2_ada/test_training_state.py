@@ -1,11 +1,12 @@
 import copy
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from stylegan2_ada import TrainingConfig, derived, loss
+from stylegan2_ada import TrainingConfig, checkpoint, derived, loss
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import Chance
 from stylegan2_ada.distributed import Ranks, cut, own_rows
@@ -73,6 +74,26 @@ def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
         each.tick()
     assert loaded.history == state.history
     assert all(map(torch.equal, loaded.d.state_dict().values(), state.d.state_dict().values()))
+
+
+@pytest.mark.parametrize("steps", [5, 6, 7])
+def test_p_goes_on_from_a_checkpoint_between_two_of_its_moves(tmp_path: Path, steps: int) -> None:
+    """With its p and the signs since: without them, a discriminator that is sure of all would seem unsure."""
+    config = replace(TINY, ada_kimg=0.1, ada_target=0.9)
+    state, loaded = TrainingState.fresh(config, CPU), TrainingState.fresh(config, CPU)
+    with torch.no_grad():
+        state.d.b4.out.bias += 10
+    for number in range(steps):
+        state.step(reals(number))
+    checkpoint.write(tmp_path, "a" * 64, state.images, state.state_dict())
+    loaded.load_state_dict(checkpoint.read_latest(tmp_path, "a" * 64, CPU) or {})
+    assert vars(loaded.controller) == vars(state.controller)
+    assert loaded.p == pytest.approx(0.16)
+    assert (loaded.signs.item(), loaded.sign_phases) == (state.signs.item(), state.sign_phases)
+    for number in range(steps, 8):
+        state.step(reals(number))
+        loaded.step(reals(number))
+    assert loaded.p == state.p == pytest.approx(0.32)
 
 
 def test_regularisers_run_at_their_intervals() -> None:
