@@ -117,6 +117,31 @@ def test_the_running_mean_follows_at_its_half_life() -> None:
     assert torch.allclose(state.g_ema.synthesis.b4.const, expected)
 
 
+def test_after_the_first_step_the_running_mean_is_the_generator() -> None:
+    state = TrainingState.fresh(TINY, CPU)
+    state.step(reals())
+    assert all(map(torch.equal, state.g_ema.parameters(), state.g.parameters()))
+
+
+def test_the_half_life_is_a_share_of_the_images_seen_before_the_step() -> None:
+    state = TrainingState.fresh(TINY, CPU)
+    state.images = 400
+    before = state.g_ema.synthesis.b4.const.clone()
+    with torch.no_grad():
+        state.g.synthesis.b4.const += 1
+    state.step(reals())
+    expected = before.lerp(state.g.synthesis.b4.const, 1 - 0.5 ** (4 / (0.05 * 400)))
+    assert torch.allclose(state.g_ema.synthesis.b4.const, expected, atol=1e-6)
+
+
+def test_the_mean_style_is_copied_where_weights_are_averaged() -> None:
+    state = TrainingState.fresh(TINY, CPU)
+    state.images = 10**9
+    state.step(reals())
+    assert torch.equal(state.g_ema.mapping.w_avg, state.g.mapping.w_avg)
+    assert state.g_ema.mapping.w_avg.any()
+
+
 def test_mixing_happens_as_often_as_asked() -> None:
     cutoffs = [Chance(0, images, CPU).phase("Gmain").cutoff(6, 0.9) for images in range(2000)]
     assert set(cutoffs) == {1, 2, 3, 4, 5, 6}
