@@ -173,3 +173,4 @@ def test_lazy_optimiser_is_corrected_for_its_interval() -> None:
     g, d = (lazy_adam(nn.Linear(1, 1), 0.0025, interval).param_groups[0] for interval in (4, 16))
     assert g["lr"] == pytest.approx(0.0020) and d["lr"] == pytest.approx(0.002352941)
     assert g["betas"] == pytest.approx((0, 0.991991968)) and d["betas"] == pytest.approx((0, 0.990585457))
+    assert g["eps"] == d["eps"] == 1e-8

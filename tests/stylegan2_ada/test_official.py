@@ -321,6 +321,7 @@ def test_a_hostile_nested_stream_is_refused(
         ((2**39,), (0,)),
         ((4,), (1,)),
         ((3,), (2,)),
+        ((2,), (3,)),  # the last one lies just past the storage
         ((-3,), (1,)),
         ((3,), (-1,)),
         ((3, 1), (1,)),
@@ -434,6 +435,13 @@ def test_modules_of_other_classes_are_refused(content: Content, tmp_path: Path) 
     for kind in ("Discriminator", "SynthesisInput", "os.system"):
         changed = content | {"G": pickles.module(kind, {})}
         assert f"holds '{kind}'" in refusal(pickles.write(tmp_path / "n.pkl", changed))
+
+
+def test_a_layer_of_an_unknown_class_is_refused(content: Content, tmp_path: Path) -> None:
+    g = pickles.module("Generator", {})
+    g.state["_modules"]["synthesis"] = pickles.module("SynthesisInput", {})
+    path = pickles.write(tmp_path / "n.pkl", content | {"G": g})
+    assert "holds 'SynthesisInput' where a layer belongs" in refusal(path)
 
 
 def test_a_file_cut_anywhere_is_refused(short: Path, tmp_path: Path) -> None:

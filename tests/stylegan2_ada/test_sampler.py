@@ -22,6 +22,20 @@ def test_the_order_on_two_ranks_is_every_second_of_the_reference_s() -> None:
     assert shown[1::2].tolist() == ops["sampler_n10_seed0_rank1of2_first30"]
 
 
+@pytest.mark.parametrize(("size", "window"), [(3, 2), (5, 2), (7, 4), (9, 4)])
+def test_half_of_an_odd_list_is_rounded_to_even(size: int, window: int) -> None:
+    """The reference's rule, one index at a time: after it is shown, the place changes with one behind it."""
+    rng = np.random.RandomState(0)
+    order = np.arange(size)
+    rng.shuffle(order)
+    shown = []
+    for place in range(100):
+        here, there = place % size, (place - rng.randint(window)) % size
+        shown.append(order[here])
+        order[[here, there]] = order[[there, here]]
+    assert Sampler(size, 0).next(100).tolist() == shown
+
+
 def test_a_subset_is_the_reference_s() -> None:
     assert subset_of(20, 8, 0).tolist() == [1, 6, 8, 10, 13, 17, 18, 19]
 

@@ -1,11 +1,12 @@
 import copy
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from stylegan2_ada import TrainingConfig, derived, loss
+from stylegan2_ada import TrainingConfig, checkpoint, derived, loss
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import Chance
 from stylegan2_ada.distributed import Ranks, cut, own_rows
@@ -75,6 +76,26 @@ def test_a_loaded_state_goes_on_as_the_saved_one() -> None:
     assert all(map(torch.equal, loaded.d.state_dict().values(), state.d.state_dict().values()))
 
 
+@pytest.mark.parametrize("steps", [5, 6, 7])
+def test_p_goes_on_from_a_checkpoint_between_two_of_its_moves(tmp_path: Path, steps: int) -> None:
+    """With its p and the signs since: without them, a discriminator that is sure of all would seem unsure."""
+    config = replace(TINY, ada_kimg=0.1, ada_target=0.9)
+    state, loaded = TrainingState.fresh(config, CPU), TrainingState.fresh(config, CPU)
+    with torch.no_grad():
+        state.d.b4.out.bias += 10
+    for number in range(steps):
+        state.step(reals(number))
+    checkpoint.write(tmp_path, "a" * 64, state.images, state.state_dict())
+    loaded.load_state_dict(checkpoint.read_latest(tmp_path, "a" * 64, CPU) or {})
+    assert vars(loaded.controller) == vars(state.controller)
+    assert loaded.p == pytest.approx(0.16)
+    assert (loaded.signs.item(), loaded.sign_phases) == (state.signs.item(), state.sign_phases)
+    for number in range(steps, 8):
+        state.step(reals(number))
+        loaded.step(reals(number))
+    assert loaded.p == state.p == pytest.approx(0.32)
+
+
 def test_regularisers_run_at_their_intervals() -> None:
     state = TrainingState.fresh(TINY, CPU)
     for _ in range(17):
@@ -94,6 +115,31 @@ def test_the_running_mean_follows_at_its_half_life() -> None:
     weight = 1 - 0.5 ** (4 / (TINY.ema_kimg * 1000))
     expected = before.lerp(now + 1, weight)
     assert torch.allclose(state.g_ema.synthesis.b4.const, expected)
+
+
+def test_after_the_first_step_the_running_mean_is_the_generator() -> None:
+    state = TrainingState.fresh(TINY, CPU)
+    state.step(reals())
+    assert all(map(torch.equal, state.g_ema.parameters(), state.g.parameters()))
+
+
+def test_the_half_life_is_a_share_of_the_images_seen_before_the_step() -> None:
+    state = TrainingState.fresh(TINY, CPU)
+    state.images = 400
+    before = state.g_ema.synthesis.b4.const.clone()
+    with torch.no_grad():
+        state.g.synthesis.b4.const += 1
+    state.step(reals())
+    expected = before.lerp(state.g.synthesis.b4.const, 1 - 0.5 ** (4 / (0.05 * 400)))
+    assert torch.allclose(state.g_ema.synthesis.b4.const, expected, atol=1e-6)
+
+
+def test_the_mean_style_is_copied_where_weights_are_averaged() -> None:
+    state = TrainingState.fresh(TINY, CPU)
+    state.images = 10**9
+    state.step(reals())
+    assert torch.equal(state.g_ema.mapping.w_avg, state.g.mapping.w_avg)
+    assert state.g_ema.mapping.w_avg.any()
 
 
 def test_mixing_happens_as_often_as_asked() -> None:
@@ -195,6 +241,28 @@ def test_path_length_regularisation_is_its_formula() -> None:
             assert name not in found
         else:
             assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-7), name
+    mean = lengths.mean().item()
+    assert found["path"].item() == pytest.approx(0.3 + 0.01 * (mean - 0.3), rel=1e-5)
+    assert found["path_length"].item() == pytest.approx(mean, rel=1e-5)
+
+
+def test_r1_makes_up_for_the_steps_between() -> None:
+    """gamma / 2 times the mean squared gradient at the images before augmentation, 16 times as it is rare."""
+    state = TrainingState.fresh(BATCH, CPU, labels=LABELS)
+    images, labels = drawn_batch()
+    images.requires_grad_(True)
+    draws = RandomDraws(count=8, rng=Chance(0, 0, CPU).phase("Dreg").augment_rng(1))
+    logits = state.d(augment(images, SETS["bgcfnc"], 0.7, draws), labels)
+    (slope,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    r1 = slope.square().sum(dim=(1, 2, 3)).mean()
+    named = dict(state.d.named_parameters())
+    expected = torch.autograd.grad(BATCH.gamma / 2 * r1 * 16, list(named.values()), allow_unused=True)
+    found = gradients(state, "Dreg")
+    for name, gradient in zip(named, expected, strict=True):
+        wanted = torch.zeros_like(named[name]) if gradient is None else gradient
+        slack = 1e-5 * float(wanted.abs().max())
+        assert torch.allclose(found.get(name, torch.zeros(())), wanted, rtol=1e-4, atol=slack), name
+    assert found["r1"].item() == pytest.approx(r1.item(), rel=1e-5)
 
 
 def test_generated_labels_are_as_frequent_as_those_of_the_data() -> None:
