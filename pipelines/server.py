@@ -109,12 +109,12 @@ def _secret(option: str, path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        text = path.read_text().strip()
+        text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{option} {path}: not readable ({error}); valid: a file with one line") from error
     if not text or any(character.isspace() for character in text.replace("; ", "")):
         raise InputError(f"{option} {path}: empty or of several words; valid: a file with one line")
-    if not text.isascii():  # what HTTP sends in a header
+    if not (text.isascii() and text.isprintable()):  # what HTTP sends in a header
         raise InputError(f"{option} {path}: has letters other than ASCII's; valid: a file with one line")
     return text
 
@@ -128,7 +128,7 @@ def _authority(path: Path | None, host: str) -> str | None:
     try:
         ssl.create_default_context(cafile=str(path))
     except OSError as error:  # that of SSL is one
-        raise InputError(f"--ca-file {path}: not readable ({error}); valid: certificates as PEM") from error
+        raise InputError(f"--ca-file {path}: no certificates ({error}); valid: a PEM file of them") from error
     return str(path)
 
 

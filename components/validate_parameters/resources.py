@@ -14,7 +14,7 @@ _GPUS = re.compile(r"[0-9]|[1-5][0-9]|6[0-4]")  # of one task: more than any nod
 _MOST = 32 * 2**40  # bytes, and cores: more than any node has, so a pod that asks for more waits for ever
 _MOST_CORES = 1024
 
-_DNS = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DNS = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 _OBJECT = re.compile(rf"(?=.{{1,253}}$){_DNS}(\.{_DNS})*")
 _PART = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"((?=[^/]{{1,253}}/){_DNS}(\.{_DNS})*/)?{_PART}")

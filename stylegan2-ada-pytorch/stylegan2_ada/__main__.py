@@ -189,9 +189,9 @@ def _start(options: argparse.Namespace) -> Path | None:
 
 
 def _plan(config: TrainingConfig, resume: Path | None, *, ranks: int, device: torch.device) -> str:
-    """Return every setting, and how many parameters the networks have; label layers are not among them.
+    """Return every setting, the type that blocks of `dtype` compute in here, and the numbers of parameters.
 
-    And the type that blocks of `dtype` compute in there, which may be another one.
+    Label layers are not among them.
     """
     done = settled(config, resume, _labels(resume), ranks=ranks, cuda=device.type == "cuda")
     counts = _parameters(architecture_of(done), done.group)

@@ -68,10 +68,10 @@ def keep_freed_memory() -> None:
 
 
 def computed_in(dtype: str, device: torch.device) -> torch.dtype:
-    """Return the type that blocks of `dtype` compute in: float32 where a CPU takes longer in fewer bits."""
+    """Return the type that blocks of `dtype` compute in: float32 where a CPU is not known to gain by it."""
     if dtype == "fp32" or device.type != "cpu" or _gains_by(dtype):
         return TYPES[dtype]
-    log.warning("dtype=%s: this processor takes longer in it and computes in float32", dtype)
+    log.warning("dtype=%s: not known to be faster on this processor, which computes in float32", dtype)
     return torch.float32
 
 
@@ -93,6 +93,7 @@ def processor() -> frozenset[str]:
 
     PyTorch 2.11 does not tell, and later ones also tell what the system keeps from programs.
     """
-    first, *_ = _CPUINFO.read_text().split("\n\n") if _CPUINFO.exists() else [""]
+    text = _CPUINFO.read_text(errors="replace") if _CPUINFO.exists() else ""
+    first, *_ = text.split("\n\n")
     fields = dict(re.findall(r"^(vendor_id|flags)\s*: (.*)$", first, re.MULTILINE))
     return frozenset(" ".join(fields.values()).split()) if "flags" in fields else frozenset()

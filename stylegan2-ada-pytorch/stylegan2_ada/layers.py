@@ -41,8 +41,8 @@ def modulated_conv(x_NIHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, taps: 
 def demodulation(weight_OIKK: Tensor, style_NI: Tensor) -> Tensor:
     """Return 1 / sigma of Equation 3, N x O.
 
-    sum_ik (s_i w_oik)^2 is a sum of s^2 times sum_k w^2, so that no weight is made per image. As a product of
-    two matrices it gains a hundredth of a step, but MKL rounds those by the processor: parity comes first.
+    sum_ik (s_i w_oik)^2 takes sum_k w^2 first: N x O x I numbers, and no weights of each image. A product of
+    matrices would save a hundredth of a step, but MKL rounds it by the processor: parity comes first.
     """
     power_OI = weight_OIKK.square().sum(dim=(2, 3))
     variance_NO = (style_NI.square()[:, None] * power_OI).sum(dim=2)

@@ -83,7 +83,8 @@ def train(
 
     A finished run is returned as it is; a folder of another run is refused, with what differs.
     Under torchrun all processes share the batch, and the first one writes.
-    On a CPU the result is equal to the bit however often the run was stopped, for one number of threads.
+    However often the run was stopped, the result is equal to the bit on one kind of CPU, for one number of
+    threads.
     SIGTERM or Ctrl-C writes a checkpoint after the step at work, then raises Stopped.
     """
     listeners = Listeners(

@@ -1,4 +1,5 @@
 import json
+import platform
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,7 @@ def test_the_length_that_is_written_down_is_that_of_the_runs(
 def test_a_type_that_the_processor_lacks_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(devices, "processor", lambda: frozenset({"sse2"}))
     monkeypatch.setattr(sys, "argv", f"gan_quality --volumes x --work {tmp_path} --out y".split())
     with pytest.raises(SystemExit):

@@ -115,6 +115,19 @@ def test_a_studys_loops_are_as_wide_as_asked(plain):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"storage_secret": "s" * 253},
+        {"gpu_nodes": f"{'a' * 64}.{'b' * 188}/{'c' * 63}={'v' * 63}"},
+        {"spot": "Pool_1="},
+        {"queue": "q" * 63},
+    ],
+)
+def test_what_a_cluster_takes_is_taken(options):
+    Options(**options)
+
+
+@pytest.mark.parametrize(
     ("options", "named"),
     [
         ({"parallelism": 0}, "--parallelism 0"),

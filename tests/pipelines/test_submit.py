@@ -169,7 +169,7 @@ def test_a_token_is_read_from_its_file(build, tmp_path, capsys):
 
 
 def test_a_secret_that_no_header_can_hold_is_refused(server, build, tmp_path, capsys):
-    (tmp_path / "secret").write_text("schlüssel€\n")
+    (tmp_path / "secret").write_text("schlüssel€\n", encoding="utf-8")
     for option in ("--token-file", "--cookie-file"):
         assert ask("submit", server, build, *PLACES, option, str(tmp_path / "secret")) == 1
         assert f"{option} {tmp_path / 'secret'}: has letters other than ASCII's" in capsys.readouterr().err
@@ -225,8 +225,8 @@ def test_a_cookie_is_read_from_its_file_and_a_login_page_is_no_server(build, tmp
             "/nowhere/augmentation.yaml: not there; valid: what `python -m pipelines compile`",
         ),
         (["--token-file", "/nowhere"], "--token-file /nowhere: not readable"),
-        (["--ca-file", "/nowhere", "--host", "https://127.0.0.1:1"], "--ca-file /nowhere: not readable"),
-        (["--ca-file", __file__, "--host", "https://127.0.0.1:1"], f"--ca-file {__file__}: not readable"),
+        (["--ca-file", "/nowhere", "--host", "https://127.0.0.1:1"], "--ca-file /nowhere: no certificates"),
+        (["--ca-file", __file__, "--host", "https://127.0.0.1:1"], f"--ca-file {__file__}: no certificates"),
         (["--ca-file", __file__], f"--ca-file {__file__}: not used with --host http://"),
         (["--service-account", "No Such!"], "service_account: No Such!: no name of a ServiceAccount"),
         (["--service-account", ""], "service_account: : no name of a ServiceAccount"),

@@ -128,7 +128,7 @@ def test_a_type_that_takes_a_processor_longer_is_computed_in_float32(
 
 CPUINFO = """processor\t: {}
 vendor_id\t: GenuineIntel
-model name\t: Intel(R) Xeon(R) Processor
+model name\t: Intel\xae Xeon\xae Processor
 flags\t\t: fpu avx512_bf16 {}
 vmx flags\t: ept
 bugs\t\t: spectre_v1
@@ -150,7 +150,7 @@ def test_a_processor_is_known_by_what_linux_lets_programs_use(
 ) -> None:
     path = tmp_path / "cpuinfo"
     if text is not None:
-        path.write_text(text)
+        path.write_text(text, encoding="latin-1")  # whoever makes a virtual machine names its model
     monkeypatch.setattr(devices, "_CPUINFO", path)
     assert devices.processor.__wrapped__() == frozenset(expected.split())
 
@@ -166,8 +166,9 @@ def test_a_run_computes_in_what_its_processor_gains_by(
     amx: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     here = f"{INTEL} avx512_bf16" + " amx_bf16" * amx
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(devices, "processor", lambda: frozenset(here.split()))
     state = TrainingState.fresh(derived(replace(TINY, dtype="bf16")), torch.device("cpu"))
     assert state.g.low == state.d.low == state.g_ema.low == expected
     assert state.config.dtype == "bf16"  # another machine may go on in it
-    assert ("dtype=bf16: this processor takes longer in it" in caplog.text) != amx
+    assert ("dtype=bf16: not known to be faster on this processor" in caplog.text) != amx
