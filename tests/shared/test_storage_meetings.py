@@ -1,0 +1,125 @@
+"""Storage where two writers meet, an answer is odd, or equal sizes are all that can be compared."""
+
+import os
+import threading
+from functools import partial
+
+import pytest
+from botocore.exceptions import SSLError as BotocoreSSLError
+from requests.exceptions import SSLError
+
+from components.shared import storage
+from components.shared.storage import clients, gcs, local, patience, s3, transfer
+from tests.shared.buckets import s3_bucket
+
+
+def test_an_index_goes_before_and_comes_after_what_it_vouches_for():
+    done = []
+
+    def item(name, is_same):
+        copy, remove = (partial(done.append, f"{what} {name}") for what in ("copy", "remove"))
+        return transfer.Item(name=name, size=1, there=True, is_same=lambda: is_same, copy=copy, remove=remove)
+
+    names = {"planes.json": True, "planes.csv": True, "a.bin": False}
+    transfer.copy_all([item(*each) for each in names.items()], lambda *_: None)
+    removed, copied = ["remove planes.csv", "remove planes.json"], ["copy planes.json", "copy planes.csv"]
+    assert done == [*removed, "copy a.bin", *copied]
+
+
+def beside(monkeypatch, act):
+    """Have another thread act once, between a replacer's look at a file's generation and its write."""
+    other, look = threading.Thread(target=act), local._generation
+
+    def generation(status):
+        if other.ident is None:
+            other.start()
+            other.join(0.3)  # it waits for the folder's lock
+        return look(status)
+
+    monkeypatch.setattr(local, "_generation", generation)
+    return other
+
+
+def test_of_two_who_replace_a_file_one_waits_and_loses(tmp_path, monkeypatch):
+    uri, won = str(tmp_path / "lease"), []
+    storage.create(uri, b"old")
+    generation = storage.read_versioned(uri)[1]
+    other = beside(monkeypatch, lambda: won.append(storage.replace(uri, b"other", generation)))
+    assert storage.replace(uri, b"new", generation)
+    other.join()
+    assert won == [False] and storage.read_bytes(uri) == b"new"
+
+
+def test_a_file_that_is_removed_as_it_is_replaced_stays_removed(tmp_path, monkeypatch):
+    uri = str(tmp_path / "list")
+    storage.create(uri, b"old")
+    generation = storage.read_versioned(uri)[1]
+    other = beside(monkeypatch, lambda: storage.delete(uri))
+    storage.replace(uri, b"new", generation)
+    other.join()
+    assert not storage.exists(uri)
+
+
+def begun(client, where):
+    """Begin an upload in parts, and send one."""
+    upload = {**where, "UploadId": client.create_multipart_upload(**where)["UploadId"]}
+    return upload, client.upload_part(**upload, PartNumber=1, Body=b"older")["ETag"]
+
+
+def test_a_file_is_sent_again_where_its_size_alone_can_be_compared(monkeypatch, tmp_path):
+    with s3_bucket(monkeypatch) as (uri, _):
+        client = clients.aws(patience.PATIENT)
+        upload, part = begun(client, {"Bucket": uri.removeprefix("s3://"), "Key": "set/a"})
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+        client.complete_multipart_upload(**upload, MultipartUpload=parts)
+        assert storage.list_objects(f"{uri}/set")[0].digest.startswith("etag:")
+        (tmp_path / "a").write_bytes(b"newer")
+        storage.upload(tmp_path, f"{uri}/set")
+        assert storage.read_bytes(f"{uri}/set/a") == b"newer"
+
+
+def test_an_upload_that_ended_by_itself_meanwhile_is_dropped_as_well(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, _):
+        where = {"Bucket": uri.removeprefix("s3://"), "Key": "a"}
+        upload, _ = begun(clients.aws(patience.PATIENT), where)
+        for _ in range(2):
+            s3._abort(*upload.values())
+
+
+def test_an_older_object_is_not_taken_for_a_large_file_that_did_not_arrive(monkeypatch, tmp_path):
+    with s3_bucket(monkeypatch) as (uri, server):
+        monkeypatch.setattr(s3, "_LARGE", 5 << 20)
+        (tmp_path / "large").write_bytes(data := os.urandom(6 << 20))
+        storage.create(f"{uri}/large", b"older")
+        server.loses_joined = 2  # the server no more knows the upload at its end
+        storage.upload(tmp_path / "large", f"{uri}/large")
+        assert storage.read_bytes(f"{uri}/large") == data
+
+
+def test_the_first_bytes_of_an_empty_object_are_none(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.create(f"{uri}/empty", b"")
+        assert storage.read_head(f"{uri}/empty", 8) == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_away"),
+    [
+        *((status, "", True) for status in (429, 500, 502, 503, 504)),  # a proxy's, without a code
+        *((400, code, True) for code in ("RequestTimeout", "Throttling")),
+        *((200, code, True) for code in ("InternalError", "ServiceUnavailable", "SlowDown")),
+        (403, "AccessDenied", False),
+        (404, "NoSuchKey", False),
+        (412, "PreconditionFailed", False),
+        (501, "NotImplemented", False),
+    ],
+)
+def test_s3_is_asked_again_after_what_may_pass_alone(status, code, is_away):
+    answer = {"ResponseMetadata": {"HTTPStatusCode": status}, "Error": {"Code": code}}
+    assert clients.is_away(None, answer) is is_away
+
+
+@pytest.mark.parametrize(("said", "is_away"), [("CERTIFICATE_VERIFY_FAILED", False), ("EOF", True)])
+def test_no_waiting_mends_a_certificate(said, is_away):
+    assert clients.is_away(BotocoreSSLError(endpoint_url="https://s3", error=said), {}) is is_away
+    assert gcs._is_away(SSLError(said)) is is_away
