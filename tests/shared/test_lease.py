@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -291,3 +292,52 @@ def test_a_lease_damaged_meanwhile_hides_no_error_of_the_work(tmp_path, left):
         raise KeyError("the work's")
     release(str(tmp_path), "mine")
     assert (tmp_path / "lease.json").read_bytes() == left
+
+
+def test_work_that_cannot_renew_ends_before_others_may_take_over_and_no_renewal_too_early(
+    tmp_path, monkeypatch
+):
+    """Twenty renewals succeed, and then the storage is gone."""
+    began, last = 1000.0, 1000.0 + 20 * leases.RENEW_S
+    clock = [began]
+
+    def wait(seconds):
+        clock[0] += seconds
+        if clock[0] > last:
+            (tmp_path / "lease.json").unlink(missing_ok=True)
+
+    def end(status):
+        raise SystemExit(status)
+
+    plant(tmp_path, owner="mine")
+    monkeypatch.setattr(leases, "time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr(leases, "os", SimpleNamespace(_exit=end, getpid=os.getpid))
+    with pytest.raises(SystemExit, match="75"):
+        leases._renew(str(tmp_path), "mine", SimpleNamespace(wait=wait))
+    assert leases.STALE_S / 2 < clock[0] - last < leases.STALE_S
+
+
+def test_who_saw_a_lease_stale_that_another_took_since_then_takes_nothing(tmp_path, monkeypatch):
+    real = leases.storage.read_versioned
+
+    def read_versioned(uri):
+        seen = real(uri)
+        plant(tmp_path, owner="other")  # another run is first, this once
+        monkeypatch.setattr(leases.storage, "read_versioned", real)
+        return seen
+
+    plant(tmp_path, owner="dead", renewed=0.0)
+    monkeypatch.setattr(leases.storage, "read_versioned", read_versioned)
+    with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
+        pass
+    assert json.loads((tmp_path / "lease.json").read_text())["owner"] == "other"
+
+
+def test_a_turn_that_ends_is_free_at_once_unless_it_was_held_before(tmp_path):
+    enter(str(tmp_path))
+    require_free(f"{tmp_path}/lease.json")
+    with lease(str(tmp_path), "mine"):
+        with turn(str(tmp_path), "this", "mine"):
+            pass
+        with pytest.raises(InputError, match="held by run mine"):
+            require_free(f"{tmp_path}/lease.json")
