@@ -1,6 +1,7 @@
 """What every task of every compiled pipeline asks of a cluster, and what it waits for."""
 
 from collections import namedtuple
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -91,3 +92,11 @@ def test_the_gate_asks_for_the_very_run_that_the_last_task_marks(build, pipeline
     for snapshot in named(build, file, "snapshot-volumes"):
         forgotten = snapshot.task["inputs"]["parameters"]["forget_patient"]
         assert forgotten == {"componentInputParameter": "forget_patient"}, snapshot.dag
+
+
+def test_the_parts_of_a_study_wait_for_one_another(build):
+    """Images are told by the features of baseline classifiers, and are taught to the arms that come then."""
+    tasks = next(yaml.safe_load_all((build / "study.yaml").read_text()))["root"]["dag"]["tasks"]
+    order = ["all-cells", "all-sources", "all-cells-2", "close-study", "settle-study", "keep-finished"]
+    for before, after in pairwise(order):
+        assert before in tasks[after]["dependentTasks"], after

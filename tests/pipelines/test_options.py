@@ -10,6 +10,7 @@ import yaml
 from components.shared.faults import InputError
 from pipelines.compile import Options, fit
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
 DIGEST = "example.org/r/x@sha256:" + 64 * "a"
 
 
@@ -58,7 +59,11 @@ def test_every_pod_is_queued_limited_and_given_the_stores_keys(plain):
         assert pod["podMetadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "fontanelle"
         assert pod["activeDeadlineSeconds"] == "5400"
         assert pod["imagePullPolicy"] == "Always"
-        assert pod["secretAsEnv"][0]["secretName"] == "s3"
+        (secret,) = pod["secretAsEnv"]
+        assert secret["secretName"] == "s3"
+        assert secret["secretNameParameter"] == {"runtimeValue": {"constant": "s3"}}
+        assert secret["optional"] is True  # a store of AWS needs no endpoint
+        assert secret["keyToEnv"] == [{"envVar": key, "secretKey": key} for key in KEYS]
     assert "secretAsVolume" in pods["exec-snapshot-volumes"]  # what was told before stays
     assert "nodeSelector" in pods["exec-run-arm"]
 
