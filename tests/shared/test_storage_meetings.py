@@ -96,6 +96,19 @@ def test_an_older_object_is_not_taken_for_a_large_file_that_did_not_arrive(monke
         assert storage.read_bytes(f"{uri}/large") == data
 
 
+def test_without_the_sums_of_amazons_client_what_arrives_damaged_is_refused_still(monkeypatch, tmp_path):
+    """They are switched off for servers that do not know them; each write brings its MD5 as well."""
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    (tmp_path / "a").write_bytes(b"some bytes")
+    with s3_bucket(monkeypatch) as (uri, server):
+        server.faults.waiting.append("flip")
+        storage.upload(tmp_path / "a", f"{uri}/a")
+        server.faults.waiting.append("flip")
+        storage.create(f"{uri}/b", b"some bytes")
+        assert storage.read_bytes(f"{uri}/a") == storage.read_bytes(f"{uri}/b") == b"some bytes"
+        assert server.faults.met == 2
+
+
 def test_the_first_bytes_of_an_empty_object_are_none(monkeypatch):
     with s3_bucket(monkeypatch) as (uri, _):
         storage.create(f"{uri}/empty", b"")
@@ -123,3 +136,11 @@ def test_s3_is_asked_again_after_what_may_pass_alone(status, code, is_away):
 def test_no_waiting_mends_a_certificate(said, is_away):
     assert clients.is_away(BotocoreSSLError(endpoint_url="https://s3", error=said), {}) is is_away
     assert gcs._is_away(SSLError(said)) is is_away
+
+
+def test_a_part_whose_writer_ends_at_this_moment_stops_nobody(tmp_path):
+    gone, left = (tmp_path / f".{name}.{'0' * 32}.part" for name in ("a", "b"))
+    gone.symlink_to("absent")  # is listed, and not there when it is looked at
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert storage.drop_unfinished(str(tmp_path)) == 1 and not left.exists()
