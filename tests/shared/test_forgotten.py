@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from components.extract_planes.cells import new_cell
+from components.shared import forgotten as forgets
 from components.shared import storage
 from components.shared.descendants import LEASES, SEEN
 from components.shared.faults import ForgottenError, InputError
@@ -458,3 +459,33 @@ def test_what_killed_uploads_left_goes_too(state, tmp_path):
     os.utime(old, (0, 0))
     forget(state, GONE)
     assert (old.exists(), young.exists()) == (False, True)  # a living writer's stays
+
+
+def tell(state, word):
+    note = f"{state}/forgotten/{GONE}"
+    assert storage.replace(note, word, storage.read_versioned(note)[1])
+
+
+def test_whom_another_run_that_was_refused_takes_back_meanwhile_nobody_begins_with(state, monkeypatch):
+    monkeypatch.setattr(forgets, "_require_idle", lambda _: tell(state, b"taken back"))
+    before = objects(state)
+    with pytest.raises(InputError, match="another run that asked was refused meanwhile"):
+        forget(state, GONE)
+    assert objects(state) == before | {f"forgotten/{GONE}"} and forgotten(state) == set()
+
+
+def test_who_is_stopped_as_it_asks_takes_its_note_back(state, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forgets, "_require_idle", stop)
+    with pytest.raises(KeyboardInterrupt):
+        forget(state, GONE)
+    assert storage.read_bytes(f"{state}/forgotten/{GONE}") == b"taken back"
+
+
+@pytest.mark.parametrize(("answer", "gone"), [(b"taken back", set()), (REMOVING, {GONE})])
+def test_a_stage_waits_for_the_answer_to_who_asks(state, answer, gone, monkeypatch):
+    put(f"{state}/forgotten/{GONE}", "")
+    monkeypatch.setattr(forgets.time, "sleep", lambda _: tell(state, answer))
+    assert forgotten(state) == gone
