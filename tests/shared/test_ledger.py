@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import digest_of
@@ -35,6 +36,22 @@ def test_a_sealed_round_stays_as_it_was_sealed(ledger):
     ledger.seal({"round": 0}, ROWS)
     with pytest.raises(InputError, match="sealed by another run"):
         ledger.seal({"round": 0}, [replace(ROWS[0], label="sagittal")])
+    assert ledger.labels(0) == ROWS
+
+
+def test_a_seal_comes_after_its_labels(ledger, monkeypatch):
+    """A run that is killed between two writes leaves no seal without them."""
+    real = storage.create
+
+    def create(uri, data):
+        real(uri, data)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(storage, "create", create)
+        ledger.seal({"round": 0}, ROWS)
+    assert ledger.rounds() == []
+    ledger.seal({"round": 0}, ROWS)
     assert ledger.labels(0) == ROWS
 
 
