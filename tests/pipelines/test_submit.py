@@ -145,6 +145,19 @@ def test_uploads_at_once_end_at_one_version(server, build):
     assert {version.pipeline_id for version in made} == set(server.pipelines)
 
 
+def test_who_uploads_the_same_at_the_same_minute_gets_the_others_version(server, build, monkeypatch):
+    client = connect(argparse.Namespace(host=server.url, namespace="", **dict.fromkeys(FILES)))
+    real = client.upload_pipeline_version
+
+    def second(*given, **named):
+        real(*given, **named)  # the other is first, by a moment
+        return real(*given, **named)
+
+    monkeypatch.setattr(client, "upload_pipeline_version", second)
+    made = upload(client, "augmentation", build)
+    assert list(server.versions) == [made.version_id]
+
+
 def test_several_users_need_a_namespace_and_one_user_none(build, capsys):
     with fake_kfp(several_users=True) as server:
         assert ask("submit", server, build, *PLACES) == 1
