@@ -30,6 +30,7 @@ def test_runs_in_one_folder_never_mix(tmp_path: Path) -> None:
     state = checkpoint.read_latest(tmp_path, RUN, CPU)
     assert state is not None and state["images"] == 8
     assert checkpoint.read_latest(tmp_path, "c" * 64, CPU) is None
+    assert checkpoint.read_latest(tmp_path, RUN[:12] + "c" * 52, CPU) is None  # names hold 12 letters of 64
 
 
 @pytest.mark.parametrize(

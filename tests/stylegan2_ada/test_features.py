@@ -103,7 +103,8 @@ def test_other_pixels_detectors_or_settings_are_computed_anew(tmp_path: Path) ->
     statistics_of_dataset(changed, detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(pixels().reshape(30, 1, 4, 16), detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(pixels(), detector, replace(OPTIONS, kept=7), cache=tmp_path)
-    assert detector.shown == 120 and len(list(tmp_path.iterdir())) == 4
+    statistics_of_dataset(pixels(), detector, replace(OPTIONS, seed=1), cache=tmp_path)
+    assert detector.shown == 150 and len(list(tmp_path.iterdir())) == 5
     other = PooledDetector(5)
     statistics_of_dataset(pixels(), other, OPTIONS, cache=tmp_path)
     assert other.shown == 30
