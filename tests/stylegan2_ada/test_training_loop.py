@@ -265,9 +265,10 @@ def test_without_improvement_a_run_stops_and_the_best_network_is_kept(tmp_path: 
         again = judged(tmp_path, "again", kimg, patience=3, ema_kimg=1000)
     assert again.history == result.history
     assert load_generator(tmp_path / "again" / "best")[1]["kimg"] == info["kimg"]
-    rows = (tmp_path / "again" / "stats.jsonl").read_text().splitlines()
-    seconds = [json.loads(row)["seconds"] for row in rows]
+    rows = [json.loads(row) for row in (tmp_path / "again" / "stats.jsonl").read_text().splitlines()]
+    seconds = [row["seconds"] for row in rows]
     assert seconds == sorted(seconds)  # of all that worked on it
+    assert rows[0]["seconds_per_kimg"] * 0.012 == pytest.approx(seconds[0], abs=1e-3)
 
 
 def test_another_detector_looks_for_the_best_network_anew(tmp_path: Path) -> None:
