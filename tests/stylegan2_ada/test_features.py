@@ -98,7 +98,7 @@ def test_a_data_sets_features_are_computed_once(tmp_path: Path, caplog: pytest.L
 def test_other_pixels_detectors_or_settings_are_computed_anew(tmp_path: Path) -> None:
     detector = PooledDetector()
     changed = pixels()
-    changed[3, 0, 2, 2] ^= 1
+    changed[-1, 0, -1, -1] ^= 1  # the last pixel of all
     statistics_of_dataset(pixels(), detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(changed, detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(pixels().reshape(30, 1, 4, 16), detector, OPTIONS, cache=tmp_path)
