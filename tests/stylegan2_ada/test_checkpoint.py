@@ -30,6 +30,7 @@ def test_runs_in_one_folder_never_mix(tmp_path: Path) -> None:
     state = checkpoint.read_latest(tmp_path, RUN, CPU)
     assert state is not None and state["images"] == 8
     assert checkpoint.read_latest(tmp_path, "c" * 64, CPU) is None
+    assert checkpoint.read_latest(tmp_path, RUN[:12] + "c" * 52, CPU) is None  # names hold 12 letters of 64
 
 
 @pytest.mark.parametrize(
@@ -154,11 +155,16 @@ def test_what_was_half_written_long_ago_goes(tmp_path: Path) -> None:
     assert not old.exists() and new.exists()
 
 
+@pytest.mark.parametrize("damage", ["no json", "empty"])
 @pytest.mark.parametrize("keep", [1, 2])
-def test_a_damaged_one_ahead_never_costs_the_one_just_written(tmp_path: Path, keep: int) -> None:
+def test_a_damaged_one_ahead_never_costs_the_one_just_written(tmp_path: Path, keep: int, damage: str) -> None:
     """A resumed run saves by the clock, so at an earlier count than the damaged one that it skipped."""
     write(tmp_path, 4000)
-    write(tmp_path, 5000).with_suffix(".json").unlink()
+    ahead = write(tmp_path, 5000)
+    if damage == "no json":
+        ahead.with_suffix(".json").unlink()
+    else:
+        ahead.write_bytes(b"")
     state = {"images": 4500, "tensor": torch.full((9,), 4500)}
     assert checkpoint.write(tmp_path, RUN, 4500, state, keep) == checkpoint.newest(tmp_path, RUN)
     assert [path.name[-8:-3] for path in checkpoint.paths(tmp_path, RUN)] == ["04000", "04500"][-keep:]

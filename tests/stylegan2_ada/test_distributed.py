@@ -66,6 +66,27 @@ def test_alone_nothing_is_exchanged() -> None:
         assert value.tolist() == [1, 1, 1] and ranks.agree(5, device)
 
 
+# A process of two: it adds up, and asks about an equal number and about one that is not.
+MEET = """
+import torch
+from stylegan2_ada.distributed import join
+with join(torch.device("cpu")) as (ranks, device):
+    value = torch.tensor([1.0 + ranks.rank])
+    ranks.add_up([value])
+    print(value.item(), ranks.agree(7, device), ranks.agree(7 + ranks.rank, device))
+"""
+
+
+def test_two_processes_hear_the_sum_and_whether_they_agree() -> None:
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29782"}
+    command = [sys.executable, "-c", MEET]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | place | {"RANK": rank})
+        for rank in "01"
+    ]
+    assert [process.communicate(timeout=300)[0] for process in both] == ["3.0 True False\n"] * 2
+
+
 def test_a_batch_too_small_for_all_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"batch=8: 2 group\(s\) of 4 images for 3 processes; valid: at least 12"

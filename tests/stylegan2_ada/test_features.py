@@ -98,12 +98,13 @@ def test_a_data_sets_features_are_computed_once(tmp_path: Path, caplog: pytest.L
 def test_other_pixels_detectors_or_settings_are_computed_anew(tmp_path: Path) -> None:
     detector = PooledDetector()
     changed = pixels()
-    changed[3, 0, 2, 2] ^= 1
+    changed[-1, 0, -1, -1] ^= 1  # the last pixel of all
     statistics_of_dataset(pixels(), detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(changed, detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(pixels().reshape(30, 1, 4, 16), detector, OPTIONS, cache=tmp_path)
     statistics_of_dataset(pixels(), detector, replace(OPTIONS, kept=7), cache=tmp_path)
-    assert detector.shown == 120 and len(list(tmp_path.iterdir())) == 4
+    statistics_of_dataset(pixels(), detector, replace(OPTIONS, seed=1), cache=tmp_path)
+    assert detector.shown == 150 and len(list(tmp_path.iterdir())) == 5
     other = PooledDetector(5)
     statistics_of_dataset(pixels(), other, OPTIONS, cache=tmp_path)
     assert other.shown == 30

@@ -145,6 +145,16 @@ def test_precision_and_recall_of_a_set_with_itself_and_with_one_far_away() -> No
     assert precision == 1 and recall < 0.5
 
 
+def test_the_border_of_a_ball_belongs_to_it() -> None:
+    real, fake = torch.arange(5.0)[:, None], torch.tensor([[5.0], [7.0]])
+    assert precision_recall(real, fake, neighbours=1) == (0.5, 0.4)
+
+
+def test_kernel_distance_is_of_subsets_no_larger_than_asked() -> None:
+    real, fake = normal(100), normal(100, seed=1)
+    assert kernel_distance(real, fake, subsets=1, subset_size=10) != kernel_distance(real, fake)
+
+
 def test_no_more_than_a_block_of_distances_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
@@ -169,6 +179,8 @@ def test_inception_score_of_extreme_classifiers() -> None:
     sure = torch.eye(5).repeat(20, 1)  # each split holds every class equally
     assert inception_score(sure, splits=4) == pytest.approx((5, 0))
     assert inception_score(torch.full((40, 5), 0.2)) == pytest.approx((1, 0))
+    one_of_each = torch.cat([torch.eye(5), torch.full((5, 5), 0.2)])
+    assert inception_score(one_of_each, splits=2) == pytest.approx((3, 2))
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,10 @@ def test_a_clamp_cuts_only_what_lies_beyond() -> None:
     assert torch.equal(generator(clamp=1e4)(z, noise="const"), generator()(z, noise="const"))
     g, w = generator(clamp=0.5), torch.randn(2, 512)
     layer, x = g.synthesis.b8.conv1, torch.randn(2, 16, 8, 8)
-    plain = generator().synthesis.b8.conv1(x, w, "const", None)
-    assert torch.equal(layer(x, w, "const", None), plain.clamp(-0.5, 0.5)) and plain.max() > 0.5
+    for gain in (1.0, 0.1):  # a branch of a residual block has another gain, and so another clamp
+        plain, most = generator().synthesis.b8.conv1(x, w, "const", None, gain=gain), 0.5 * gain
+        assert torch.equal(layer(x, w, "const", None, gain=gain), plain.clamp(-most, most))
+        assert plain.max() > most
     assert g(z).abs().max() <= 0.5 * 3  # three images are summed, each within the clamp
     d, x = discriminator(clamp=0.5), torch.randn(2, 16, 8, 8)
     plain = discriminator().b8.conv1(x, gain=0.1)

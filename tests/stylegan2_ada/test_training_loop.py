@@ -231,21 +231,23 @@ def test_checkpoints_by_thousands_of_images_do_not_ask_the_clock(tmp_path: Path)
 class Brightness:
     """A detector of two features of real images: the mean and the deviation of their pixels."""
 
-    name, digest = "brightness", "0" * 64
+    def __init__(self, white: float = 1.0) -> None:
+        self.white = white
+        self.name, self.digest = "brightness", f"{white:064}"
 
     def __call__(self, images_NCHW: Tensor) -> Tensor:
-        values_NP = images_NCHW.float().flatten(1) / 255
+        values_NP = images_NCHW.float().flatten(1) * (self.white / 255)
         return torch.stack([values_NP.mean(dim=1), values_NP.std(dim=1)], dim=1)
 
 
 FEW = MetricOptions(count=16, kept=16)
 
 
-def judged(folder: Path, run: str, **changes: float) -> TrainingResult:
+def judged(folder: Path, run: str, kimg: float = 0.2, white: float = 1.0, **changes: float) -> TrainingResult:
     members = write_archive(folder / "a.zip")
-    config = replace(TINY, kimg=0.2, snapshot_kimg=0.012, learning_rate=1e-9, ema_ramp=0.0, **changes)  # type: ignore[arg-type]
+    config = replace(TINY, kimg=kimg, snapshot_kimg=0.012, learning_rate=1e-9, ema_ramp=0.0, **changes)  # type: ignore[arg-type]
     return train(
-        config, folder / "a.zip", members, folder / run, detector=Brightness(), metric_options=FEW,
+        config, folder / "a.zip", members, folder / run, detector=Brightness(white), metric_options=FEW,
         checkpoint_seconds=0,
     )  # fmt: skip
 
@@ -259,6 +261,28 @@ def test_without_improvement_a_run_stops_and_the_best_network_is_kept(tmp_path: 
     assert info["kid"] == min(scores) and info["kimg"] == result.history[best]["kimg"]
     assert network.resolution == 8 and load_generator(tmp_path / "run")[1]["kimg"] == result.kimg
     assert judged(tmp_path, "run", patience=3, ema_kimg=1000) == result  # finished, though not at its length
+    for kimg in (0.024, 0.036, 0.2):  # what was the best, and for how long, outlasts an end
+        again = judged(tmp_path, "again", kimg, patience=3, ema_kimg=1000)
+    assert again.history == result.history
+    assert load_generator(tmp_path / "again" / "best")[1]["kimg"] == info["kimg"]
+    rows = [json.loads(row) for row in (tmp_path / "again" / "stats.jsonl").read_text().splitlines()]
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)  # of all that worked on it
+    assert rows[0]["seconds_per_kimg"] * 0.012 == pytest.approx(seconds[0], abs=1e-3)
+
+
+def test_another_detector_looks_for_the_best_network_anew(tmp_path: Path) -> None:
+    judged(tmp_path, "run", 0.024)
+    assert load_generator(tmp_path / "run" / "best")[1]["kimg"] <= 0.024
+    result = judged(tmp_path, "run", 0.036, white=10.0)  # all its distances are larger
+    info = load_generator(tmp_path / "run" / "best")[1]
+    assert info["judge"].startswith(Brightness(10.0).digest) and info["kimg"] == 0.036
+    assert info["kid"] == result.history[-1]["kid"] > max(row["kid"] for row in result.history[:-1])
+
+
+def test_a_run_that_another_detector_gave_up_goes_on(tmp_path: Path) -> None:
+    gave_up = judged(tmp_path, "run", patience=1, ema_kimg=1000)
+    assert judged(tmp_path, "run", patience=1, ema_kimg=1000, white=2.0).kimg > gave_up.kimg
 
 
 def test_a_collapsed_generator_stops_the_run_at_its_third_snapshot(

@@ -148,11 +148,13 @@ def test_mixing_happens_as_often_as_asked() -> None:
     assert cutoffs.count(6) / 2000 == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_weight_that_is_not_a_number_is_noticed() -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("of", ["g", "d"])
+def test_a_weight_that_is_not_a_number_is_noticed(of: str, value: float) -> None:
     state = TrainingState.fresh(TINY, CPU)
     assert state.is_finite()
     with torch.no_grad():
-        state.d.b4.out.bias += math.nan
+        next(getattr(state, of).parameters()).view(-1)[-1] = value
     assert not state.is_finite()
 
 
