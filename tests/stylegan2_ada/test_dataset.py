@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from stylegan2_ada import UsageError
 from stylegan2_ada.dataset import Dataset, load
+from stylegan2_ada.decoding import _AHEAD
 
 from tests.stylegan2_ada.archives import (
     labels_file,
@@ -164,6 +165,14 @@ def test_other_shapes_are_refused_or_cropped_to_their_centre(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"a\.png has 12 x 8 pixels; valid: square images, or fit=crop"):
         open_archive(path)
     assert open_archive(path, fit="crop").images[0].unique().tolist() == [90]
+    path = write_zip(tmp_path / "tall.zip", {"a.png": png(image.T), **squares()})
+    assert open_archive(path, fit="crop").images[0].unique().tolist() == [90]
+
+
+def test_images_keep_their_order_however_many_are_decoded_at_once(tmp_path: Path) -> None:
+    files = {f"{number:03}.png": png(np.full((8, 8), number)) for number in range(3 * _AHEAD)}
+    path = write_zip(tmp_path / "a.zip", files)
+    assert open_archive(path).images[:, 0, 0, 0].tolist() == list(range(3 * _AHEAD))
 
 
 def test_classes_become_zeros_and_ones(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -78,7 +79,9 @@ with join(torch.device("cpu")) as (ranks, device):
 
 
 def test_two_processes_hear_the_sum_and_whether_they_agree() -> None:
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29782"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])  # free a moment ago
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", MEET]
     both = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | place | {"RANK": rank})
