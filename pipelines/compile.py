@@ -59,7 +59,8 @@ class Options:
         self._require("pull_policy", self.pull_policy in ("", *PULL_POLICIES), " or ".join(PULL_POLICIES))
         for name, example in (("gpu_nodes", GPU_NODES), ("spot", SPOT_GKE)):
             value = getattr(self, name)
-            self._require(name, not value or is_label(value), f"e.g. {example}")
+            labelled = "=" in value and is_label(*value.split("=", 1))
+            self._require(name, not value or labelled, f"e.g. {example}")
         for name, most in (("queue", 63), ("storage_secret", 253)):  # the first is a label's value too
             value = getattr(self, name)
             self._require(name, len(value) <= most, f"at most {most} characters")

@@ -44,10 +44,9 @@ def is_object_name(text: str) -> bool:
     return _is(_OBJECT, text)
 
 
-def is_label(text: str) -> bool:
-    """Tell whether NAME=VALUE is a label that a node can have."""
-    name, equals, value = text.partition("=")
-    return bool(equals) and _is(_KEY, name) and _is(_VALUE, value)
+def is_label(name: object, value: object) -> bool:
+    """Tell whether a node can have such a label."""
+    return _is(_KEY, name) and _is(_VALUE, value)
 
 
 def check_resources(p: Any) -> None:
@@ -56,7 +55,7 @@ def check_resources(p: Any) -> None:
     require(p, "gpu_count", whole, "a whole number up to 64 as text; 0 for nodes without a GPU")
     named = "/" in p.gpu_type and bool(_KEY.fullmatch(p.gpu_type))
     require(p, "gpu_type", named, "a resource name, e.g. nvidia.com/gpu")
-    labels = all(_is(_KEY, name) and _is(_VALUE, value) for name, value in p.gpu_node_selector.items())
+    labels = all(is_label(*label) for label in p.gpu_node_selector.items())
     require(p, "gpu_node_selector", labels, 'labels as text, e.g. {"pool": "gpus"}, or {}')
     valid = 'tolerations as Kubernetes takes them, e.g. [{"key": "pool", "operator": "Exists"}], or []'
     require(p, "gpu_tolerations", all(map(_is_toleration, p.gpu_tolerations)), valid)

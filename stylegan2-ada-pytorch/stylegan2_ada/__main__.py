@@ -15,7 +15,7 @@ import torch
 
 from stylegan2_ada import checkpoint, dataset_tool, devices, evaluate_network, official, weights
 from stylegan2_ada.config import TrainingConfig
-from stylegan2_ada.detector import load_detector
+from stylegan2_ada.detector import check_detector, load_detector
 from stylegan2_ada.devices import computed_in, device_of, own_device
 from stylegan2_ada.distributed import place
 from stylegan2_ada.errors import CollapseError, DivergenceError, Stopped, UsageError
@@ -140,8 +140,8 @@ def _train(options: argparse.Namespace) -> None:
     device, resume, begin = device_of(options.device), _start(options), _begin(options)
     judged = _metric_options(options.detector_count)
     members = None if options.members is None else _names(options.members)
-    if options.detector and not options.detector.is_file():
-        raise UsageError(f"detector={options.detector}: no file; valid: a detector's .pt or .pt2")
+    if options.detector:
+        check_detector(options.detector, options.detector_channels)
     if options.dry_run:
         ranks = place()
         if ranks.first:

@@ -89,22 +89,26 @@ def load_detector(
     An exported program must leave its batch size open (`dynamic_shapes`). Pickled objects and machine code
     in it are refused; torch still evaluates expressions in it, so read only files whose maker you trust.
     """
-    if not 1 <= channels <= _MOST_CHANNELS:
-        raise UsageError(f"detector_channels={channels}: not possible; valid: 1 to {_MOST_CHANNELS}")
-    if not path.is_file():
-        raise UsageError(f"detector={path}: no such file; valid: {_VALID}")
-    readers = {".pt": _read_script, ".pth": _read_script, ".jit": _read_script, ".pt2": _read_program}
-    if path.suffix not in readers:
-        raise UsageError(f"detector={path}: of unknown kind; valid: {_VALID}")
-    device = torch.device(device)
+    check_detector(path, channels)
+    device, read = torch.device(device), _read_program if path.suffix == ".pt2" else _read_script
     try:
-        network = readers[path.suffix](path, device)
+        network = read(path, device)
     except (RuntimeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"detector={path}: not readable ({_last_line(error)}); valid: {_VALID}") from error
     return FileDetector(
         network=network, name=path.name, digest=sha256(path), device=device, channels=channels,
         arguments=_arguments(network, output),
     )  # fmt: skip
+
+
+def check_detector(path: Path, channels: int) -> None:
+    """Refuse what is not even a detector's file, without opening it."""
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise UsageError(f"detector_channels={channels}: not possible; valid: 1 to {_MOST_CHANNELS}")
+    if not path.is_file():
+        raise UsageError(f"detector={path}: no such file; valid: {_VALID}")
+    if path.suffix not in (".pt", ".pth", ".jit", ".pt2"):
+        raise UsageError(f"detector={path}: of unknown kind; valid: {_VALID}")
 
 
 def _read_script(path: Path, device: torch.device) -> Any:

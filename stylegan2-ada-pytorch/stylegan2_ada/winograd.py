@@ -64,14 +64,15 @@ def _slow_gradient(weight_OIKK: Tensor, results: tuple[int, int]) -> bool:
     """Tell whether PyTorch's gradient of weights is slower than tiles, by what was measured."""
     least = min(weight_OIKK.shape[:2])
     large = weight_OIKK.dtype == torch.float32 and least * results[0] * results[1] >= 1 << 15
-    return large and least >= _least_channels(torch.backends.cpu.get_cpu_capability(), devices.processor())
+    return large and least >= _least_channels()
 
 
-def _least_channels(capability: str, processor: frozenset[str]) -> float:
-    """Return from how many channels on it is, on a processor."""
+def _least_channels() -> float:
+    """Return from how many channels on it is, on this processor."""
+    capability = torch.backends.cpu.get_cpu_capability()
     if capability == "AVX2":
         return 64
-    return 128 if capability == "AVX512" and devices.INTEL in processor else math.inf
+    return 128 if capability == "AVX512" and devices.INTEL in devices.processor() else math.inf
 
 
 def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias_O: Tensor | None = None, *, stride: int = 1) -> Tensor:

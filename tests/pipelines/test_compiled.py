@@ -11,7 +11,6 @@ import yaml
 
 from components.validate_parameters.stage import Parameters
 from pipelines.catalogue import PIPELINES
-from tests.pipelines.test_compiled_tasks import GPU_TASKS
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +72,11 @@ def test_the_number_of_gpus_is_a_text(spec):
     assert spec["root"]["inputDefinitions"]["parameters"]["gpu_count"]["parameterType"] == "STRING"
 
 
-def test_tasks_on_volumes_and_on_gpus_ask_for_their_cores_and_memory(spec):
+def test_tasks_on_volumes_ask_for_their_cores_and_memory(spec):
     asked = {
         name.removeprefix("exec-"): executor["container"].get("resources", {}).get("resourceMemoryLimit", "")
         for name, executor in executors(spec).items()
     }
-    for name in GPU_TASKS & set(asked):
-        assert "gpu_memory" in asked[name]
     for name in ("extract-shard", "extract-planes", "audit-shortcuts"):
         assert "--memory" in asked[name]
 

@@ -1,6 +1,7 @@
 """What every task of every compiled pipeline asks of a cluster, and what it waits for."""
 
 from collections import namedtuple
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -27,6 +28,7 @@ def works(request, build):
     return works_of(build, request.param)
 
 
+@cache
 def works_of(build, name):
     spec, platform = yaml.safe_load_all((build / f"{name}.yaml").read_text())
     components = spec["components"]
@@ -56,6 +58,7 @@ def test_gpu_tasks_and_no_others_ask_for_gpus_their_nodes_and_shared_memory(work
             assert "gpu_count" in asked["resourceCount"] and "gpu_type" in asked["resourceType"]
             assert "gpu_node_selector" in str(work.platform["nodeSelector"]["nodeSelectorJson"])
             assert "gpu_tolerations" in str(work.platform["tolerations"][0]["tolerationJson"])
+            assert "gpu_memory" in work.container["resources"]["resourceMemoryLimit"]
             (memory,) = work.platform["emptyDirMounts"]
             assert (memory["mountPath"], memory["medium"]) == ("/dev/shm", "Memory")
 

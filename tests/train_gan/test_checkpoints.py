@@ -108,7 +108,8 @@ def test_cut_off_anywhere_in_a_push_no_half_checkpoint_is_taken_or_left(
     there.pull()
     for place in (files(there.folder), {found.name: b"" for found in storage.list_tree(bucket)}):
         whole = {Path(name).stem for name in place if name.endswith(".json")}
-        assert whole and {Path(name).stem for name in place if name.endswith(".pt")} == whole
+        assert whole and {Path(name).stem for name in place} == whole
+        assert {Path(name).stem for name in place if name.endswith(".pt")} == whole
 
 
 def plant(folder: Path, renewed: float) -> None:
