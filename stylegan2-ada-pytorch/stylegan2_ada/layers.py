@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stylegan2_ada.activation import activate_
 from stylegan2_ada.convolution import conv, conv_down, conv_up
+from stylegan2_ada.modulation import scaled
 from stylegan2_ada.resampling import binomial_filter, upsample
 
-SLOPE = 0.2
 GAIN = math.sqrt(2)
 
 
@@ -24,16 +25,9 @@ def normalise_second_moment(x_NZ: Tensor) -> Tensor:
     return x_NZ * (x_NZ.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
-def activate(x: Tensor, clamp: float | None = None, gain: float = 1.0) -> Tensor:
-    """Apply the leaky ReLU times gain, then keep values within -clamp..clamp."""
-    x = functional.leaky_relu(x, SLOPE)
-    x = x if gain == 1 else x * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
-
-
 def modulated_conv(x_NIHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, taps: Tensor | None) -> Tensor:
     """Convolve modulated input (Equation 1); with taps, at twice the size and low-passed (Section 4.1)."""
-    x_NIHW = x_NIHW * style_NI[:, :, None, None].to(x_NIHW.dtype)
+    x_NIHW = scaled(x_NIHW, style_NI.to(x_NIHW.dtype))
     weight_OIKK = weight_OIKK.to(x_NIHW.dtype)
     return conv(x_NIHW, weight_OIKK) if taps is None else conv_up(x_NIHW, weight_OIKK, taps)
 
@@ -65,11 +59,12 @@ def scale_and_shift(y_NOHW: Tensor, scale_NO: Tensor, shift_O: Tensor, noise: Te
 
     float32 rounds after each operation, in place, whether or not the processor can multiply and add at once.
     """
-    scale_NO11 = scale_NO[:, :, None, None].to(y_NOHW.dtype)
+    scale_NO = scale_NO.to(y_NOHW.dtype)
     shift_1O11 = shift_O[None, :, None, None].to(y_NOHW.dtype)
     if y_NOHW.dtype == torch.float32:
-        y_NOHW = y_NOHW * scale_NO11
+        y_NOHW = scaled(y_NOHW, scale_NO)
         return (y_NOHW if noise is None else y_NOHW.add_(noise)).add_(shift_1O11)
+    scale_NO11 = scale_NO[:, :, None, None]
     if noise is None:
         return torch.addcmul(shift_1O11, y_NOHW, scale_NO11)
     return torch.addcmul(noise.to(y_NOHW.dtype), y_NOHW, scale_NO11) + shift_1O11
@@ -104,7 +99,7 @@ class FullyConnected(nn.Module):
         gain = GAIN if self.active else 1.0
         scale = gain * self.rate / math.sqrt(self.weight.shape[1])
         y_NO = functional.linear(x_NI, self.weight * scale, self.bias * (gain * self.rate))
-        return activate(y_NO) if self.active else y_NO
+        return activate_(y_NO) if self.active else y_NO
 
 
 class Conv(nn.Module):
@@ -130,8 +125,8 @@ class Conv(nn.Module):
         bias_O = (self.bias * (GAIN * gain)).to(x_NIHW.dtype)
         clamp = None if self.clamp is None else self.clamp * gain
         if self.down:
-            return activate(conv_down(x_NIHW, weight_OIKK, bias_O, self.resample_filter), clamp)
-        return activate(conv(x_NIHW, weight_OIKK, bias_O), clamp)
+            return activate_(conv_down(x_NIHW, weight_OIKK, bias_O, self.resample_filter), clamp)
+        return activate_(conv(x_NIHW, weight_OIKK, bias_O), clamp)
 
 
 class Skip(nn.Module):

@@ -14,13 +14,13 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from stylegan2_ada.activation import activate_
 from stylegan2_ada.errors import UsageError
 from stylegan2_ada.layers import (
     GAIN,
     Conv,
     FullyConnected,
     Skip,
-    activate,
     bounded,
     demodulation,
     minibatch_deviation,
@@ -168,7 +168,7 @@ class SynthesisLayer(nn.Module):
             noise_HW = noise_HW * (self.noise_strength * before)
         scale_NO = demodulation(weight, style_NI) * before
         y_NOHW = scale_and_shift(y_NOHW, scale_NO, self.bias * before, noise_HW)
-        return activate(y_NOHW, None if self.clamp is None else self.clamp * gain, after)
+        return activate_(y_NOHW, None if self.clamp is None else self.clamp * gain, after)
 
     def _noise(self, y_NOHW: Tensor, noise: Noise, rng: Rng | None) -> Tensor | None:
         if noise == "none":
@@ -344,7 +344,7 @@ class DiscriminatorBlock(nn.Module):
         if self.skip is None:
             features: Tensor = self.conv1(self.conv0(x_NCHW))
         else:
-            features = self.skip(x_NCHW) + self.conv1(self.conv0(x_NCHW), gain=HALF)
+            features = self.skip(x_NCHW).add_(self.conv1(self.conv0(x_NCHW), gain=HALF))
         return features
 
 

@@ -108,13 +108,14 @@ def convolve(x_NIHW: Tensor, weight_OIKK: Tensor, bias: Tensor | None, turned: b
     x_NHWI = x_NIHW.permute(0, 2, 3, 1)
     points_PIO = _transform_weight(scheme, weight_OIKK, turned)
     n, height, width, _ = x_NHWI.shape
-    y_NHWO = x_NIHW.new_empty(n, height, width, points_PIO.shape[2])
+    size = (n, points_PIO.shape[2], height, width)
+    y_NOHW = torch.empty(size, dtype=x_NIHW.dtype, memory_format=torch.channels_last)  # no view: activate_
+    y_NHWO = y_NOHW.permute(0, 2, 3, 1)
     for part in _parts(x_NHWI, y_NHWO):
         x_PTI = _pixels_at_points(scheme, _padded(x_NHWI[part]), (height, width))
         values = _combine("results", scheme.a_t, _products(x_PTI, points_PIO).flatten(1))
         tiles = scheme.results(y_NHWO[part])
         tiles.copy_(values.view(tiles.shape))
-    y_NOHW = y_NHWO.permute(0, 3, 1, 2)
     return y_NOHW if bias is None else y_NOHW.add_(bias[:, None, None])
 
 
