@@ -3,20 +3,23 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
+from components.close_study.cells import measurable_patients, read_cells, table_of
 from components.close_study.settle import settle
 from components.close_study.stage import Config, close_study
 from components.shared import storage
 from components.shared.calibration import Gauge
-from components.shared.comparisons import patients_needed, training_noise
+from components.shared.comparisons import compare, patients_needed, training_noise
 from components.shared.faults import InputError
+from components.shared.intervals import mean_interval
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL
 from components.shared.splits import TEST, Splits
-from components.shared.study import ARMS, PREDICTIONS, RESULT, Grid
+from components.shared.study import ARMS, PREDICTIONS, RESULT, SYNTHETIC_POOL, Grid
 from tests.drawn_planes import write_planes
 
 PER_CLASS = 20
@@ -268,3 +271,63 @@ def test_with_one_seed_the_second_test_is_not_made(study):
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid)
     assert len(result["verdict"]) == 2 and "headroom" in result["verdict"][1]
     assert "not shown, with one seed" in result["verdict"][0]
+
+
+FOUND = {"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}
+
+
+def table_at(tmp_path, arm, planes, splits):
+    """Return what close_study makes of an arm's cells."""
+    done, _ = read_cells(str(tmp_path / "study"), GRID, planes, splits)
+    patients, _ = measurable_patients(planes, splits, GRID)
+    return table_of([each for each in done if each.cell.arm == arm], patients)
+
+
+def test_an_arms_value_and_interval_are_of_all_its_seeds(study):
+    result = study(FOUND, more={("C", 1): -6})
+    arm = next(each for each in result["arms"] if each["letter"] == "C")
+    by_patient = np.array(list(arm["patients"].values()))
+    assert arm["seeds"][0] > arm["seeds"][1]
+    assert arm["value"] == pytest.approx(np.mean(arm["seeds"]))
+    assert arm["value"] == pytest.approx(by_patient.mean())
+    assert arm["interval"] == pytest.approx(list(mean_interval(by_patient)))
+
+
+def test_a_table_knows_the_fold_in_which_each_patient_was_tested(study, planes, splits, tmp_path):
+    study(FOUND)
+    table = table_at(tmp_path, "C", planes, splits)
+    assert table.folds.tolist() == [splits.folds[patient] for patient in table.patients]
+
+
+def test_gans_stand_behind_every_comparison_with_an_arm_of_images(study):
+    grid = Grid(folds=5, fractions=[0.2], seeds=2, gans=2, arms="ABCDEFG")
+    result = study({**FOUND, "F": 15, "G": 13}, grid)
+    assert len(result["comparisons"]) == 8
+    for each in result["comparisons"]:
+        of_images = SYNTHETIC_POOL in {ARMS[each["model"]].pool, ARMS[each["other"]].pool}
+        assert each["found"]["gans"] == (2 if of_images else None), each["model"] + each["other"]
+
+
+def test_where_synthetic_images_are_shown_to_hurt_nothing_further_is_tested(study):
+    result = study({"A": 20, "B": 10, "C": 18, "D": 10, "E": 12})
+    assert result["verdict"][0].startswith("synthetic data hurt: -15.0 pt")
+    assert result["verdict"][0].endswith("15 patients: shown")
+    assert result["verdict"][1].startswith("headroom")
+    assert compared(result, "E", "D")["role"] == "not tested"
+    assert compared(result, "E", "D")["found"]["p_value"] is None
+
+
+def test_a_comparison_is_of_the_arms_tables_by_fold_and_gan(study, planes, splits, tmp_path):
+    result = study(FOUND, more={("E", 1): 1, ("C", 0): -2})
+    one, two = (table_at(tmp_path, arm, planes, splits) for arm in "EC")
+    expected = compare(one.values, two.values, one.folds, 0, [0, 1])
+    found = compared(result, "E", "C")["found"]
+    assert found["interval"] == pytest.approx(expected.interval)
+    assert (found["p_value"], found["other_low"]) == (expected.p_value, expected.other_low)
+
+
+def test_a_patient_without_both_cuts_is_not_measured(planes, splits):
+    poorer = [row for row in planes.rows if (row.patient, row.label) != ("p03", SAGITTAL)]
+    whole, lacking = measurable_patients(replace(planes, rows=poorer), splits, GRID)
+    assert lacking == ["p03"]
+    assert whole == [f"p{k:02}" for k in range(15) if k != 3]

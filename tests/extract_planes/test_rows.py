@@ -1,0 +1,37 @@
+"""A row says where its picture was cut, and its label follows its content at both bounds."""
+
+import numpy as np
+import pytest
+
+from components.extract_planes.cut import Cuts, label_of
+from components.extract_planes.stage import extract_planes
+from components.shared.geometry import Anatomy, Plane, Window
+from components.shared.phantom import simulate_patients
+from components.shared.planes import NOISE, UNCERTAIN, PlaneSet
+from components.shared.volumes import read_volume
+from tests.extract_planes.test_stage import ANGLES, SPACING, configured, pseudonym
+
+CUTS = Cuts(plane_angles_deg=ANGLES, plane_spacing_mm=SPACING, field_of_view_mm=80.0, side_px=64)
+
+
+def test_a_row_says_where_its_picture_was_cut(tmp_path):
+    path, _ = simulate_patients(tmp_path / "volumes", patients=1, size=48)
+    extract_planes(configured(tmp_path / "volumes", tmp_path / "state"), tmp_path / "set")
+    planes = PlaneSet.open(tmp_path / "set")
+    rows = [row for row in planes.rows if row.session == pseudonym("session", path.stem)]
+    anatomy = Anatomy.of(read_volume(path), Window(field_of_view_mm=80.0, side_px=64))
+    assert len(rows) > 30
+    for row, picture in zip(rows, planes.images(rows), strict=True):
+        plane = Plane(name=row.plane, angle_deg=row.angle_deg, offset_mm=row.offset_mm)
+        ((shown, content),) = anatomy.sample([plane])
+        assert np.array_equal(shown, picture), row.image
+        assert row.content == round(content, 4)
+        assert [float(each) for each in row.normal.split()] == pytest.approx(plane.axes[2], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("share", "label"),
+    [(0.0, NOISE), (0.02, NOISE), (0.0201, UNCERTAIN), (0.0999, UNCERTAIN), (0.10, "coronal")],
+)
+def test_at_its_bounds_a_share_is_still_noise_and_already_anatomy(share, label):
+    assert label_of(CUTS, Plane(name="coronal", angle_deg=0.0, offset_mm=0.0), share, 9) == label
