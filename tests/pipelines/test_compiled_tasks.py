@@ -103,3 +103,11 @@ def test_the_parts_of_a_study_wait_for_one_another(build):
     order = ["all-cells", "all-sources", "all-cells-2", "close-study", "settle-study", "keep-finished"]
     for before, after in pairwise(order):
         assert before in tasks[after]["dependentTasks"], after
+
+
+def test_the_rounds_and_the_report_are_shown_the_images_that_are_kept_alone(build):
+    """Copies of training planes are dropped before anything learns from them."""
+    tasks = next(yaml.safe_load_all((build / "augmentation.yaml").read_text()))["root"]["dag"]["tasks"]
+    for task in ("all-rounds", "report"):
+        told = tasks[task]["inputs"]["artifacts"]["synthetic"]["taskOutputArtifact"]
+        assert told == {"outputArtifactKey": "kept", "producerTask": "judge-synthetic"}
