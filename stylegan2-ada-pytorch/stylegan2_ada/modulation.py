@@ -39,7 +39,7 @@ class _Dot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a_NCHW: Tensor, b_NCHW: Tensor) -> Tensor:
         ctx.save_for_backward(a_NCHW, b_NCHW)
-        if a_NCHW.device.type != "cpu":
+        if a_NCHW.device.type != "cpu" or len(a_NCHW) == 0:
             return (a_NCHW * b_NCHW).sum(dim=(2, 3))
         products_CHW = torch.empty_like(a_NCHW[0])
         pairs = zip(a_NCHW, b_NCHW, strict=True)

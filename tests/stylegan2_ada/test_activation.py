@@ -3,7 +3,9 @@
 import pytest
 import torch
 from stylegan2_ada.activation import activate_
+from stylegan2_ada.layers import Conv
 from stylegan2_ada.modulation import scaled
+from stylegan2_ada.winograd import suits
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
@@ -86,3 +88,28 @@ def test_the_product_spares_derivatives_that_nobody_asked_for() -> None:
     frozen_NC = torch.randn(2, 3)
     scaled(x_NCHW.requires_grad_(), frozen_NC).sum().backward()
     assert torch.equal(x_NCHW.grad, frozen_NC[:, :, None, None].expand_as(x_NCHW))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_what_tiles_make_is_activated_in_place_too(layout: torch.memory_format) -> None:
+    """No layer of fewer channels comes from tiles: of those that tests train, none."""
+    layer, x_NIHW = Conv(128, 128, 3), torch.randn(2, 128, 8, 8).contiguous(memory_format=layout)
+    assert suits(x_NIHW, layer.weight, (8, 8))
+    found = []
+    for weight in (None, layer.weight * (2 / (9 * 128)) ** 0.5):
+        x = x_NIHW.clone().requires_grad_()
+        y = layer(x) if weight is None else plainly(functional.conv2d(x, weight, padding=1), None, 1.0)
+        found.append((y.detach(), *torch.autograd.grad(y.square().sum(), (x, layer.weight))))
+    for ours, plain in zip(*found, strict=True):
+        assert float((ours - plain).norm() / plain.norm()) < 1e-3
+
+
+def test_no_image_has_no_product() -> None:
+    """A generator makes, and goes back through, none as it does many."""
+    x_NCHW, scale_NC = torch.randn(0, 3, 4, 4, requires_grad=True), torch.randn(0, 3, requires_grad=True)
+    first = torch.autograd.grad(
+        scaled(x_NCHW, scale_NC).square().sum(), (x_NCHW, scale_NC), create_graph=True
+    )
+    second = torch.autograd.grad(first[1].square().sum(), (x_NCHW, scale_NC))
+    for gradients in (first, second):
+        assert [gradient.shape for gradient in gradients] == [x_NCHW.shape, scale_NC.shape]
