@@ -255,3 +255,26 @@ def test_sixteen_bits_are_refused_rather_than_cut(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(buffer, "PNG")
     with pytest.raises(UsageError, match=r"deep\.png has pixels of type I;16; valid: 8 bits"):
         open_archive(write_zip(tmp_path / "a.zip", {"deep.png": buffer.getvalue(), **squares()}))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("deep.pgm", "I"), ("deep.tif", "I;16B"), ("real.tif", "F")])
+def test_more_than_eight_bits_are_refused_in_any_file_that_can_hold_them(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    path = write_folder(tmp_path / "a", squares()) / name
+    if name == "deep.pgm":
+        path.write_bytes(b"P5 8 8 65535\n" + np.full((8, 8), 40000, ">u2").tobytes())
+    else:
+        pixels = np.full((8, 8), 40000, np.float32 if kind == "F" else ">u2")
+        Image.fromarray(pixels).save(path)
+    with pytest.raises(UsageError, match=rf"{name} has pixels of type {kind}; valid: 8 bits"):
+        open_archive(tmp_path / "a")
+
+
+def test_classes_are_counted_over_all_labels_whichever_images_are_chosen(tmp_path: Path) -> None:
+    """Else a subset without the last class would make networks that fit no other."""
+    files = squares()
+    rows = [[name, 4 if number == 11 else number % 2] for number, name in enumerate(files)]
+    path = write_zip(tmp_path / "a.zip", files | labels_file(rows))
+    labels = open_archive(path, list(files)[:10], use_labels=True).labels
+    assert labels is not None and labels.shape == (10, 5)

@@ -24,7 +24,9 @@ from stylegan2_ada import (
     load_generator,
     train,
 )
+from stylegan2_ada.dataset import load
 from stylegan2_ada.features import MetricOptions
+from stylegan2_ada.sampler import Sampler
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
@@ -347,3 +349,24 @@ def test_images_that_are_not_square_are_refused_or_cropped_as_asked(tmp_path: Pa
         train(replace(TINY, kimg=0.004), tmp_path / "data", None, tmp_path / "run")
     result = train(replace(TINY, kimg=0.004, fit="crop"), tmp_path / "data", None, tmp_path / "run")
     assert result.kimg > 0
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_run_shows_the_subset_of_its_seed_mirrored_as_asked(
+    tmp_path: Path, mirror: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(tmp_path / "a.zip", count=20)
+    shown: list[Tensor] = []
+    step = TrainingState.step
+
+    def watched(state: TrainingState, reals: Tensor, labels: Tensor | None) -> None:
+        shown.append(reals.clone())
+        step(state, reals, labels)
+
+    monkeypatch.setattr(TrainingState, "step", watched)
+    config = replace(TINY, kimg=0.024, subset=9, seed=3, mirror=mirror)
+    train(config, tmp_path / "a.zip", None, tmp_path / "run")
+    images = load(tmp_path / "a.zip", resolution=8, channels=1, mirror=mirror, subset=9, seed=3)
+    order = Sampler(images.size, 3).next(24)
+    assert bool((order >= 9).any()) == mirror
+    assert torch.equal(torch.cat(shown), images.batch(order, torch.device("cpu"))[0])

@@ -340,3 +340,13 @@ def test_augmentations_of_a_part_are_those_of_the_whole() -> None:
 
     for part in (first, second):
         assert torch.allclose(done(part), done(whole)[part.rows], atol=1e-5)
+
+
+def test_another_seed_has_other_weights_and_other_draws() -> None:
+    one, other = (TrainingState.fresh(replace(TINY, seed=seed), CPU) for seed in (0, 1))
+    assert not torch.equal(one.g.synthesis.b4.const, other.g.synthesis.b4.const)
+    assert not torch.equal(one.d.b4.conv.weight, other.d.b4.conv.weight)
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for state in (one, other):
+        state.step(reals())
+    assert one.tick()["g_loss"] != other.tick()["g_loss"]
