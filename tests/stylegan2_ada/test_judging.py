@@ -1,0 +1,67 @@
+"""What a snapshot is judged by: its images against the real ones', in one process and in several."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from stylegan2_ada import CollapseError, derived
+from stylegan2_ada.dataset import Dataset
+from stylegan2_ada.distributed import Ranks
+from stylegan2_ada.evaluate_network import Evaluator
+from stylegan2_ada.run import Run
+from stylegan2_ada.sampler import Sampler
+from stylegan2_ada.training_loop import _judge
+from stylegan2_ada.training_state import TrainingState
+from torch import Tensor
+
+from tests.stylegan2_ada.test_training_loop import FEW, TINY, Brightness, judged
+
+CPU = torch.device("cpu")
+TWO_GROUPS = derived(replace(TINY, batch=8))  # so that two processes can share it
+
+
+def pixels(seed: int) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (60, 1, 8, 8), generator=rng, dtype=torch.uint8)
+
+
+def run_of(folder: Path, reals: Tensor, *, rank: int = 0, count: int = 1, scored: bool = False) -> Run:
+    """Return a run at its start, as one of so many processes."""
+    ranks = Ranks(rank=rank, count=count)
+    return Run(
+        folder=folder, digest="a" * 64, state=TrainingState.fresh(TWO_GROUPS, CPU, ranks=ranks),
+        images=Dataset(images=reals, digest="", mirror=False), device=CPU, sampler=Sampler(60, 0),
+        evaluate=Evaluator(Brightness(), reals, options=FEW) if scored else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("contrast", [1, 8])
+def test_generated_images_are_said_to_differ_in_units_of_the_real_ones(tmp_path: Path, contrast: int) -> None:
+    """Faint images are no collapse where the real ones are as faint."""
+    run = run_of(tmp_path, 100 + pixels(0) // contrast)
+    assert _judge(run, 100 + pixels(1) // contrast)["deviation"] == pytest.approx(1, rel=0.05)
+    assert _judge(run, 100 + pixels(1) // (4 * contrast))["deviation"] == pytest.approx(1 / 4, rel=0.05)
+
+
+def test_processes_beside_the_first_hear_its_scores_and_count_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one would stop, out of patience, while another waits for it; the first alone writes."""
+    told = [torch.tensor(numbers) for numbers in ([1.0, 0.5, 3.0], [1.0, 0.75, 2.0], [1.0, 0.25, 4.0])]
+    run = run_of(tmp_path, pixels(0), rank=1, count=2, scored=True)
+    monkeypatch.setattr(Ranks, "add_up", lambda self, tensors: tensors[0].add_(told[run.watch.stale]))
+    assert _judge(run, None) == {"deviation": 1.0, "kid": 0.5, "fid": 3.0}
+    assert (run.watch.best_kid, run.watch.stale) == (0.5, 0)
+    told[0] = told[1]
+    assert _judge(run, None)["kid"] == 0.75 and (run.watch.best_kid, run.watch.stale) == (0.5, 1)
+    told[1] = told[2]
+    assert _judge(run, None)["kid"] == 0.25 and (run.watch.best_kid, run.watch.stale) == (0.25, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_snapshots_without_differing_images_are_counted_on_under_another_detector(tmp_path: Path) -> None:
+    for number in (1, 2):
+        judged(tmp_path, "run", 0.012 * number, white=float(number), collapse_ratio=100.0)
+    with pytest.raises(CollapseError, match=r"after 0\.036 kimg, the 3rd"):
+        judged(tmp_path, "run", 0.036, white=3.0, collapse_ratio=100.0)
