@@ -105,6 +105,33 @@ def test_each_operation_is_applied_with_its_probability(p: float) -> None:
         assert moved.mean() == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.parametrize("p", [0.2, 0.8])
+def test_each_operation_on_colour_is_applied_with_its_probability(p: float) -> None:
+    draws = random_draws(20_000)
+    for operation in ada.COLOR:
+        changed = (ada.colour_matrix((operation,), p, draws, 3) != np.eye(4)).any(axis=(1, 2))
+        assert changed.mean() == pytest.approx(p / 2 if operation == "lumaflip" else p, abs=0.02), operation
+
+
+@pytest.mark.parametrize("p", [0.2, 0.8])
+def test_stretching_shifting_noise_and_cutting_out_are_applied_with_their_probability(p: float) -> None:
+    draws = random_draws(20_000)
+    for operation in ("aniso", "xfrac", "xint"):  # few shifts by a share of 1024 pixels are none
+        moved = (ada.geometry_matrix((operation,), p, draws, 1024, 1024) != np.eye(3)).any(axis=(1, 2))
+        assert moved.mean() == pytest.approx(p, abs=0.02), operation
+    for operation in ("noise", "cutout"):
+        touched = augment(torch.ones(20_000, 1, 2, 2), (operation,), p, draws) != 1
+        assert touched.flatten(1).any(dim=1).float().mean() == pytest.approx(p, abs=0.02), operation
+
+
+def test_octaves_are_scaled_by_powers_of_two_of_unit_deviation() -> None:
+    gains_N4 = ada.octave_gains(0.1, random_draws(20_000))
+    lowest, others = gains_N4[:, 0], gains_N4[:, 1]
+    drawn = (lowest != others) & (others == gains_N4[:, 2]) & (others == gains_N4[:, 3])
+    assert drawn.mean() == pytest.approx(0.1 * 0.9**3, abs=0.01)
+    assert np.log2(lowest[drawn] / others[drawn]).std() == pytest.approx(1, abs=0.05)
+
+
 def test_a_grey_image_is_changed_as_an_rgb_of_equal_channels() -> None:
     grey = images_of(channels=1)
     operations = ("brightness", "contrast", "lumaflip", "imgfilter", "cutout")

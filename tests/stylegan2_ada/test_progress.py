@@ -79,3 +79,15 @@ def test_a_watch_counts_snapshots_since_the_best() -> None:
     better = [watch.is_better(kid) for kid in (3.0, 2.0, 2.0, 4.0, 1.0, 1.5)]
     assert better == [True, True, False, False, True, False]
     assert (watch.best_kid, watch.stale) == (1.0, 1)
+
+
+def test_tensorboard_forgets_what_was_written_after_the_state_that_is_gone_on_from(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    history = [{**ROW, "kimg": kimg} for kimg in (1.0, 2.0, 3.0)]
+    for rows, before in ((history, 0), ([{**ROW, "kimg": 2.5}], 2)):
+        journal = Journal(tmp_path, history[:before])
+        for row in rows:
+            journal.add(row)
+        journal.close()
+    read = events.EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [event.step for event in read.Scalars("g_loss")] == [1000, 2000, 2500]
