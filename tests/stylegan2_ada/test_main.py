@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stylegan2_ada import TrainingConfig, UsageError, devices, train
+from stylegan2_ada import TrainingConfig, UsageError, devices, load_generator, train
 from stylegan2_ada.__main__ import _explained, main
+from stylegan2_ada.generate import generate
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor, nn
 
@@ -246,6 +247,17 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_archive(folder / "a.zip")
     assert main(flags(folder)) == 0
     return folder / "run"
+
+
+def test_a_cutoff_on_the_command_line_is_followed(tmp_path: Path, network: Path) -> None:
+    generator, images = load_generator(network)[0], []
+    for flag, cutoff in (("--batch=16", None), ("--cutoff=2", 2)):
+        out = tmp_path / flag
+        command = ["generate", f"--network={network}", f"--outdir={out}", "--seeds=3", "--trunc=0.2", flag]
+        assert main(command) == 0
+        images.append(np.asarray(Image.open(out / "seed0003.png")))
+        assert np.array_equal(images[-1], next(generate(generator, [3], 0.2, 16, cutoff=cutoff))[0])
+    assert not np.array_equal(*images)
 
 
 def test_latest_goes_on_with_the_stopped_run_alone(

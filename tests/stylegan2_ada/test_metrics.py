@@ -155,6 +155,17 @@ def test_kernel_distance_is_of_subsets_no_larger_than_asked() -> None:
     assert kernel_distance(real, fake, subsets=1, subset_size=10) != kernel_distance(real, fake)
 
 
+def test_subsets_are_a_hundred_and_drawn_as_those_of_published_figures() -> None:
+    """Of the generated images first, then of the real ones."""
+    real, fake, rng = normal(30), normal(25, seed=1), np.random.RandomState(0)
+    distances = []
+    for _ in range(100):
+        some_fake = fake[torch.from_numpy(rng.choice(25, 20, replace=False))]
+        some_real = real[torch.from_numpy(rng.choice(30, 20, replace=False))]
+        distances.append(kernel_distance(some_real, some_fake))
+    assert kernel_distance(real, fake, subset_size=20) == pytest.approx(np.mean(distances), rel=1e-9)
+
+
 def test_no_more_than_a_block_of_distances_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[weakref.ref[Tensor]] = []
     alive: list[int] = []
