@@ -370,3 +370,26 @@ def test_a_run_shows_the_subset_of_its_seed_mirrored_as_asked(
     order = Sampler(images.size, 3).next(24)
     assert bool((order >= 9).any()) == mirror
     assert torch.equal(torch.cat(shown), images.batch(order, torch.device("cpu"))[0])
+
+
+def test_the_running_mean_of_a_transfer_starts_from_the_other_networks_too(tmp_path: Path) -> None:
+    """It moves slowly, so that images would be noise for thousands more."""
+    write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.004, ema_kimg=1000.0)
+    train(config, tmp_path / "a.zip", None, tmp_path / "first")
+    train(replace(config, seed=5), tmp_path / "a.zip", None, tmp_path / "second", resume=tmp_path / "first")
+    first, second = (load_generator(tmp_path / name)[0].synthesis for name in ("first", "second"))
+    for before, after in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.allclose(before, after, atol=1e-3)
+
+
+def test_as_many_checkpoints_are_kept_as_asked_and_each_row_has_its_own_pace(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.036, keep=1)
+    train(config, tmp_path / "a.zip", None, tmp_path / "run", checkpoint_seconds=0)
+    assert len(checkpoint.paths(tmp_path / "run")) == 1
+    rows = [json.loads(row) for row in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
+    spent = [row["seconds_per_kimg"] * 0.012 for row in rows]
+    assert [sum(spent[: number + 1]) for number in range(3)] == pytest.approx(
+        [row["seconds"] for row in rows], abs=3e-3
+    )
