@@ -19,6 +19,10 @@ from tests.shared.faults import HANG_S, READ, WRITE, Faults, Listener, flipped
 
 BUCKET = "scans"
 PAGE = 1000  # objects, as the real one
+REFUSALS = {
+    "400": "The billing account is closed.",
+    "403": "the account does not have storage.objects.create access",
+}
 
 
 class GcsState:
@@ -112,8 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(int(self.fault), "later")
         elif bucket != BUCKET:
             self._error(404, "The specified bucket does not exist.")
-        elif self.fault == "403":
-            self._error(403, "the account does not have storage.objects.create access")
+        elif self.fault in REFUSALS:
+            self._error(int(self.fault), REFUSALS[self.fault])
         else:
             name = unquote(rest.removeprefix("/"))
         return name, query
@@ -136,8 +140,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _media(self, data, about):
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, end = (int(wanted[1]), int(wanted[2] or len(data)) + 1) if wanted else (0, len(data))
+        if wanted and start >= len(data):  # as of every empty object
+            self._error(416, "The requested range cannot be satisfied.")
+            return
         piece = flipped(data[start:end]) if self.fault == "flip" else data[start:end]
         headers = {"X_Goog_Generation": about["generation"], "X_Goog_Hash": f"crc32c={about['crc32c']}"}
+        if encoding := about.get("contentEncoding"):
+            headers["Content_Encoding"] = encoding
         if wanted:
             headers["Content_Range"] = f"bytes {start}-{start + len(piece) - 1}/{len(data)}"
         self._answer(206 if wanted else 200, piece, cut=self.fault == "cut", **headers)

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 HANG_S = 1.0
 READ = ("429", "503", "hang", "cut", "flip")  # of the answer's bytes
-# Of the bytes that came; lost: done, and the answer with it; 403: for good.
-WRITE = ("429", "503", "hang", "lost", "flip", "403")
+# Of the bytes that came; lost: done, and the answer with it; 403 and 400: for good.
+WRITE = ("429", "503", "hang", "lost", "flip", "403", "400")
 # Of S3's writes on a condition: another is going on.
 BUSY = ("ConditionalRequestConflict", "OperationAborted")
 

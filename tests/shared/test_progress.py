@@ -4,6 +4,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from components.shared.faults import AwayError
+from components.shared.progress import stage
+
 STAGE = """
 from components.shared.progress import stage
 with stage("train_gan"):
@@ -40,3 +45,11 @@ def test_a_vanished_object_is_one_line(tmp_path):
     told = subprocess.run([sys.executable, "-c", VANISHED], capture_output=True, text=True, cwd=tmp_path)
     assert told.returncode == 1 and not told.stderr
     assert json.loads(told.stdout.splitlines()[-1])["message"].endswith("nowhere/planes.zip: no such object")
+
+
+def test_a_store_that_stays_away_is_one_line(capsys):
+    said = "gs://b/x: bucket gs://b cannot be used (ServiceUnavailable 503); valid: another"
+    with pytest.raises(SystemExit), stage("evaluate"):
+        raise AwayError(said)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["event"], line.get("message")) for line in told] == [("start", None), ("error", said)]

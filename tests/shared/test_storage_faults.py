@@ -286,6 +286,18 @@ def test_ten_thousand_objects_are_listed(bucket, monkeypatch):
     assert [found.name for found in storage.list_objects(f"{uri}/many")] == names
 
 
+def test_what_consoles_make_for_a_folder_is_no_file(bucket):
+    uri, server = bucket
+    for name in ("set/", "set/deeper/"):
+        if uri.startswith("gs://"):
+            server.put({"name": name}, b"")
+        else:
+            clients.aws(patience.PATIENT).put_object(Bucket=uri.removeprefix("s3://"), Key=name, Body=b"")
+    storage.create(f"{uri}/set/a", b"")
+    for listing in (storage.list_objects, list_tree):
+        assert [found.name for found in listing(f"{uri}/set")] == ["a"]
+
+
 @pytest.mark.parametrize("action", ["create", "upload"])
 def test_a_missing_permission_is_one_line(bucket, source, action):
     uri, server = f"{bucket[0]}/x", bucket[1]
@@ -336,6 +348,19 @@ def test_a_disk_without_hard_links_is_one_line(tmp_path, monkeypatch, number):
     with pytest.raises(InputError, match=rf"^{tmp_path}/a: its file system has no hard links.*valid: "):
         storage.create(str(tmp_path / "a"), b"")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.EDQUOT, "no space left on its disk"), (errno.EROFS, "this user has no permission")],
+)
+def test_a_full_quota_and_a_disk_that_is_only_read_are_one_line(tmp_path, monkeypatch, number, words):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(InputError, match=rf"^{tmp_path}/a: {words}.*valid: "):
+        storage.create(str(tmp_path / "a"), b"")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Storage where two writers meet, an answer is odd, or equal sizes are all that can be compared."""
 
+import gzip
 import os
 import threading
 from functools import partial
@@ -9,8 +10,9 @@ from botocore.exceptions import SSLError as BotocoreSSLError
 from requests.exceptions import SSLError
 
 from components.shared import storage
+from components.shared.faults import InputError
 from components.shared.storage import clients, gcs, local, patience, s3, transfer
-from tests.shared.buckets import s3_bucket
+from tests.shared.buckets import gcs_bucket, s3_bucket
 
 
 def test_an_index_goes_before_and_comes_after_what_it_vouches_for():
@@ -109,10 +111,29 @@ def test_without_the_sums_of_amazons_client_what_arrives_damaged_is_refused_stil
         assert server.faults.met == 2
 
 
-def test_the_first_bytes_of_an_empty_object_are_none(monkeypatch):
-    with s3_bucket(monkeypatch) as (uri, _):
+@pytest.mark.parametrize("bucket", [gcs_bucket, s3_bucket])
+def test_the_first_bytes_of_an_empty_object_are_none(bucket, monkeypatch):
+    with bucket(monkeypatch) as (uri, _):
         storage.create(f"{uri}/empty", b"")
         assert storage.read_head(f"{uri}/empty", 8) == b""
+
+
+def test_what_a_server_may_unpack_on_its_way_comes_whole(monkeypatch, tmp_path):
+    """Sent by `gsutil cp -z csv`: its checksum and size are those of what is stored."""
+    data = b"volume,patient\n" * 1000
+    with gcs_bucket(monkeypatch) as (uri, server):
+        server.put({"name": "set/volumes.csv", "contentEncoding": "gzip"}, gzip.compress(data))
+        assert storage.read_bytes(f"{uri}/set/volumes.csv") == data
+        storage.download(f"{uri}/set", tmp_path)
+    assert (tmp_path / "volumes.csv").read_bytes() == data
+
+
+def test_what_google_refuses_for_good_is_not_sent_five_times(monkeypatch):
+    with gcs_bucket(monkeypatch) as (uri, server):
+        server.faults.waiting.extend(["400"] * 2)
+        with pytest.raises(InputError, match=r"gs://scans cannot be used \(BadRequest 400\).*valid: "):
+            storage.create(f"{uri}/a", b"some")
+        assert server.faults.met == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from google.api_core.exceptions import BadRequest, GoogleAPIError, PreconditionFailed, RetryError
+from google.api_core.exceptions import (
+    BadRequest,
+    GoogleAPIError,
+    PreconditionFailed,
+    RequestRangeNotSatisfiable,
+    RetryError,
+)
 from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import transfer_manager
@@ -97,7 +103,10 @@ def read(uri: str) -> tuple[bytes, str]:
 def read_head(uri: str, size: int) -> bytes:
     """Return an object's first bytes."""
     with _cloud(uri):
-        data: bytes = _blob(uri).download_as_bytes(end=size - 1, checksum=None, **_way(uri))
+        try:
+            data: bytes = _blob(uri).download_as_bytes(end=size - 1, checksum=None, **_way(uri))
+        except RequestRangeNotSatisfiable:  # of an empty object
+            return b""
         return data[:size]
 
 
