@@ -8,6 +8,7 @@ come back as protobuf's Struct gives them: 25, not 25.0.
 
 import json
 import re
+import ssl
 import threading
 import uuid
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class State:
     several_users: bool = False
     token: str = ""
     cookie: str = ""  # a proxy stands before it, which shows a page to whoever comes without
+    refusals: dict = field(default_factory=dict)  # by route: a status and a sentence
     pipelines: dict = field(default_factory=dict)
     versions: dict = field(default_factory=dict)
     experiments: dict = field(default_factory=dict)
@@ -53,9 +55,14 @@ class State:
 
     def create_pipeline(self, body):
         name = body.get("name") or body["display_name"]
-        if any(p["name"] == name for p in self.pipelines.values()):
+        space = body.get("namespace")
+        if any(p["name"] == name for p in self.pipelines_of(space)):
             raise RefusedError(409, f"Already exist error: pipeline {name}")
         return self._keep(self.pipelines, "pipeline_id", {"display_name": name, **body, "name": name})
+
+    def pipelines_of(self, namespace):
+        """Return those of a namespace; those of none are everybody's."""
+        return [p for p in self.pipelines.values() if p.get("namespace") == namespace]
 
     def upload_version(self, query, package):
         there = [v for v in self.versions.values() if v["pipeline_id"] == query["pipelineid"]]
@@ -198,10 +205,12 @@ class _Handler(BaseHTTPRequestHandler):
             "POST recurringruns": state.create_job,
         }
         shelves = {
-            "pipelines": state.pipelines,
+            "pipelines": {p["pipeline_id"]: p for p in state.pipelines_of(query.get("namespace"))},
             "experiments": state.experiments,
             "recurringruns": state.jobs,
         }
+        if route in state.refusals:
+            raise RefusedError(*state.refusals[route])
         if route == "GET healthz":
             return {"multi_user": state.several_users}
         if route in creators:
@@ -245,11 +254,20 @@ def page(kind, items, query):
     return {kind: items[start : start + size], "total_size": len(items), **more}
 
 
+def behind_tls(server, certificate):
+    """Have a server answer by the files of a certificate and its key; return its scheme."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    return "https"
+
+
 @contextmanager
-def fake_kfp(**settings):
-    """Serve one; yield its state, with its url."""
+def fake_kfp(certificate=None, **settings):
+    """Serve one, over TLS by the files of a certificate and its key; yield its state, with its url."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.state = State(**settings, url=f"http://127.0.0.1:{server.server_port}")
+    scheme = behind_tls(server, certificate) if certificate else "http"
+    server.state = State(**settings, url=f"{scheme}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

@@ -60,6 +60,23 @@ def test_the_job_is_what_the_file_says(schedule, server):
     assert given["epochs"] == 7  # the defaults are sent too: they show in the UI
 
 
+def test_the_place_of_artifacts_reaches_the_job(schedule, server, file):
+    change(file, "name: weekly", "name: weekly\npipeline_root: gs://b/root")
+    schedule()
+    (job,) = server.jobs.values()
+    assert job["runtime_config"]["pipeline_root"] == "gs://b/root"
+
+
+@pytest.mark.parametrize(("pipeline", "made"), [("study", "study-when-new"), ("apply", "apply")])
+def test_what_has_a_gate_is_scheduled_behind_it(pipeline, made, schedule, server, file):
+    places = ["volumes_uri: gs://b/v", "state_uri: gs://b/s"]
+    places += ["classifiers_uri: gs://b/c"] * (pipeline == "apply")
+    given = "".join(f"\n  {place}" for place in places)
+    file.write_text(f'name: weekly\npipeline: {pipeline}\ncron: "0 0 3 * * 1"\nparameters:{given}\n')
+    assert schedule() == "made"
+    assert [pipeline["name"] for pipeline in server.pipelines.values()] == [made]
+
+
 def test_two_calls_leave_one_job_and_ask_for_nothing_new(schedule, server):
     schedule()
     (job,) = server.jobs
@@ -289,6 +306,12 @@ def test_crons_that_the_scheduler_reads(cron):
         ("0 0 3 31 2,4,JUN-jun,9/2 *", "31: no day of month 2,4,JUN-jun,9/2; valid: 1 to 30"),
         ("0 0 3 30/1 2 */2", "30/1: no day of month 2"),
         ("0 0 3 31 2 1,*", "31: no day of month 2"),
+        ("60 0 3 * * 1", "60: no second"),
+        ("0 60 3 * * 1", "60: no minute"),
+        ("0 */0 3 * * 1", "\\*/0: no minute"),
+        ("0 0 3 32 * *", "32: no day of the month"),
+        ("0 0 3 1 0 *", "0: no month"),
+        ("0 0 3 31 NOV *", "31: no day of month NOV; valid: 1 to 30"),
         ("* 0 3 * * 1", "several runs a minute"),
         ("*/5 0 3 * * 1", "several runs a minute"),
     ],

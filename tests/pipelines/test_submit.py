@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import pytest
 import yaml
+from werkzeug.serving import make_ssl_devcert
 
 from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
@@ -158,6 +159,53 @@ def test_who_uploads_the_same_at_the_same_minute_gets_the_others_version(server,
     assert list(server.versions) == [made.version_id]
 
 
+def test_a_pipeline_far_down_the_list_is_found(server, build):
+    for name in ("a", "b", "c", "d"):  # more than one page
+        server.create_pipeline({"display_name": name})
+    assert [ask("upload", server, build) for _ in range(2)] == [0, 0]
+    assert [pipeline["name"] for pipeline in server.pipelines.values()].count("augmentation") == 1
+    assert len(server.versions) == 1
+
+
+def test_a_pipeline_of_the_name_that_all_users_share_is_not_taken_for_ones_own(build):
+    with fake_kfp(several_users=True) as server:
+        server.create_pipeline({"display_name": "augmentation"})
+        assert [ask("upload", server, build, "--namespace", "clinic") for _ in range(2)] == [0, 0]
+        (version,) = server.versions.values()
+        assert server.pipelines[version["pipeline_id"]]["namespace"] == "clinic"
+
+
+def test_of_two_versions_of_one_compiled_pipeline_the_earlier_is_taken(server, build, capsys):
+    assert ask("upload", server, build) == 0
+    (version,) = server.versions.values()
+    digest = version["display_name"].rpartition("-")[2]
+    for year, key in (("2999", "later"), ("1999", "earlier")):
+        double = {"display_name": f"{year}-01-01-0000-{digest}", "pipeline_version_id": key}
+        server.versions[key] = version | double
+    assert ask("submit", server, build, *PLACES) == 0
+    (run,) = server.runs.values()
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == "earlier"
+    assert f"1999-01-01-0000-{digest} (found)" in capsys.readouterr().out
+
+
+def test_who_makes_the_same_pipeline_a_moment_later_takes_the_others(server, build, monkeypatch):
+    client = connect(argparse.Namespace(host=server.url, namespace="", **dict.fromkeys(FILES)))
+    real = client.pipelines.pipeline_service_create_pipeline
+    monkeypatch.setattr(
+        client.pipelines, "pipeline_service_create_pipeline", lambda wanted: (real(wanted), real(wanted))[1]
+    )
+    assert upload(client, "augmentation", build).pipeline_id == next(iter(server.pipelines))
+
+
+@pytest.mark.parametrize("route", ["POST pipelines", "POST pipelines/upload_version"])
+def test_what_is_refused_as_it_is_uploaded_is_told_in_the_servers_words(route, server, build, capsys):
+    server.refusals[route] = 403, "User is not authorized"
+    assert ask("upload", server, build) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: --host {server.url}: 403 User is not authorized; valid: a token in ")
+    assert said.count("\n") == 1
+
+
 def test_several_users_need_a_namespace_and_one_user_none(build, capsys):
     with fake_kfp(several_users=True) as server:
         assert ask("submit", server, build, *PLACES) == 1
@@ -205,6 +253,30 @@ def test_a_cookie_is_read_from_its_file_and_a_login_page_is_no_server(build, tmp
         assert "200 a page, as before a login, and no Kubeflow Pipelines API; valid: a token in" in said
         assert said.count("\n") == 1
         assert ask("upload", server, build, "--cookie-file", str(tmp_path / "cookie")) == 0
+        assert len(server.versions) == 1
+
+
+def test_a_cookie_of_several_pairs_is_sent_as_browsers_send_it(build, tmp_path):
+    (tmp_path / "cookie").write_text("session_0=secret; session_1=more\n")
+    with fake_kfp(cookie="session_0=secret; session_1=more") as server:
+        assert ask("upload", server, build, "--cookie-file", str(tmp_path / "cookie")) == 0
+
+
+def test_the_environment_may_name_the_server(server, build, monkeypatch):
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.url)
+    assert main(["upload", "augmentation", "--from", str(build)]) == 0
+    assert len(server.versions) == 1
+
+
+def test_an_authority_of_ones_own_is_trusted_where_its_file_is_given(build, tmp_path, capsys):
+    files = make_ssl_devcert(str(tmp_path / "own"), host="localhost")
+    with fake_kfp(certificate=files) as server:
+        server.url = server.url.replace("127.0.0.1", "localhost")
+        assert ask("upload", server, build) == 1
+        said = capsys.readouterr().err
+        assert f"--host {server.url}: no answer (" in said and "certificate verify failed" in said
+        assert not server.asked
+        assert ask("upload", server, build, "--ca-file", files[0]) == 0
         assert len(server.versions) == 1
 
 

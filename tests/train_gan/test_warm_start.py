@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from components.shared import numbered, storage
 from components.shared.faults import ForgottenError, InputError
 from components.shared.forgotten import DONE
+from components.train_gan.component import find_generator
 from components.train_gan.warm_start import keep_generator, newest_generator
 from tests.drawn_planes import splits_of, write_planes
 
@@ -121,6 +124,29 @@ def test_a_repeated_run_starts_from_what_it_started_from(keep):
     make(3, "s3")
     assert find("s2", 32, 0) == first
     assert find("s1", 32, 0) == ""
+
+
+def test_a_run_of_the_same_volumes_starts_from_none_of_their_generators(keep):
+    """Of other settings there may be several."""
+    make, find, _state = keep
+    first = make(1, "s1")
+    make(2, "s2")
+    make(3, "s2")
+    assert find("s2", 32, 0) == first
+
+
+def test_the_task_names_a_generator_where_it_is_asked_for_one_and_none_is_given(keep, tmp_path):
+    make, _find, state = keep
+    first = make(1, "s1")
+    splits_of({"p": "train", "q": "test"}).write(tmp_path / "splits.csv")
+    inputs = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("planes", "splits.csv")}
+    given = {"state_uri": state, "snapshot_digest": "s2", "warm_start_kimg": 0.1, "kimg": 0.2}
+    of = {"planes": inputs["planes"], "splits": inputs["splits.csv"], "resolution": 32, "channel_base": 1024}
+    ask = partial(find_generator.python_func, **{**given, **of, "warm_start": True, "resume_uri": ""})
+    assert ask() == (first, 0.1)
+    assert ask(warm_start=False) == ("", 0.2)
+    assert ask(resume_uri="gs://b/g") == ("gs://b/g", 0.2)
+    assert ask(channel_base=512) == ask(resolution=64) == ("", 0.2)
 
 
 def test_a_generator_is_kept_once_and_only_whole(keep, tmp_path):
