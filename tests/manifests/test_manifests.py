@@ -162,16 +162,19 @@ def test_stages_reach_dns_kfp_and_the_kubernetes_api(objects):
     for protocol in ("UDP", "TCP"):
         assert reaches(objects, 53, protocol, namespace="kube-system", labels={"k8s-app": "kube-dns"})
     assert reaches(objects, 8080, namespace="kubeflow", labels={"component": "metadata-grpc-server"})
-    assert reaches(objects, 8887, namespace="kubeflow", labels={"app": "ml-pipeline"})
+    for port in (8887, 8888):
+        assert reaches(objects, port, namespace="kubeflow", labels={"app": "ml-pipeline"})
     assert reaches(objects, 8333, namespace="kubeflow", labels={"app": "seaweedfs"})
-    assert reaches(objects, 443, address="192.0.2.1")  # settings.env
+    for port in (443, 6443):
+        assert reaches(objects, port, address="192.0.2.1")  # settings.env
 
 
 def test_stages_reach_nothing_else(objects, place):
     assert not reaches(objects, 3306, namespace="kubeflow", labels={"app": "mysql"})
     assert not reaches(objects, 8333, namespace="other", labels={"app": "seaweedfs"})
     assert not reaches(objects, 8080, namespace="kubeflow", labels={"app": "ml-pipeline"})
-    assert not any(reaches(objects, 443, address=a) for a in ("10.0.0.1", "172.16.0.1", "192.168.0.1"))
+    private = ("10.0.0.1", "100.64.0.1", "172.16.0.1", "192.168.0.1")
+    assert not any(reaches(objects, 443, address=a) for a in private)
     assert not reaches(objects, 80, address="142.250.1.1")
     on_gke = place[0] == "gke"
     assert reaches(objects, 443, address="142.250.1.1") == on_gke  # Cloud Storage
@@ -179,6 +182,57 @@ def test_stages_reach_nothing_else(objects, place):
     assert reaches(objects, 988, address="169.254.169.252") == on_gke
     assert reaches(objects, 53, "UDP", address="169.254.20.10") == on_gke  # names, on the node
     assert not reaches(objects, 443, address="169.254.169.254")
+
+
+def test_on_gke_names_are_resolved_on_the_node_in_each_of_its_ways(rendered):
+    """NodeLocal DNSCache by its address, or by its pods with Dataplane V2, and Cloud DNS."""
+    cache = {"namespace": "kube-system", "labels": {"k8s-app": "node-local-dns"}}
+    for target in ({"address": "169.254.20.10"}, {"address": "169.254.169.254"}, cache):
+        for protocol in ("UDP", "TCP"):
+            assert reaches(rendered["gke", "kubeflow"], 53, protocol, **target), (target, protocol)
+
+
+def test_the_role_names_what_may_be_read_and_every_binding_leads_to_a_role(objects, place):
+    (role,) = of_kind(objects, "Role")
+    read = {name for rule in role["rules"] for name in rule.get("resourceNames", [])}
+    assert read == {"kfp-launcher", "mlpipeline-minio-artifact"}  # KFP's own
+    assert [rule["apiGroups"] for rule in role["rules"]] == [["argoproj.io"], [""], [""]]
+    led = {(b["roleRef"]["kind"], b["roleRef"]["name"]) for b in of_kind(objects, "RoleBinding")}
+    of_kfp = {("ClusterRole", "kubeflow-pipelines-edit")}  # which comes with a KFP of several users
+    assert led == {("Role", role["metadata"]["name"])} | (of_kfp if place[1] == "fontanelle" else set())
+
+
+def test_the_priority_class_throws_nobody_out_and_is_nobody_elses(objects):
+    (chosen,) = of_kind(objects, "PriorityClass")
+    assert f'"podPriorityClassName": "{chosen["metadata"]["name"]}"' in (ROOT / "docs/deploy.md").read_text()
+    assert -10 < chosen["value"] < 0  # from -10 on down the cluster autoscaler makes no node
+    assert (chosen["preemptionPolicy"], chosen["globalDefault"]) == ("Never", False)
+
+
+def test_only_the_flavour_of_gpu_nodes_has_gpus_and_nobody_waits_behind_who_wants_many(objects):
+    (queue,) = of_kind(objects, "ClusterQueue")
+    (group,) = queue["spec"]["resourceGroups"]
+    quotas = {f["name"]: {r["name"]: r["nominalQuota"] for r in f["resources"]} for f in group["flavors"]}
+    assert quotas["fontanelle-cpu"]["nvidia.com/gpu"] == 0 < quotas["fontanelle-gpu"]["nvidia.com/gpu"]
+    assert queue["spec"]["queueingStrategy"] == "BestEffortFIFO"
+    (local,) = of_kind(objects, "LocalQueue")
+    asked = f"compile --to build --literals --queue {local['metadata']['name']} "
+    assert asked in (ROOT / "docs/deploy.md").read_text()
+
+
+def test_a_namespace_of_its_own_lets_stages_in_and_the_object_store_lets_it_in(rendered):
+    (space,) = of_kind(rendered["gke", "fontanelle"], "Namespace")
+    labels = space["metadata"]["labels"]
+    # `restricted` wants pods to say that they are no root, which KFP's do not.
+    assert labels["pod-security.kubernetes.io/enforce"] == "baseline"
+    assert labels["app.kubernetes.io/part-of"] == "kubeflow-profile"
+
+
+def test_one_label_finds_every_policy(objects):
+    """By it docs/deploy.md takes them away for a look."""
+    policies = of_kind(objects, "NetworkPolicy")
+    named = {policy["metadata"]["labels"]["app.kubernetes.io/name"] for policy in policies}
+    assert named == {"fontanelle"}
 
 
 def test_queues_lead_to_flavours_that_exist(objects, place):
@@ -199,20 +253,20 @@ def test_queues_lead_to_flavours_that_exist(objects, place):
     assert toleration == {"key": taint["key"], "operator": "Exists", "effect": taint["effect"]}
 
 
-def test_settings_reach_what_they_set(tmp_path):
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_settings_reach_what_they_set(overlay, tmp_path):
     """An edited settings.env is all that an installation changes."""
     shutil.copytree(MANIFESTS, tmp_path / "manifests")
-    overlay = tmp_path / "manifests/overlays/gke"
-    edited = (
-        (overlay / "settings.env").read_text().replace("PROJECT", "clinic").replace("192.0.2.1", "172.16.0.2")
-    )
-    (overlay / "settings.env").write_text(edited)
-    objects = render(overlay)
+    folder = tmp_path / "manifests/overlays" / overlay
+    text = (folder / "settings.env").read_text()
+    edited = text.replace("PROJECT", "clinic").replace("192.0.2.1", "172.16.0.2")
+    (folder / "settings.env").write_text(edited)
+    objects = render(folder)
     (account,) = of_kind(objects, "ServiceAccount")
-    assert [*account["metadata"]["annotations"].values()] == [
-        "fontanelle-stage@clinic.iam.gserviceaccount.com"
-    ]
+    named = [*account["metadata"].get("annotations", {}).values()]
+    assert named == ["fontanelle-stage@clinic.iam.gserviceaccount.com"] * (overlay == "gke")
     assert reaches(objects, 443, address="172.16.0.2")
+    assert not reaches(objects, 443, address="192.0.2.1") or overlay == "gke"  # there a public one
     assert not reaches(objects, 443, address="192.168.2.1")
 
 
@@ -226,6 +280,19 @@ def test_what_comments_offer_to_take_away_or_add_can_be(overlay, tmp_path):
     kinds = {thing["kind"] for thing in render(path.parent)}
     assert "Namespace" in kinds
     assert not kinds & {"ClusterQueue", "LocalQueue", "ResourceFlavor"}
+
+
+def test_the_policy_that_on_prem_offers_selects_the_pods_of_runs_and_opens_one_port(tmp_path):
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    path = tmp_path / "manifests/overlays/on-prem/kustomization.yaml"
+    path.write_text(path.read_text().replace("  # - network_policy", "  - network_policy"))
+    policies = of_kind(render(path.parent), "NetworkPolicy")
+    (offered,) = [policy for policy in policies if policy["metadata"]["name"] == "fontanelle-storage"]
+    check(offered, VERSIONS[-1])
+    assert offered["spec"]["podSelector"] == {"matchLabels": STAGE}
+    assert offered["metadata"]["namespace"] == "kubeflow"
+    assert reaches(policies, 443, address="192.0.2.2")
+    assert not reaches(policies, 443, address="192.0.2.3") and not reaches(policies, 80, address="192.0.2.2")
 
 
 def test_one_object_a_file_and_overlays_hold_only_differences():
