@@ -93,6 +93,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_run_killed_twenty_times_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     members = write_archive(tmp_path / "a.zip")
     config, rng = replace(TINY, kimg=0.72), np.random.default_rng(0)
