@@ -1,7 +1,7 @@
 """Images times a factor a feature map, and the sum of products that its derivative asks for.
 
-Either is bilinear and the other's derivative, so both are differentiable to any order. The sum goes image by
-image on a CPU: all products at once take fresh memory, which costs more than the arithmetic.
+Either is bilinear and the other's derivative, so both are differentiable to any order. Where all products at
+once were fresh memory from the system, which costs a CPU more than the arithmetic, they go image by image.
 Shapes: N images, C channels, H x W pixels.
 """
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+FRESH = 32 << 20  # bytes, above which glibc gives a freed block back
 
 
 def scaled(x_NCHW: Tensor, scale_NC: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ class _Dot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a_NCHW: Tensor, b_NCHW: Tensor) -> Tensor:
         ctx.save_for_backward(a_NCHW, b_NCHW)
-        if a_NCHW.device.type != "cpu" or len(a_NCHW) == 0:
+        if a_NCHW.device.type != "cpu" or a_NCHW.nbytes <= FRESH:
             return (a_NCHW * b_NCHW).sum(dim=(2, 3))
         products_CHW = torch.empty_like(a_NCHW[0])
         pairs = zip(a_NCHW, b_NCHW, strict=True)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from stylegan2_ada import modulation
 from stylegan2_ada.activation import activate_
 from stylegan2_ada.layers import Conv
 from stylegan2_ada.modulation import scaled
@@ -73,7 +74,11 @@ def test_what_another_operation_kept_is_not_overwritten_unseen() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_the_product_with_factors_is_right_to_the_second_order(layout: torch.memory_format) -> None:
+@pytest.mark.parametrize("fresh", [0, modulation.FRESH])
+def test_the_product_with_factors_is_right_to_the_second_order(
+    layout: torch.memory_format, fresh: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modulation, "FRESH", fresh)  # 0: image by image
     x_NCHW = noise(3, 4, 2, 5).contiguous(memory_format=layout).requires_grad_()
     scale_NC = noise(3, 4).requires_grad_()
     assert torch.equal(scaled(x_NCHW, scale_NC), x_NCHW * scale_NC[:, :, None, None])
