@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 SLOPE = 0.2
-_slope = torch.ops.aten.leaky_relu_backward
-_within = torch.ops.aten.hardtanh_backward
+_leaky_backward = torch.ops.aten.leaky_relu_backward
+_clamp_backward = torch.ops.aten.hardtanh_backward
 
 
 def activate_(x: Tensor, clamp: float | None = None, gain: float = 1.0) -> Tensor:
@@ -54,10 +54,10 @@ class _Slope(torch.autograd.Function):
         ctx.clamp, ctx.gain = clamp, gain
         passed: Tensor
         if clamp is None and gain == 1:
-            passed = _slope(grad, y, SLOPE, True)
+            passed = _leaky_backward(grad, y, SLOPE, True)
         else:
-            passed = grad * gain if clamp is None else _within(grad, y, -clamp, clamp).mul_(gain)
-            _slope(passed, y, SLOPE, True, grad_input=passed)
+            passed = grad * gain if clamp is None else _clamp_backward(grad, y, -clamp, clamp).mul_(gain)
+            _leaky_backward(passed, y, SLOPE, True, grad_input=passed)
         return passed
 
     @staticmethod
