@@ -18,6 +18,7 @@ from components.shared.files import write_whole
 from components.shared.images import CPU_IMAGE, GPU_IMAGE
 from components.validate_parameters.resources import is_label, is_object_name
 from pipelines.catalogue import PIPELINES, WHEN_NEW
+from pipelines.compiled import read_documents
 from pipelines.literals import add_literals
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -104,7 +105,7 @@ def _compile(graph: Any, path: Path, options: Options) -> Path:
     with TemporaryDirectory() as scratch:
         compiled = Path(scratch) / path.name
         compiler.Compiler().compile(graph, str(compiled))
-        spec, platform = yaml.safe_load_all(compiled.read_text())
+        spec, platform = read_documents(compiled.read_bytes())
     fit(spec, platform, options)
     write_whole(path, yaml.safe_dump_all([spec, platform], sort_keys=True))
     print(f"{path}  {path.stat().st_size / 1000:.0f} kB")  # noqa: T201

@@ -14,6 +14,9 @@ from components.shared.faults import InputError
 
 COMPILED = "what `python -m pipelines compile` of this version writes"
 _DOCUMENTS = 2  # the graph, and what Kubernetes is told of its pods: every pipeline here has both
+_DEEPEST = 100  # levels in a document; KFP's have fewer than 20
+# libyaml's is five times as fast; a PyYAML built from source may be without it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNUSABLE = (
     yaml.YAMLError,
     json_format.ParseError,
@@ -40,7 +43,7 @@ class Compiled:
 
         kfp's client does so for the outermost tasks alone, and for none where a run names a version.
         """
-        spec, platform = yaml.safe_load_all(self.text)
+        spec, platform = read_documents(self.text)
         graph = json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
         for component in (graph.root, *graph.components.values()):
             for task in component.dag.tasks.values():
@@ -60,7 +63,7 @@ def read_compiled(path: Path) -> Compiled:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; valid: {COMPILED}") from error
     with _naming(path, "no YAML"):
-        documents = list(yaml.safe_load_all(text))
+        documents = read_documents(text)
     _require(path, len(documents) == _DOCUMENTS, f"{len(documents)} of its {_DOCUMENTS} documents")
     spec, platform = documents
     with _naming(path, "not KFP's form"):
@@ -70,6 +73,19 @@ def read_compiled(path: Path) -> Compiled:
         executors = dict(spec["deploymentSpec"]["executors"])
     _require_pods(path, executors, platform)
     return Compiled(text=text, form=form, images=_images(path, executors), nodes=_nodes(path, form))
+
+
+def read_documents(text: bytes | str) -> list[Any]:
+    """Return the documents of a YAML file.
+
+    Raises yaml.YAMLError, and ValueError where one is nested so deeply that libyaml would end the process.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"nested over {_DEEPEST} levels deep")
+    return list(yaml.load_all(text, Loader=_LOADER))
 
 
 def compiled_nodes(path: Path) -> Mapping[str, Any]:

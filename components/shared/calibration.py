@@ -1,21 +1,18 @@
-"""Whether a classifier's confidence is what it says: measured, and mended by one temperature.
+"""Whether a classifier's confidence is what it says: measured, and mended by a given temperature.
 
 Shapes: N planes, C classes, B bins. Scores are logits or log-probabilities: they differ by a constant a
 plane, which no temperature sees.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from components.shared.arrays import Floats
-from components.shared.faults import InputError
 from components.shared.intervals import Integers
 
 BINS = 15  # as Guo et al. 2017
-_TEMPERATURES = (1 / 4, 16.0)  # few wrong planes must not make a model as sure as it likes
 _LEAST_LOG = float(np.log(1e-7))  # as the loss in metrics.py: a class the model does not know stays finite
 
 
@@ -27,40 +24,6 @@ class Gauge:
     loss_after: float
     ece_before: float  # expected calibration error, 0..1
     ece_after: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """The temperature of a classifier and what it did to the calibration planes."""
-
-    temperature: float
-    planes: int  # of the calibration patients, of a class that the classifier knows
-    wrong: int  # of them, by the most probable class
-    gauge: Gauge | None  # None without a plane
-    note: str = ""  # why the temperature was left at 1
-
-    def described(self) -> dict[str, float | int | str | None]:
-        """Return everything in one level, ready for JSON."""
-        empty = dict.fromkeys(Gauge.__dataclass_fields__)
-        values = {"temperature": self.temperature, "planes": self.planes, "wrong": self.wrong}
-        return {**values, **(asdict(self.gauge) if self.gauge else empty), "note": self.note}
-
-
-def calibrate(shares_NC: Floats, truth_N: Integers) -> Calibration:
-    """Fit the temperature of probabilities on planes of calibration patients.
-
-    Where no plane is wrong the least loss is at no temperature at all: nothing says how sure is too sure, so
-    it stays 1.
-    """
-    wrong = int((shares_NC.argmax(axis=1) != truth_N).sum())
-    note = ""
-    if not len(truth_N):
-        return Calibration(temperature=1.0, planes=0, wrong=0, gauge=None, note="no validation plane")
-    if not wrong:
-        note = "no validation plane is wrong"
-    temperature = fit_temperature(logs_of(shares_NC), truth_N) if wrong else 1.0
-    gauge = gauged(shares_NC, tempered(logs_of(shares_NC), temperature), truth_N)
-    return Calibration(temperature=temperature, planes=len(truth_N), wrong=wrong, gauge=gauge, note=note)
 
 
 def gauged(before_NC: Floats, after_NC: Floats, truth_N: Integers) -> Gauge:
@@ -77,22 +40,6 @@ def logs_of(shares_NC: Floats) -> Floats:
     """Return log-probabilities; one of nought is as finite as the loss takes it."""
     logs_NC: Floats = np.log(np.maximum(shares_NC.astype(np.float64), np.exp(_LEAST_LOG)))
     return logs_NC
-
-
-def fit_temperature(scores_NC: Floats, truth_N: Integers) -> float:
-    """Return the temperature of least mean loss on planes of calibration patients (Guo et al. 2017, s. 4.2).
-
-    Raises InputError where there is no plane. The loss is convex in 1 / temperature, so it has one minimum.
-    """
-    if not len(truth_N):
-        raise InputError("scores: no plane to calibrate on; valid: planes of at least one patient")
-    ends = [-np.log(temperature) for temperature in _TEMPERATURES]
-    found = minimize_scalar(
-        lambda log_inverse: mean_loss(scores_NC, truth_N, float(np.exp(-log_inverse))),
-        bounds=sorted(ends),
-        method="bounded",
-    )
-    return float(np.exp(-found.x))
 
 
 def tempered(scores_NC: Floats, temperature: float) -> Floats:

@@ -3,6 +3,9 @@
 Shapes: the last axis is P patients, axes before it are data sets of their own; an interval's is low, high.
 Planes of one patient err together, so the patient is the unit throughout. What each method covers is measured
 by benchmarks/interval_coverage.py and stands in docs/statistics.md.
+
+The normal's quantiles (ndtri) and Student's (stdtrit) are scipy.special's: every stage that measures loads
+them, and scipy.stats takes longer to load than some stages to run.
 """
 
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from components.shared.arrays import Floats
 
@@ -61,7 +64,7 @@ def difference_interval(differences_P: Floats, noise: Noise = Noise()) -> Floats
         return None
     of_patients = (differences_P.var(axis=-1, ddof=1) + UNSEEN_VARIANCE) / patients
     variance, freedom = welch(of_patients, patients - 1, noise)
-    half = t.ppf((1 + _LEVEL) / 2, freedom) * np.sqrt(variance)
+    half = stdtrit(freedom, (1 + _LEVEL) / 2) * np.sqrt(variance)
     mean = differences_P.mean(axis=-1)
     interval: Floats = np.clip(np.stack([mean - half, mean + half], axis=-1), -1, 1)
     return interval
@@ -83,7 +86,7 @@ def naive_interval(right_C: Integers, planes_C: Integers) -> Floats:
     """
     recall_C = right_C / planes_C
     mean = recall_C.mean(axis=-1)
-    half = norm.ppf((1 + _LEVEL) / 2) * np.sqrt((recall_C * (1 - recall_C) / planes_C).sum(axis=-1))
+    half = ndtri((1 + _LEVEL) / 2) * np.sqrt((recall_C * (1 - recall_C) / planes_C).sum(axis=-1))
     half = half / recall_C.shape[-1]
     interval: Floats = np.clip(np.stack([mean - half, mean + half], axis=-1), 0, 1)
     return interval
@@ -99,4 +102,4 @@ def _with_the_unseen(values_P: Floats) -> tuple[Floats, Floats]:
 
 
 def _student(patients: int) -> float:
-    return float(t.ppf((1 + _LEVEL) / 2, patients - 1))
+    return float(stdtrit(patients - 1, (1 + _LEVEL) / 2))

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from components.shared import classifier as classifiers
-from components.shared.calibration import Calibration, calibrate
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.labels import PLANE, known_classes, labelled_rows
@@ -29,6 +28,7 @@ from components.shared.trained import looks_of
 from components.shared.weights import seen_behind
 from components.train_classifier.fit import Examples, Plan, fit
 from components.train_classifier.pretrained import start_from
+from components.train_classifier.temperature import Calibration, calibrate
 
 
 @dataclass(frozen=True, kw_only=True)

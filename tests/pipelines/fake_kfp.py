@@ -17,7 +17,7 @@ from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-import yaml
+from pipelines.compiled import read_documents
 
 KINDS = {
     "STRING": str,
@@ -70,7 +70,7 @@ class State:
             raise RefusedError(404, "ResourceNotFoundError: pipeline")
         if any(v["display_name"] == query["name"] for v in there):
             raise RefusedError(409, f"Already exist error: version {query['name']}")
-        documents = list(yaml.safe_load_all(package))
+        documents = read_documents(package)
         about = {"pipeline_id": query["pipelineid"], "display_name": query["name"], "name": query["name"]}
         about["description"] = query.get("description", "")
         return self._keep(self.versions, "pipeline_version_id", {**about, "pipeline_spec": documents[0]})

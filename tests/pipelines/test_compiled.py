@@ -11,6 +11,7 @@ import yaml
 
 from components.validate_parameters.stage import Parameters
 from pipelines.catalogue import PIPELINES
+from pipelines.compiled import read_documents
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +26,11 @@ def compiled(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def spec(compiled):
-    return next(yaml.safe_load_all((compiled / "augmentation.yaml").read_text()))
+    return read_documents((compiled / "augmentation.yaml").read_bytes())[0]
 
 
 def platform_of(compiled, name):
-    document = list(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))[1]
+    document = read_documents((compiled / f"{name}.yaml").read_bytes())[1]
     return document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 
@@ -50,7 +51,7 @@ def test_every_pipeline_is_there(compiled):
 @pytest.mark.parametrize("name", ["augmentation", "study"])
 def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_cheap_ones(compiled, name):
     files = compiled / f"{name}.yaml", compiled / f"{name}-when-new.yaml"
-    plain, gated = (next(yaml.safe_load_all(file.read_text())) for file in files)
+    plain, gated = (read_documents(file.read_bytes())[0] for file in files)
     assert gated["root"]["inputDefinitions"] == plain["root"]["inputDefinitions"]
     first = {"augmentation": "validate-parameters", "study": "validate-study"}[name]
     root = gated["root"]["dag"]["tasks"]
@@ -62,7 +63,7 @@ def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
 def test_no_task_begins_before_the_parameters_are_checked(compiled, name):
-    spec = next(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))
+    spec = read_documents((compiled / f"{name}.yaml").read_bytes())[0]
     begin = {task for task, about in spec["root"]["dag"]["tasks"].items() if "dependentTasks" not in about}
     assert len(begin) == 1 and begin.pop().startswith("validate-")
 
@@ -83,7 +84,7 @@ def test_tasks_on_volumes_ask_for_their_cores_and_memory(spec):
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
 def test_no_pod_asks_for_nothing(compiled, name):
-    spec = next(yaml.safe_load_all((compiled / f"{name}.yaml").read_text()))
+    spec = read_documents((compiled / f"{name}.yaml").read_bytes())[0]
     for executor in executors(spec).values():
         resources = executor["container"]["resources"]
         assert resources["resourceCpuRequest"] and resources["resourceMemoryRequest"]

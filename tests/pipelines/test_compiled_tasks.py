@@ -5,7 +5,8 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
-import yaml
+
+from pipelines.compiled import read_documents
 
 FILES = ("apply", "augmentation", "augmentation-when-new", "study", "study-when-new")
 GPU_TASKS = {
@@ -30,7 +31,7 @@ def works(request, build):
 
 @cache
 def works_of(build, name):
-    spec, platform = yaml.safe_load_all((build / f"{name}.yaml").read_text())
+    spec, platform = read_documents((build / f"{name}.yaml").read_bytes())
     components = spec["components"]
     on_kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     dags = {"root": spec["root"]["dag"], **{n: c["dag"] for n, c in components.items() if "dag" in c}}
@@ -99,7 +100,7 @@ def test_the_gate_asks_for_the_very_run_that_the_last_task_marks(build, pipeline
 
 def test_the_parts_of_a_study_wait_for_one_another(build):
     """Images are told by the features of baseline classifiers, and are taught to the arms that come then."""
-    tasks = next(yaml.safe_load_all((build / "study.yaml").read_text()))["root"]["dag"]["tasks"]
+    tasks = read_documents((build / "study.yaml").read_bytes())[0]["root"]["dag"]["tasks"]
     order = ["all-cells", "all-sources", "all-cells-2", "close-study", "settle-study", "keep-finished"]
     for before, after in pairwise(order):
         assert before in tasks[after]["dependentTasks"], after
@@ -107,7 +108,7 @@ def test_the_parts_of_a_study_wait_for_one_another(build):
 
 def test_the_rounds_and_the_report_are_shown_the_images_that_are_kept_alone(build):
     """Copies of training planes are dropped before anything learns from them."""
-    tasks = next(yaml.safe_load_all((build / "augmentation.yaml").read_text()))["root"]["dag"]["tasks"]
+    tasks = read_documents((build / "augmentation.yaml").read_bytes())[0]["root"]["dag"]["tasks"]
     for task in ("all-rounds", "report"):
         told = tasks[task]["inputs"]["artifacts"]["synthetic"]["taskOutputArtifact"]
         assert told == {"outputArtifactKey": "kept", "producerTask": "judge-synthetic"}

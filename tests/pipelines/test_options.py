@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from components.shared.faults import InputError
 from pipelines.compile import Options, fit
+from pipelines.compiled import read_documents
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION")
 DIGEST = "example.org/r/x@sha256:" + 64 * "a"
@@ -33,7 +33,7 @@ def plain(compiled):
 
 
 def fitted(plain, **options):
-    spec, platform = yaml.safe_load_all(plain)
+    spec, platform = read_documents(plain)
     fit(spec, platform, Options(**options))
     return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
@@ -46,7 +46,7 @@ def test_small_enough_to_submit_with_every_option(compiled):
         image_cpu=images["a"], image_gpu=images["b"], literals=True, spot="clinic/spot=true", **more
     )
     for path in compiled.iterdir():
-        spec, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)
+        spec, platform = read_documents(path.read_bytes())
         fit(spec, platform, options)
         assert len(json.dumps([spec, platform])) < 190_000
 

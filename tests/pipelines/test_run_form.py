@@ -4,19 +4,19 @@ import json
 
 import kfp
 import pytest
-import yaml
 
 from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
 from components.validate_parameters.stage import Parameters
 from pipelines.catalogue import PIPELINES
+from pipelines.compiled import read_documents
 from pipelines.literals import CHOICES
 from pipelines.submission import parse
 from tests.pipelines.fake_kfp import KINDS
 
 
 def form(build, pipeline):
-    spec = next(yaml.safe_load_all((build / f"{pipeline}.yaml").read_text()))
+    spec = read_documents((build / f"{pipeline}.yaml").read_bytes())[0]
     return spec["root"]["inputDefinitions"]["parameters"]
 
 

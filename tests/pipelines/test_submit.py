@@ -14,7 +14,7 @@ from components.shared.faults import InputError
 from components.validate_parameters.stage import Parameters
 from pipelines.__main__ import main
 from pipelines.catalogue import PIPELINES
-from pipelines.compiled import COMPILED
+from pipelines.compiled import COMPILED, read_documents
 from pipelines.server import connect, upload
 from pipelines.submit import form_values
 from tests.pipelines.fake_kfp import fake_kfp
@@ -46,7 +46,7 @@ def test_a_run_starts_with_every_parameter_on_its_version(server, build, capsys)
 
 
 def test_a_run_asks_for_the_nodes_that_compile_was_told(server, build, tmp_path):
-    spec, platform = yaml.safe_load_all((build / "augmentation.yaml").read_text())
+    spec, platform = read_documents((build / "augmentation.yaml").read_bytes())
     form = spec["root"]["inputDefinitions"]["parameters"]
     form["gpu_node_selector"]["defaultValue"] = {"pool": "gpus", "pool/spot": "true"}
     spot = {"key": "pool/spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}
@@ -88,7 +88,7 @@ def test_a_run_without_the_cache_brings_its_graph_and_leaves_no_version(pipeline
     command = ["submit", pipeline, "--host", server.url, "--from", str(build), "--no-cache", *places]
     assert main([*command, "--pipeline-root", "gs://b/root"]) == 0
     (run,) = server.runs.values()
-    spec, platform = yaml.safe_load_all((build / f"{pipeline}.yaml").read_text())
+    spec, platform = read_documents((build / f"{pipeline}.yaml").read_bytes())
     brought = run["pipeline_spec"]
     assert {name for name, _ in cached(spec)} > {"root"}  # kfp's own way knows the outermost tasks alone
     assert cached(brought["pipeline_spec"]) == []
@@ -374,6 +374,7 @@ def test_a_pipeline_of_other_code_is_refused(server, build, tmp_path, capsys):
         ("{", "no YAML"),
         ("a: 2026-13-45", "no YAML"),
         ("[" * 9000, "no YAML"),
+        ("- " * 1_000_000, "no YAML"),  # libyaml would end the process
         ("\0", "no YAML"),
     ],
 )
@@ -387,7 +388,7 @@ def test_a_file_that_is_no_pipeline_is_refused(text, words, server, tmp_path, ca
 
 def changed(build, folder, *keys, to=None):
     """Write the compiled pipeline with one place of it changed, or, where `to` is ..., removed."""
-    documents = list(yaml.safe_load_all((build / "augmentation.yaml").read_text()))
+    documents = read_documents((build / "augmentation.yaml").read_bytes())
     place = documents
     for key in keys[:-1]:
         place = place[key]

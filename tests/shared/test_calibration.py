@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import log_softmax
 
-from components.shared.calibration import calibrate, calibration_error, fit_temperature, mean_loss, tempered
+from components.shared.calibration import calibration_error, mean_loss, tempered
 from components.shared.faults import InputError
+from components.train_classifier.temperature import calibrate, fit_temperature
 
 scores = arrays.arrays(np.float64, (20, 3), elements=st.floats(-8, 8))
 truths = arrays.arrays(np.int64, 20, elements=st.integers(0, 2))
