@@ -47,6 +47,8 @@ from tests.drawn_planes import SPLITS, splits_of, write_planes
 from tests.open_ledger.test_stage import PARAMETERS
 from tests.report.fabricated_study import write_study
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 KEY = Pseudonyms(b"a key of the tests alone")
 NAMES = {name: KEY.of("patient", name) for name in SPLITS.sides}
 GONE = NAMES["a"]

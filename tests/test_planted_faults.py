@@ -25,6 +25,8 @@ from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
 from tests.drawn_planes import SPLITS, splits_of, write_planes, write_synthetic
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 TINY = Config(architecture="resnet18", epochs=4, size_px=32, batch=12, learning_rate=3e-3, label_fraction=1.0)
 GAN = GanConfig(kimg=0.008, resolution=8, gamma=0.0, batch=4, channel_base=64, snapshot_kimg=0.008)
 CROSSING = splits_of({**SPLITS.sides, "t": TRAIN})  # under which t was trained on; SPLITS tests on t

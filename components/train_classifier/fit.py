@@ -55,7 +55,7 @@ def fit(
     order = batches(examples.targets.numpy(), examples.pseudo.numpy(), plan.batch, plan.seed)
     history: list[Mapping[str, float]] = []
     for epochs, parameters in _phases(network, classifier.architecture, plan):
-        optimizer = torch.optim.AdamW(parameters, weight_decay=_WEIGHT_DECAY)
+        optimizer = torch.optim.AdamW(parameters, weight_decay=_WEIGHT_DECAY, fused=True)
         for epoch in range(epochs):
             total = torch.zeros((), device=at)
             for step in range(plan.steps):

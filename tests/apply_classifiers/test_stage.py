@@ -21,6 +21,8 @@ from components.shared.trained import (
 from components.shared.weights import weights_digest
 from tests.drawn_planes import SIDE, write_planes
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 CUTS = Cuts(plane_angles_deg=(0,), plane_spacing_mm=3.0, field_of_view_mm=90.0)
 
 

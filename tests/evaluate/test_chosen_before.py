@@ -14,6 +14,8 @@ from components.train_classifier.stage import Config as Training
 from components.train_classifier.stage import train_classifier
 from tests.drawn_planes import SPLITS, write_planes
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 UNTRAINED = Training(architecture="resnet18", epochs=0, size_px=32, batch=12, label_fraction=1.0)
 
 

@@ -11,6 +11,8 @@ from components.train_classifier.stage import Config as Training
 from components.train_classifier.stage import train_classifier
 from tests.drawn_planes import SPLITS, splits_of, write_planes
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 TRAINING = Training(
     architecture="resnet18", epochs=6, size_px=32, batch=12, learning_rate=3e-3, label_fraction=1.0
 )

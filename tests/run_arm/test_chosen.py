@@ -24,6 +24,8 @@ from components.validate_parameters.study import StudyParameters
 from tests.drawn_planes import write_planes
 from tests.run_arm.test_stage import write_images
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 SPLITS = Splits({f"p{k}": k % 5 for k in range(8)}, {})
 GRID = Grid(folds=2, fractions=[0.4], seeds=2, gans=2, arms="ABCDE")
 CELL = Cell(fold=1, arm="E", fraction=0.4, seed=1)

@@ -24,6 +24,8 @@ from components.train_classifier.stage import Config as TrainConfig
 from tests.drawn_planes import GENERATOR, write_planes, write_synthetic
 from tests.shared.damaged import DAMAGED
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 SPLITS = Splits({f"p{k}": k % 5 for k in range(10)}, {})
 GRID = Grid(folds=1, fractions=[0.4], seeds=1, gans=1, arms="ABCDEFG")
 

@@ -15,6 +15,8 @@ from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config, PseudoLabels, train_classifier
 from tests.drawn_planes import SPLITS, write_planes, write_synthetic
 
+pytestmark = pytest.mark.usefixtures("small_classifiers")
+
 TINY = Config(architecture="resnet18", epochs=1, size_px=32, batch=15, label_fraction=1.0, augment=False)
 
 
