@@ -1,7 +1,7 @@
 """A classifier of two layers in the place of ResNet-18, for tests of what is done with classifiers.
 
-What a network learns, how it is saved and where its head is are tested on the architectures themselves, and so
-are whole pipelines; a training of this one takes milliseconds.
+What a network learns, how it is saved and where its head is are tested on the architectures themselves, as
+whole pipelines are; a training of this one takes milliseconds.
 """
 
 from collections.abc import Iterator

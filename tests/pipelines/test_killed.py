@@ -47,29 +47,36 @@ def kill_at(volumes, root, words):
     process.wait()
 
 
-@pytest.mark.parametrize(
-    ("words", "kept"),
-    [
-        ('"extract_shard 0", "event": "start"', []),
-        ('"audit_shortcuts", "event": "start"', ["extract_planes"]),
-        ('"train_gan", "event": "progress"', ["extract_planes"]),
-        ('"round 1: train_classifier", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
-        ('"round 1: classify_images", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
-        ('"report", "event": "start"', ["extract_planes", "train_gan", "train_classifier", "evaluate"]),
-    ],
+def of_rounds(root, file):
+    """Return the numbers of the rounds that have a file."""
+    return {int(path.parent.name) for path in root.glob(f"state/*/rounds/*/{file}")}
+
+
+# Where a run is killed, one after the other, and what it has kept by then.
+KILLS = (
+    ('"extract_shard 0", "event": "start"', []),
+    ('"audit_shortcuts", "event": "start"', ["extract_planes"]),
+    ('"train_gan", "event": "progress"', ["extract_planes"]),
+    ('"round 1: train_classifier", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
+    ('"round 1: classify_images", "event": "start"', ["extract_planes", "train_gan", "generate_images"]),
+    ('"report", "event": "start"', ["extract_planes", "train_gan", "train_classifier", "evaluate"]),
 )
-def test_a_killed_run_goes_on_and_says_the_same(words, kept, unbroken, volumes, tmp_path):
-    root = tmp_path / "root"
-    kill_at(volumes, root, words)
-    sealed = {path.parent.name for path in root.glob("state/*/rounds/*/round.json")}
-    trained = {path.parent.name for path in root.glob("state/*/rounds/*/classifier.json")}
-    run("augmentation", root, volumes_uri=volumes, **SMALL)
-    again = dict(events(root))
-    assert all(again[stage] == "cached" for stage in kept)
-    for number in sealed:
-        assert f"round {int(number)}: train_classifier" not in again
-    for number in trained - sealed:  # its stage runs again, and takes the classifier that is there
-        assert f"round {int(number)}: train_classifier" in again
+
+
+def test_a_run_killed_at_stage_after_stage_goes_on_and_says_the_same(unbroken, volumes, tmp_path):
+    root, kept, sealed, trained = tmp_path / "root", [], set(), set()
+    for words, keeps in (*KILLS, (None, [])):
+        if words:
+            kill_at(volumes, root, words)
+        else:
+            run("augmentation", root, volumes_uri=volumes, **SMALL)
+        again = dict(events(root))
+        assert {stage: again.get(stage) for stage in kept} == dict.fromkeys(kept, "cached"), words
+        for number in sealed:
+            assert f"round {number}: train_classifier" not in again
+        for number in trained - sealed:  # its stage runs again, and takes the classifier that is there
+            assert f"round {number}: train_classifier" in again
+        kept, sealed, trained = keeps, of_rounds(root, "round.json"), of_rounds(root, "classifier.json")
     assert said(root) == unbroken
 
 

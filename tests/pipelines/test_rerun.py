@@ -16,7 +16,13 @@ from tests.pipelines.small_run import SMALL, events, run
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 GPU_STAGES = {"train_classifier", "train_gan", "generate_images", "judge_synthetic", "evaluate"}
-WARM = SMALL | {"gan_kimg": 0.2, "warm_start": "true", "warm_start_kimg": 0.1}
+WARM = SMALL | {
+    "gan_kimg": 0.2,
+    "warm_start": "true",
+    "warm_start_kimg": 0.1,
+    "max_rounds": 1,
+    "audit": "off",
+}
 
 
 def add(folder, **given):
