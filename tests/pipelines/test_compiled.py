@@ -163,18 +163,18 @@ def test_no_stage_installs_anything_when_it_starts(compiled):
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
-def test_parameters_are_the_same_in_the_form_and_in_the_check(name):
+def test_parameters_are_the_same_in_the_form_and_in_the_check(name, compiled):
     pipeline = PIPELINES[name]
-    graph = pipeline.graph(1)
-    assert graph.pipeline_spec.pipeline_info.display_name == pipeline.title
-    form = graph.component_spec.inputs
-    checked = {field.name: field for field in fields(pipeline.parameters)}
-    assert list(form) == list(checked)
-    required = {name for name, value in form.items() if value.default is None}
+    spec = read_documents((compiled / f"{name}.yaml").read_bytes())[0]
+    assert spec["pipelineInfo"]["displayName"] == pipeline.title
+    form = spec["root"]["inputDefinitions"]["parameters"]
+    assert form.keys() == {field.name for field in fields(pipeline.parameters)}
+    required = {name for name, value in form.items() if "defaultValue" not in value}
+    assert not [name for name in required if form[name].get("isOptional")]
     made = pipeline.parameters(**dict.fromkeys(required, ""))
     for parameter in form.keys() - required:
         default = json.loads(json.dumps(getattr(made, parameter)))
-        assert form[parameter].default == default, parameter
+        assert form[parameter]["defaultValue"] == default, parameter
 
 
 def test_declared_types_are_those_that_the_command_line_parses():

@@ -283,7 +283,7 @@ def studied(rng, patients, folds=5, repeats=3, effect=0.02, training=0.01):
 def test_the_patients_needed_show_what_they_should_though_trainings_scatter():
     rng = np.random.default_rng(0)
     told = []
-    for _ in range(200):
+    for _ in range(50):
         differences_KP, folds_P = studied(rng, 30)
         noise = training_noise(differences_KP, folds_P)
         told.append(patients_needed(differences_KP.mean(axis=0), 0.02, noise).patients)
@@ -293,7 +293,7 @@ def test_the_patients_needed_show_what_they_should_though_trainings_scatter():
         differences_KP, folds_P = studied(rng, patients)
         return compare(differences_KP, np.zeros_like(differences_KP), folds_P, 0).shown
 
-    assert np.mean([shown() for _ in range(200)]) == pytest.approx(0.8, abs=0.1)
+    assert np.mean([shown() for _ in range(100)]) == pytest.approx(0.8, abs=0.1)
 
 
 def test_where_trainings_scatter_too_much_no_number_of_patients_is_enough():
