@@ -1,5 +1,7 @@
 """What tests of several stages share."""
 
+import gc
+
 import pytest
 
 
@@ -9,3 +11,8 @@ def small_classifiers():
 
     with small_networks():
         yield
+
+
+def pytest_collection_finish():
+    """Leave what importing made out of every later collection of garbage: a million objects of PyTorch's."""
+    gc.freeze()

@@ -41,6 +41,12 @@ def bucket(request, monkeypatch):
     monkeypatch.setattr(clients, "AWS_READ_S", 0.7)
     with (gcs_bucket if request.param == "gs" else s3_bucket)(monkeypatch) as found:
         yield found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _unread_answers():
+    """Collect them while their warnings are ignored."""
+    yield
     gc.collect()
 
 
