@@ -6,7 +6,7 @@ pytestmark = REAL
 
 
 def test_simulated_ultrasound_of_twelve_patients(tmp_path):
-    found = study(tmp_path, DATA / "ultrasound_like")
+    found = study(tmp_path, DATA / "ultrasound_like", gan_kimg=1, images=400, max_rounds=1)
     assert sum(len(found["patients"][side]) for side in ("train", "validation", "test")) == 12
     assert found["models"]["supervised"]["balanced_accuracy"] >= 0.85
     page = (tmp_path / "report/report.html").read_text()
