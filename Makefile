@@ -17,10 +17,10 @@ demo: $(READY) ## run the whole study on volumes simulated on the spot
 	$(BIN)/python -m pipelines run augmentation --root demo --profile demo -p volumes_uri=demo/volumes
 
 test: $(READY) ## run the tests that take minutes, in two processes of one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 test-slow: $(READY) ## run the tests that take many minutes, on ../shared/data where it is present
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 test-images: $(READY) ## build both images and run the pipeline in them (root, podman, dockerd, debootstrap)
 	$(BIN)/python -m pytest -m images tests/images

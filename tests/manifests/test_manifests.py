@@ -4,6 +4,7 @@ import copy
 import ipaddress
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,10 +30,12 @@ pytestmark = pytest.mark.skipif(kubectl is None, reason="kubectl, which carries 
 
 
 def render(folder):
+    """Return what an overlay is made of, with addresses where an installation has to put its own."""
     made = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     assert made.stderr == "", "kustomize warns"
-    return list(yaml.safe_load_all(made.stdout))
+    given = made.stdout.replace("cidr: ADDRESS/", "cidr: 192.0.2.1/")
+    return list(yaml.safe_load_all(given.replace("cidr: STORE/", "cidr: 192.0.2.2/")))
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +262,7 @@ def test_settings_reach_what_they_set(overlay, tmp_path):
     shutil.copytree(MANIFESTS, tmp_path / "manifests")
     folder = tmp_path / "manifests/overlays" / overlay
     text = (folder / "settings.env").read_text()
-    edited = text.replace("PROJECT", "clinic").replace("192.0.2.1", "172.16.0.2")
+    edited = text.replace("PROJECT", "clinic").replace("ADDRESS", "172.16.0.2")
     (folder / "settings.env").write_text(edited)
     objects = render(folder)
     (account,) = of_kind(objects, "ServiceAccount")
@@ -268,6 +271,16 @@ def test_settings_reach_what_they_set(overlay, tmp_path):
     assert reaches(objects, 443, address="172.16.0.2")
     assert not reaches(objects, 443, address="192.0.2.1") or overlay == "gke"  # there a public one
     assert not reaches(objects, 443, address="192.168.2.1")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_address_that_was_not_filled_in_is_refused(overlay):
+    """Kubernetes takes no such CIDR; one that nobody has it would take, and every first task would hang."""
+    text = (MANIFESTS / "overlays" / overlay / "settings.env").read_text()
+    (cidr,) = re.findall(r"^kubernetes_api_cidr=(.+)$", text, re.MULTILINE)
+    with pytest.raises(ValueError, match="ADDRESS"):
+        ipaddress.ip_network(cidr)
+    assert "192.0.2." not in "".join(path.read_text() for path in MANIFESTS.rglob("*.*") if path.is_file())
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
