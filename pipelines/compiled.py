@@ -78,7 +78,8 @@ def read_compiled(path: Path) -> Compiled:
 def read_documents(text: bytes | str) -> list[Any]:
     """Return the documents of a YAML file.
 
-    Raises yaml.YAMLError, and ValueError where one is nested so deeply that libyaml would end the process.
+    Raises yaml.YAMLError, and ValueError where one holds an impossible value, or is nested over 100 levels
+    deep: of many thousands libyaml would end the process.
     """
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):

@@ -15,4 +15,5 @@ def small_classifiers():
 
 def pytest_collection_finish():
     """Leave what importing made out of every later collection of garbage: a million objects of PyTorch's."""
+    gc.collect()
     gc.freeze()

@@ -11,8 +11,6 @@ from components.shared.faults import InputError
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL, Seen
 from tests.drawn_planes import SIDE, write_synthetic
 
-pytestmark = pytest.mark.usefixtures("small_classifiers")
-
 
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory):

@@ -15,8 +15,6 @@ from components.shared.faults import InputError
 from components.shared.planes import CLASSES, GAN_CLASSES, PlaneSetWriter, Seen
 from tests.judge_synthetic.conftest import seen_by, write_images
 
-pytestmark = pytest.mark.usefixtures("small_classifiers")
-
 SIDE = 32
 
 

@@ -1,4 +1,4 @@
-"""The laptop profile on volumes that were not made for these tests, as a person would start it."""
+"""The laptop profile on volumes that were not made for these tests: a shorter GAN."""
 
 import json
 import subprocess

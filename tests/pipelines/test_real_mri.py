@@ -1,4 +1,4 @@
-"""The laptop profile on fetal MRI templates; skipped where they are absent.
+"""The laptop profile, shortened, on fetal MRI templates; skipped where they are absent.
 
 Apart from the other volumes', so that two processes may share the work.
 """

@@ -1,4 +1,4 @@
-"""The laptop profile on ultrasound-like volumes of twelve patients; skipped where they are absent."""
+"""The laptop profile, shortened, on ultrasound-like volumes of twelve patients; skipped where absent."""
 
 from tests.pipelines.real_volumes import DATA, REAL, study
 
