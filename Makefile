@@ -20,7 +20,7 @@ test: $(READY) ## run the tests that take minutes, in two processes of one threa
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
 
 test-slow: $(READY) ## run the tests that take many minutes, on ../shared/data where it is present
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12 $(LEFT_OUT)
 
 test-images: $(READY) ## build both images and run the pipeline in them (root, podman, dockerd, debootstrap)
 	$(BIN)/python -m pytest -m images tests/images
