@@ -22,6 +22,9 @@ test: $(READY) ## run the tests that take minutes, in two processes of one threa
 test-slow: $(READY) ## run the tests that take many minutes, on ../shared/data where it is present
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 12 $(LEFT_OUT)
 
+test-gpu: $(READY) ## run the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
+
 test-images: $(READY) ## build both images and run the pipeline in them (root, podman, dockerd, debootstrap)
 	$(BIN)/python -m pytest -m images tests/images
 
@@ -46,4 +49,4 @@ locks: ## pin the images' packages by hash again, after a change of constraints.
 clean: ## remove what these verbs made
 	rm -rf .venv build demo
 
-.PHONY: help demo test test-slow test-images lint format compile images locks clean
+.PHONY: help demo test test-slow test-gpu test-images lint format compile images locks clean

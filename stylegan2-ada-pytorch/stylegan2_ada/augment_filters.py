@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from stylegan2_ada.devices import moved
+
 Array = npt.NDArray[Any]
 
 # The low-pass of the sym6 wavelet, scaled to a sum of two.
@@ -54,9 +56,7 @@ def at(array: Array, images: Tensor) -> Tensor:
     tensor = torch.from_numpy(array)
     if tensor.is_floating_point():
         tensor = tensor.to(images.dtype)
-    if images.is_cuda:
-        tensor = tensor.pin_memory()
-    return tensor.to(images.device, non_blocking=True)
+    return moved(tensor, images.device)
 
 
 def upsample(images: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan2_ada.devices import moved
 from stylegan2_ada.distributed import Part
 from stylegan2_ada.networks import LATENT
 
@@ -74,7 +75,7 @@ class PhaseChance:
         labels_NK = None
         if labels_MK is not None:
             rows = torch.from_numpy(self.host.integers(len(labels_MK), size=count))
-            labels_NK = labels_MK[rows.to(labels_MK.device)].to(self.device)
+            labels_NK = labels_MK[moved(rows, self.device)]
         return Latents(z=z_NZ, other=other_NZ, cutoff=self.cutoff(styles, mixing), labels=labels_NK)
 
     def cutoff(self, styles: int, probability: float) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from stylegan2_ada.decoding import Fit, Header, headers, pictures
+from stylegan2_ada.devices import moved
 from stylegan2_ada.image_files import Files, opened
 from stylegan2_ada.labels import label_tensor, read_labels
 from stylegan2_ada.sampler import Indices, subset_of
@@ -46,12 +47,12 @@ class Dataset:
         chosen = torch.from_numpy(indices)
         rows = chosen % len(self.images)
         if self.resident is None:
-            images = _moved(self.images[rows], device)
+            images = moved(self.images[rows], device)
         else:
-            images = self.resident[_moved(rows, device)]
-        mirrored = _moved((chosen >= len(self.images))[:, None, None, None], device)
+            images = self.resident[moved(rows, device)]
+        mirrored = moved((chosen >= len(self.images))[:, None, None, None], device)
         images = torch.where(mirrored, images.flip(3), images)
-        labels = None if self.labels is None else _moved(self.labels[rows], device)
+        labels = None if self.labels is None else moved(self.labels[rows], device)
         return images.float() / 127.5 - 1, labels
 
     def kept_on(self, device: torch.device) -> "Dataset":
@@ -59,13 +60,6 @@ class Dataset:
         if device.type != "cuda" or self.images.nbytes > RESIDENT * torch.cuda.mem_get_info(device)[0]:
             return self
         return replace(self, resident=self.images.to(device))
-
-
-def _moved(values: Tensor, device: torch.device) -> Tensor:
-    """Copy to a device; to a GPU from pinned memory, so that nothing waits for it."""
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)
 
 
 def load(

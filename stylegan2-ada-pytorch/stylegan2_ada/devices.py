@@ -1,4 +1,4 @@
-"""Which device a run, a metric or a generator works on, and the types of numbers that it knows."""
+"""Which device a run, a metric or a generator works on, how values get there, and the types that it knows."""
 
 import ctypes
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from stylegan2_ada.errors import UsageError
 
@@ -47,6 +48,13 @@ def own_device(device: torch.device) -> torch.device:
         raise UsageError(f"nproc-per-node={index + 1}: {present} GPU(s) here; valid: at most {present}")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Copy host values to a device; to a GPU from pinned memory, so that nothing waits for it."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def search_convolutions(device: torch.device) -> None:
