@@ -125,18 +125,19 @@ def test_a_stage_of_a_run_under_way_refuses_and_leaves_no_trace(stage, state, pl
     assert traces(state) == []
 
 
-def close(state, *_):
+def close(state, _, folder):
     record = {"rule": RULE | {"max_rounds": 0}, "folds": {}, "sides": {}}
     ledger = Ledger(state_uri=state, run="mine")
     ledger.begin(record)
     about = {"patients_seen": [], "scans_seen": [], "patients_validated_on": []}
     about |= {"scans_validated_on": [SCANS[GONE]], "digest": hashlib.sha256(b"weights").hexdigest()}
-    for name, text in (("json", json.dumps(about)), ("safetensors", "weights")):
-        storage.create(f"{ledger.uri}/rounds/000/classifier.{name}", text.encode())
+    (folder / "classifier.json").write_text(json.dumps(about))
+    (folder / "classifier.safetensors").write_text("weights")
+    ledger.keep_classifier(0, folder)
     sealed = {"classifier_digest": about["digest"], "classifier_record": digest_of(about)}
     loss = {"validation": {"mean_patient_loss": 0.1}, "stop_reason": "enough"}
     ledger.seal({"round": 0, "accepted": {}, "below": 0, "capped": 0, "changed": 0.0, **loss, **sealed}, [])
-    close_rounds(ledger, storage.local_path(f"{ledger.uri}/rounds/000"), "owner")
+    close_rounds(ledger, folder, "owner")
 
 
 def one_round(state, planes, folder):

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import storage
-from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.passports import Passport, parse
 from components.shared.planes import INDEX, PlaneRow, cells_of, read_rows, table_of_rows
@@ -34,7 +33,7 @@ _DAMAGED = (
     *(TypeError, RuntimeError, struct.error),
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal cells byte-identical
-_CODE = ("components/extract_planes", "components/shared")
+CODE = ("components/extract_planes", "components/shared")  # what makes planes
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,10 @@ class Cell:
             yield png, row
 
 
-def cell_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any]) -> str:
-    """Return where a volume's planes are kept."""
+def cell_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any], code: str) -> str:
+    """Return where a volume's planes are kept that code of such a digest cuts."""
     owner = {key: value for key, value in asdict(entry).items() if key not in ("name", "size")}
-    text = json.dumps([owner, settings, code_digest(*_CODE)], sort_keys=True)
+    text = json.dumps([owner, settings, code], sort_keys=True)
     return storage.join(state_uri, "planes", f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.zip")
 
 

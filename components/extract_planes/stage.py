@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from components.extract_planes.cells import cell_uri, new_cell, open_cell
+from components.extract_planes.cells import CODE, cell_uri, new_cell, open_cell
 from components.extract_planes.cut import Cuts, cut_planes, requested, volume_hash
 from components.shared import passports, storage
+from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.forgotten import forgotten_scans, require_remembered
 from components.shared.geometry import Anatomy
@@ -44,7 +46,11 @@ class Config:
 
     def cell_of(self, entry: VolumeEntry) -> str:
         """Return where a volume's planes are kept."""
-        return cell_uri(self.state_uri, entry, self.cuts.settings())
+        return cell_uri(self.state_uri, entry, self.cuts.settings(), self._code)
+
+    @cached_property
+    def _code(self) -> str:
+        return code_digest(*CODE)  # once, not for every volume: it reads all sources
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from components.shared.failures import reason_at
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
 from components.shared.lease import turn
-from components.shared.ledger import Ledger, round_name
+from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.splits import Splits
@@ -125,7 +125,7 @@ def _judge(config: Config, fold: int, folder: Path) -> Path | None:
     )
     for cell in cells:
         ledger = Ledger.at(cell.uri(config.study_uri))
-        if ledger.rounds() and ledger.fetch_classifier(round_name(0), folder):
+        if ledger.rounds() and ledger.fetch_classifier(0, folder):
             return folder
     return None
 

@@ -125,6 +125,7 @@ def validate_study(
     import json
     from pathlib import Path
 
+    from components.shared.files import write_whole
     from components.shared.progress import emit, stage
     from components.validate_parameters.stage import fingerprint, results
     from components.validate_parameters.study import StudyParameters, validate_study
@@ -135,6 +136,6 @@ def validate_study(
         checked = StudyParameters(**given)
         for left_out in validate_study(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
-        Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
+        write_whole(Path(parameters.path), json.dumps(results(checked), indent=2, sort_keys=True))
         weights = weights_given(checked)
         return (fingerprint(checked, weights), weights)

@@ -37,7 +37,7 @@ from components.shared.forgotten import require_remembered
 from components.shared.history import HISTORY, changes, history_table
 from components.shared.labels import labelled_rows
 from components.shared.lease import turn
-from components.shared.ledger import Ledger, round_name
+from components.shared.ledger import Ledger
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
@@ -119,10 +119,9 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
 
     Raises InputError where there is no classifier of arm C, in which the cell begins, or no synthetic images.
     """
-    done = storage.join(cell.uri(config.study_uri), RESULT)
-    if storage.exists(done):
-        return dict(stored_json.read(done, RESULT_SHAPE))
     ledger = Ledger.at(cell.uri(config.study_uri))
+    if (done := _done(ledger)) is not None:
+        return done
     turned = splits.turned(cell.fold)
     with turn(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
         # Who is known now stays so while this lasts.
@@ -143,6 +142,11 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         result = _conclude(work)
     require_remembered(config.state_uri, splits.folds, planes.seen.scans)
     return result
+
+
+def _done(ledger: Ledger) -> Mapping[str, Any] | None:
+    uri = storage.join(ledger.uri, RESULT)
+    return dict(stored_json.read(uri, RESULT_SHAPE)) if storage.exists(uri) else None
 
 
 def _training(config: Config, cell: Cell) -> TrainConfig:
@@ -203,7 +207,7 @@ def _begin_with(cell: Cell, work: Work) -> None:
     if not (sealed := start.rounds()):
         raise InputError(f"cell {work.cell.name}: {cell.name} has no classifier; valid: that cell done first")
     start.fetch_sealed(sealed[0], work.scratch / "start")
-    work.ledger.keep_classifier(round_name(0), work.scratch / "start")
+    work.ledger.keep_classifier(0, work.scratch / "start")
 
 
 def _turn(work: Work, number: int, pool: PlaneSet | None) -> None:
@@ -244,13 +248,15 @@ def _conclude(work: Work) -> Mapping[str, Any]:
     ledger.fetch_sealed(rounds[best], folder)
     rows = work.planes.rows_of(work.splits.patients(TEST))
     found_NC, measured = _tested(work, folder, rows)
+    if (done := _done(ledger)) is not None:  # by a pod that took this one for lost
+        return done
     tables = {
         PREDICTIONS: _table(rows, found_NC),
         HISTORY: history_table([ledger.labels(each["round"]) for each in rounds]),
     }
     for name, table in tables.items():
-        storage.delete(storage.join(ledger.uri, name))  # of an attempt that died before its result
-        storage.create(storage.join(ledger.uri, name), table)
+        (work.scratch / name).write_bytes(table)
+        storage.upload(work.scratch / name, storage.join(ledger.uri, name))  # over a dead attempt's
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
     # Some of them no splits of this run know.
     known = behind(about, f"cell {work.cell.name}")

@@ -26,10 +26,8 @@ from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.progress import Progress, silent
 from components.shared.storage import hash_file
-from components.shared.weights import DESCRIBED, behind, known_seen, weights_digest
+from components.shared.weights import ABOUT, DESCRIBED, WEIGHTS, behind, known_seen, weights_digest
 
-WEIGHTS = "classifier.safetensors"
-ABOUT = "classifier.json"
 ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "convnext_tiny": models.convnext_tiny,
     "resnet18": models.resnet18,

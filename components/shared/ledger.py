@@ -3,7 +3,8 @@
     run.json                     the run's parameters, rule and sides of patients; create-only
     lease.json                   who is working on it (components/shared/lease.py)
     expert_labels.csv            what an expert said of some images, where a run was given it
-    rounds/000/classifier.*      written as soon as it is trained
+    rounds/000/classifier-HASH.safetensors   the weights, as soon as they are trained
+    rounds/000/classifier.json   what they are; create-only
     rounds/000/labels-HASH.csv   image, label, confidence, status of the whole pool; create-only
     rounds/000/round.json        written once, last, create-only: its presence seals the round
     history.csv                  every image in every round, written when the rounds are closed
@@ -28,9 +29,10 @@ from components.shared.faults import InputError
 from components.shared.planes import digest_of
 from components.shared.rounds import Round, RoundRule, model_name
 from components.shared.splits import Splits
-from components.shared.weights import weights_digest
+from components.shared.stored_json import described
+from components.shared.weights import ABOUT, WEIGHTS, weights_digest
 
-RECORD, EXPERTS = "run.json", "expert_labels.csv"
+RECORD, EXPERTS, PUBLISHED = "run.json", "expert_labels.csv", "published"
 _RULE = RoundRule.__annotations__
 _SEALED: stored_json.Shape = {"round": int, "labels_sha256": str}
 
@@ -87,7 +89,7 @@ class Ledger:
     @property
     def finished(self) -> bool:
         """Whether its rounds were closed: the baseline's JSON is the last thing published."""
-        return storage.exists(storage.join(self.uri, "published", "supervised", "classifier.json"))
+        return storage.exists(storage.join(self.uri, PUBLISHED, "supervised", ABOUT))
 
     def keep_expert_labels(self, text: str) -> None:
         """Keep what an expert said of some images; the run's name covers its content."""
@@ -167,35 +169,49 @@ class Ledger:
             raise InputError(f"{uri}: changed since its round was sealed; valid: a run_name of its own")
         return read_labels(text)
 
-    def keep_classifier(self, name: str, folder: Path) -> None:
-        """Keep a finished classifier, its JSON last."""
-        uri = storage.join(self.uri, name)
-        storage.upload(folder / "classifier.safetensors", storage.join(uri, "classifier.safetensors"))
-        storage.upload(folder / "classifier.json", storage.join(uri, "classifier.json"))
+    def keep_classifier(self, number: int, folder: Path) -> None:
+        """Keep a round's finished classifier, or take into the folder the one that another pod kept before.
 
-    def fetch_classifier(self, name: str, folder: Path) -> bool:
-        """Copy a kept classifier to a folder; False where none was finished, or parts of two attempts lie."""
-        uri = storage.join(self.uri, name)
+        A pod that was given up may work on: the weights lie under their hash and the JSON, sent last, is
+        create-only, so that no attempt undoes what another one's round was sealed with.
+        """
+        about = (folder / ABOUT).read_bytes()
+        kept = storage.join(self.round_uri(number), ABOUT)
+        storage.upload(folder / WEIGHTS, self._weights_uri(number, about))
+        if not storage.create(kept, about) and not self.fetch_classifier(number, folder):
+            raise InputError(f"{kept}: its weights are missing or damaged; valid: a run_name of its own")
+
+    def fetch_classifier(self, number: int, folder: Path) -> bool:
+        """Copy a round's kept classifier to a folder; False where none is whole."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            for member in ("classifier.json", "classifier.safetensors"):
-                storage.download(storage.join(uri, member), folder / member)
+            about = storage.read_bytes(storage.join(self.round_uri(number), ABOUT))
+            storage.download(self._weights_uri(number, about), folder / WEIGHTS)
         except FileNotFoundError:
             return False
-        return weights_digest(folder / "classifier.json") is not None
+        (folder / ABOUT).write_bytes(about)
+        return weights_digest(folder / ABOUT) is not None
+
+    def _weights_uri(self, number: int, about: bytes) -> str:
+        digest = str(described(about).get("digest", ""))
+        return storage.join(self.round_uri(number), f"classifier-{digest[:16]}.safetensors")
+
+    def publish(self, name: str, folder: Path) -> None:
+        """Put a finished classifier where others take it from, its JSON last."""
+        for member in (WEIGHTS, ABOUT):
+            storage.upload(folder / member, storage.join(self.uri, PUBLISHED, name, member))
 
     def fetch_sealed(self, entry: Round, folder: Path) -> None:
         """Copy a sealed round's classifier to a folder, refusing one that is not what the round sealed."""
-        name = round_name(entry["round"])
-        whole = self.fetch_classifier(name, folder)
-        about = json.loads((folder / "classifier.json").read_text()) if whole else {}
+        whole = self.fetch_classifier(entry["round"], folder)
+        about = json.loads((folder / ABOUT).read_text()) if whole else {}
         # The JSON as well: it holds the temperature, and who was seen.
         if (
             about.get("digest") != entry["classifier_digest"]
             or digest_of(about) != entry["classifier_record"]
         ):
             raise InputError(
-                f"{storage.join(self.uri, name)}: its classifier is missing, or changed since the round was"
+                f"{self.round_uri(entry['round'])}: its classifier is missing, or changed since the round was"
                 " sealed; valid: a run_name of its own"
             )
 
@@ -240,11 +256,6 @@ def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 def _read(uri: str, shape: stored_json.Shape) -> Any:
     return stored_json.read(uri, shape, "a copy of what it was, or a new run_name")
-
-
-def round_name(number: int) -> str:
-    """Return a round's place below the run."""
-    return f"rounds/{number:03}"
 
 
 def write_labels(rows: Sequence[LabelRow]) -> bytes:

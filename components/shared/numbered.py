@@ -36,7 +36,8 @@ def _entry(uri: str, shape: stored_json.Shape) -> Entry:
 
 def _listed(uri: str) -> list[storage.StoredObject]:
     """Return the list's objects in their order; folders beside them are not entries."""
-    return [found for found in storage.list_tree(uri) if found.name.removesuffix(".json").isdigit()]
+    listed = [found for found in storage.list_tree(uri) if found.name.removesuffix(".json").isdigit()]
+    return sorted(listed, key=_number)  # as text, 10000 comes before 9999
 
 
 def _number(found: storage.StoredObject) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 from components.shared.planes import GAN_CLASSES, PlaneSet, Seen
 from components.shared.pseudonyms import require_same_key
 
@@ -68,7 +69,7 @@ class Splits:
 
     def write(self, path: Path) -> None:
         """Write splits.csv, patients in alphabetical order."""
-        path.write_text(self.text())
+        write_whole(path, self.text())
 
     def text(self) -> str:
         """Return the table that `write` writes."""

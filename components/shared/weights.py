@@ -16,6 +16,7 @@ from components.shared.images import BAKED
 from components.shared.planes import Seen
 from components.shared.stored_json import described, fits
 
+ABOUT, WEIGHTS = "classifier.json", "classifier.safetensors"  # a classifier of ours
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
 _LEARNT = {"seen": "learnt from", "validated_on": "was validated on"}
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors
@@ -75,7 +76,7 @@ def _content(uri: str) -> str:
 def seen_behind(uri: str) -> tuple[Seen, Seen]:
     """Return what weights have seen, and were chosen by, as the JSON beside a classifier of ours says."""
     head, slash, _ = uri.rpartition("/")
-    about = storage.join(head or slash or ".", "classifier.json")
+    about = storage.join(head or slash or ".", ABOUT)
     try:
         told = described(storage.read_bytes(about))
     except FileNotFoundError:

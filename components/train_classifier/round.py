@@ -7,7 +7,7 @@ from typing import Any
 from components.shared.classifier import describe
 from components.shared.forgotten import require_remembered
 from components.shared.lease import lease
-from components.shared.ledger import Ledger, round_name
+from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.pool import accepted_labels
 from components.shared.progress import Progress, silent
@@ -35,13 +35,12 @@ def train_round(
     """
     ledger.require_same_sides(splits)
     with lease(ledger.uri, owner):
-        if ledger.fetch_classifier(round_name(number), out):
-            about: Mapping[str, Any] = describe(out)
-        else:
+        if not ledger.fetch_classifier(number, out):
             accepted = accepted_labels(ledger, number)
             pseudo = PseudoLabels(images=pool, labels=accepted) if pool and accepted else None
-            about = train_classifier(config, planes, splits, pseudo, out, progress)
-            ledger.keep_classifier(round_name(number), out)
+            train_classifier(config, planes, splits, pseudo, out, progress)
+            ledger.keep_classifier(number, out)
+        about = describe(out)
         # Whom a generator before this run saw, no splits of this run need know.
         known = behind(about, f"{ledger.uri}: round {number}")
         require_remembered(ledger.state_uri, known.patients, {*planes.seen.scans, *known.scans})

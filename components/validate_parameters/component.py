@@ -73,6 +73,7 @@ def validate_parameters(
     import json
     from pathlib import Path
 
+    from components.shared.files import write_whole
     from components.shared.progress import emit, stage
     from components.validate_parameters.stage import Parameters, fingerprint, results, validate
     from components.validate_parameters.weights import weights_given
@@ -82,6 +83,6 @@ def validate_parameters(
         checked = Parameters(**given)
         for left_out in validate(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
-        Path(parameters.path).write_text(json.dumps(results(checked), indent=2, sort_keys=True))
+        write_whole(Path(parameters.path), json.dumps(results(checked), indent=2, sort_keys=True))
         weights = weights_given(checked)
         return (fingerprint(checked, weights), weights)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from components.extract_planes.cells import cell_uri
-from components.extract_planes.stage import extract_planes
+from components.extract_planes.cut import Cuts
+from components.extract_planes.stage import Config, extract_planes
 from components.shared import passports
 from components.shared.phantom import simulate_patients
 from components.shared.planes import PlaneSet
@@ -32,7 +32,11 @@ def test_a_patient_corrected_in_the_table_is_the_one_in_the_rows(tmp_path):
 
 @pytest.mark.parametrize("name", ["components/extract_planes/cut.py", "components/shared/geometry.py"])
 def test_what_other_code_cut_is_not_taken_up(tmp_path, monkeypatch, name):
-    before = cell_uri("state", ENTRY, {})
-    assert cell_uri("state", ENTRY, {}) == before
+    def place():
+        cuts = Cuts(plane_angles_deg=[0], plane_spacing_mm=10, field_of_view_mm=80)
+        return Config(volumes_uri="v", state_uri="state", snapshot_digest="d", cuts=cuts).cell_of(ENTRY)
+
+    before = place()
+    assert place() == before
     edit(name, tmp_path, monkeypatch)
-    assert cell_uri("state", ENTRY, {}) != before
+    assert place() != before

@@ -8,11 +8,12 @@ from PIL import Image
 from stylegan2_ada import metrics
 from torch import nn
 
+from components.judge_synthetic import fidelity
 from components.judge_synthetic.likeness import shrunk
 from components.judge_synthetic.stage import Config, judge_synthetic
 from components.shared import classifier as classifiers
 from components.shared.faults import InputError
-from components.shared.planes import CLASSES, GAN_CLASSES, PlaneSetWriter, Seen
+from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow, PlaneSetWriter, Seen
 from tests.judge_synthetic.conftest import seen_by, write_images
 
 SIDE = 32
@@ -178,3 +179,14 @@ def test_wrong_feature_networks_are_refused_by_name(planes, splits, synthetic, t
         with pytest.raises(InputError, match=f"^inception_uri={uri}: .*{words}"):
             judge_synthetic(Config(inception_uri=uri), planes, splits, synthetic, None, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+
+
+def test_halves_of_patients_are_the_same_under_every_key():
+    """Names are pseudonyms under a secret key, and results must not depend on it."""
+    rows = [
+        PlaneRow(image=f"{n}.png", label="coronal", patient=f"p{n // 4}", source="real") for n in range(24)
+    ]
+    renamed = [replace(row, patient=f"q{9 - int(row.patient[1:])}") for row in rows]
+    for seed in range(4):
+        expected, found = (fidelity.halves(some, seed)["patients"] for some in (rows, renamed))
+        assert (found == expected).all() and 0 < found.sum() < len(rows)

@@ -7,6 +7,7 @@ import pytest
 
 from components.open_ledger.stage import Config, open_ledger, too_few_images
 from components.shared.faults import InputError
+from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
 from tests.drawn_planes import SPLITS, splits_of, write_planes
@@ -85,3 +86,21 @@ def test_few_synthetic_images_are_warned_of():
 def test_splits_of_nobody_are_refused(planes, tmp_path):
     with pytest.raises(InputError, match="the train patients"):
         open_ledger(config(tmp_path), PARAMETERS, planes, Splits({}, {}))
+
+
+def test_a_finished_run_of_others_is_refused_and_not_called_the_same(planes, tmp_path, capsys):
+    named = config(tmp_path, run_name="mine")
+    open_ledger(named, PARAMETERS, planes, SPLITS)
+    Ledger(state_uri=str(tmp_path), run="mine").publish("supervised", published(tmp_path / "made"))
+    with pytest.raises(InputError, match="holds a run with other"):
+        open_ledger(named, PARAMETERS | {"seed": 1}, planes, SPLITS)
+    assert "nothing is new" not in capsys.readouterr().out
+    open_ledger(named, PARAMETERS, planes, SPLITS)
+    assert "nothing is new: run mine is finished" in capsys.readouterr().out
+
+
+def published(folder):
+    folder.mkdir()
+    for name in ("classifier.json", "classifier.safetensors"):
+        (folder / name).write_text("{}")
+    return folder

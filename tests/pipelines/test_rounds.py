@@ -27,7 +27,7 @@ def state(tmp_path):
             "digest": hashlib.sha256(f"weights {number}".encode()).hexdigest(),
         }
         (folder / "classifier.json").write_text(json.dumps(about))
-        ledger.keep_classifier(f"rounds/{number:03}", folder)
+        ledger.keep_classifier(number, folder)
         predictions = ["image,label,confidence", "a.png,coronal,0.9", "b.png,sagittal,0.8", "c.png,noise,0.7"]
         (folder / "predictions.csv").write_text("\n".join(predictions) + "\n")
         relabel_images(

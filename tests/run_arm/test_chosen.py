@@ -8,12 +8,13 @@ import pytest
 
 from components.relabel_images.stage import Config as RelabelConfig
 from components.relabel_images.stage import summarise
+from components.run_arm import stage as arms
 from components.run_arm.stage import Config, Work, _conclude, _pool, _record, _training, run_arm
 from components.shared import classifier as classifiers
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.history import changes
-from components.shared.ledger import Ledger, round_name
+from components.shared.ledger import Ledger
 from components.shared.progress import silent
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
 from components.shared.study import Cell, Grid, Source
@@ -67,7 +68,7 @@ def seal(work, number, loss, splits=None):
     folder = work.scratch / f"made{number}"
     training = replace(work.training, seed=number)
     about = train_classifier(training, work.planes, splits or work.splits, None, folder)
-    work.ledger.keep_classifier(round_name(number), folder)
+    work.ledger.keep_classifier(number, folder)
     record = summarise(number, about, [], []) | changes(None, [])
     work.ledger.seal({**record, "validation": {"mean_patient_loss": loss}}, [])
     return about["digest"]
@@ -101,6 +102,25 @@ def test_a_cell_is_tested_on_its_own_fold_and_trained_beside_it(config, planes, 
     about = classifiers.describe(tmp_path / "c")
     assert about["patients_seen"] == turned.patients(TRAIN)
     assert about["patients_validated_on"] == turned.patients(VALIDATION)
+
+
+def test_a_pod_that_was_given_up_changes_nothing_of_a_finished_cell(work, monkeypatch):
+    for number, loss in enumerate((0.1, 0.2, 0.3)):
+        seal(work, number, loss)
+    measure = arms.measure_model
+
+    def overtaken(*args):
+        monkeypatch.setattr(arms, "measure_model", measure)
+        kept.append((_conclude(replace(work, scratch=work.scratch / "follower")), everything(work)))
+        return measure(*args)
+
+    kept = []
+    monkeypatch.setattr(arms, "measure_model", overtaken)
+    assert (_conclude(work), everything(work)) == kept[0]
+
+
+def everything(work):
+    return {found.name: storage.read_bytes(found.uri) for found in storage.list_tree(work.ledger.uri)}
 
 
 @pytest.mark.parametrize("fold", range(5))

@@ -65,7 +65,7 @@ def ledger(tmp_path):
     (tmp_path / "made").mkdir()
     (tmp_path / "made/classifier.safetensors").write_bytes(weights)
     (tmp_path / "made/classifier.json").write_text(json.dumps(about))
-    made.keep_classifier("rounds/000", tmp_path / "made")
+    made.keep_classifier(0, tmp_path / "made")
     digests = {"classifier_digest": about["digest"], "classifier_record": digest_of(about)}
     made.seal({"round": 0, **digests}, [row("a")])
     return made
@@ -88,7 +88,7 @@ def test_a_folder_with_something_in_it_is_left_alone(ledger, tmp_path):
         reopen(ledger, 0, tmp_path / "made")
 
 
-@pytest.mark.parametrize("name", ["labels-*.csv", "classifier.safetensors", "classifier.json"])
+@pytest.mark.parametrize("name", ["labels-*.csv", "classifier-*.safetensors", "classifier.json"])
 def test_what_changed_since_the_seal_is_not_copied_out(ledger, tmp_path, name):
     [path] = tmp_path.glob(f"state/r/rounds/000/{name}")
     path.write_bytes(path.read_bytes().replace(b"e", b"f"))

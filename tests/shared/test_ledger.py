@@ -131,13 +131,13 @@ def keep(ledger, folder, weights, named=None):
     digest = hashlib.sha256(named or weights).hexdigest()
     about = {"digest": digest, "temperature": 1.5}
     (folder / "classifier.json").write_text(json.dumps(about))
-    ledger.keep_classifier("rounds/000", folder)
+    ledger.keep_classifier(0, folder)
     return {"classifier_digest": digest, "classifier_record": digest_of(about)}
 
 
 def test_a_classifier_of_two_attempts_is_none(ledger, tmp_path):
     keep(ledger, tmp_path / "mixed", b"second", named=b"first")
-    assert not ledger.fetch_classifier("rounds/000", tmp_path / "out")
+    assert not ledger.fetch_classifier(0, tmp_path / "out")
 
 
 def test_a_sealed_rounds_classifier_is_fetched_and_no_other(ledger, tmp_path):
@@ -145,9 +145,35 @@ def test_a_sealed_rounds_classifier_is_fetched_and_no_other(ledger, tmp_path):
     ledger.seal({"round": 0, **digests}, ROWS)
     fetched = ledger.fetch_rounds(tmp_path / "out", ledger.digest())
     assert (fetched["round_000"] / "classifier.safetensors").read_bytes() == b"first"
-    keep(ledger, tmp_path / "second", b"second")
+    (tmp_path / "r/rounds/000" / f"classifier-{digests['classifier_digest'][:16]}.safetensors").write_bytes(
+        b"other"
+    )
     with pytest.raises(InputError, match="missing, or changed since the round was sealed"):
         ledger.fetch_rounds(tmp_path / "again", ledger.digest())
+
+
+def test_a_pod_that_was_given_up_takes_what_its_follower_kept(ledger, tmp_path):
+    """On a GPU two trainings differ; the round was sealed with the follower's."""
+    digests = keep(ledger, tmp_path / "follower", b"follower")
+    ledger.seal({"round": 0, **digests}, ROWS)
+    assert keep(ledger, tmp_path / "late", b"late") != digests
+    assert (tmp_path / "late/classifier.safetensors").read_bytes() == b"follower"
+    assert (
+        json.loads((tmp_path / "late/classifier.json").read_text())["digest"] == digests["classifier_digest"]
+    )
+    ledger.fetch_rounds(tmp_path / "out", ledger.digest())
+
+
+def test_kept_weights_that_were_lost_are_kept_again_or_named(ledger, tmp_path):
+    keep(ledger, tmp_path / "first", b"first")
+    (kept,) = (tmp_path / "r/rounds/000").glob("*.safetensors")
+    kept.unlink()
+    with pytest.raises(
+        InputError, match=r"rounds/000/classifier.json: its weights are missing or damaged; valid: "
+    ):
+        keep(ledger, tmp_path / "other", b"other")
+    keep(ledger, tmp_path / "again", b"first")
+    assert ledger.fetch_classifier(0, tmp_path / "out")
 
 
 def test_a_classifier_whose_json_says_something_else_now_is_refused(ledger, tmp_path):
@@ -161,7 +187,7 @@ def test_a_classifier_whose_json_says_something_else_now_is_refused(ledger, tmp_
 def test_a_classifier_without_its_last_file_is_none(ledger, tmp_path):
     (tmp_path / "r/rounds/000").mkdir(parents=True)
     (tmp_path / "r/rounds/000/classifier.safetensors").write_bytes(b"half")
-    assert not ledger.fetch_classifier("rounds/000", tmp_path / "out")
+    assert not ledger.fetch_classifier(0, tmp_path / "out")
 
 
 @pytest.mark.parametrize("left", DAMAGED)

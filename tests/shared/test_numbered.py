@@ -31,6 +31,13 @@ def test_of_many_that_append_at_once_none_is_lost(tmp_path):
     assert sorted(each["n"] for each in numbered.entries(str(tmp_path), N)) == list(range(12))
 
 
+def test_the_list_grows_beyond_four_digits(tmp_path):
+    for place, number in (("9998", 1), ("9999", 2), ("10000", 3)):
+        (tmp_path / f"{place}.json").write_text(f'{{"n": {number}}}')
+    assert numbered.append(str(tmp_path), {"n": 4}, "n") == 10001
+    assert [entry["n"] for entry in numbered.entries(str(tmp_path), N)] == [1, 2, 3, 4]
+
+
 def test_an_entry_that_was_taken_out_leaves_its_number_behind(tmp_path):
     for number in (1, 2):
         numbered.append(str(tmp_path), {"n": number}, "n")
