@@ -1,6 +1,9 @@
 """A run: how its networks and settings are found, and where it goes on."""
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +52,13 @@ class Run:
         patience = self.config.patience
         enough = self.state.images >= self.config.images or 0 < patience <= self.watch.stale
         return enough and not self.state.within_tick
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what the body takes as training."""
+        began = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - began
 
     def state_dict(self) -> dict[str, object]:
         """Return all that a run goes on from."""

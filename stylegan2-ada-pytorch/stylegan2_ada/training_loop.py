@@ -76,7 +76,7 @@ def train(
     metric_options: MetricOptions = MetricOptions(count=5000, kept=5000),  # noqa: B008 (it is frozen)
     on_progress: Callable[[int, int], None] = ignore,  # training images
     on_checkpoint: Callable[[Path], None] = ignore,
-    checkpoint_seconds: float = 60.0,  # at least this between two checkpoints, which end a tick
+    checkpoint_seconds: float = 60.0,  # at least this, and a step, between two checkpoints
     checkpoint_kimg: float = 0.0,  # likewise; above 0 it stands in for the clock
 ) -> TrainingResult:
     """Train to the end, from the newest checkpoint of this same run in `run_dir` where there is one.
@@ -147,55 +147,80 @@ def _work(run: Run, listeners: Listeners) -> TrainingResult:
     journal = progress.Journal(run.folder, state.history) if state.ranks.first else None
     if state.images == 0:
         _snapshot(run, journal)
-    saved, kept = time.monotonic(), state.images
+    keeper = _Keeper(run, listeners)
     listeners.progress(min(state.images, config.images), config.images)
     with heard() as notice:
         while not run.done:
-            began, images = time.monotonic(), state.images
-            stopped = _train_tick(run, listeners, notice)
-            row = {} if stopped else _close_tick(run)
-            spent = time.monotonic() - began
-            run.seconds += spent
-            if stopped:
-                _stop(run, listeners, notice.signal)
+            before, images = run.seconds, state.images
+            if _train_tick(run, keeper, notice):
+                _stop(run, keeper, notice.signal)
+            row = _close_tick(run)
             if state.images >= config.images or _crossed(state, round(config.snapshot_kimg * 1000)):
                 row |= _judge(run, _snapshot(run, journal))
             if journal is not None:
-                _report(run, journal, spent, state.images - images)
-            if run.done or listeners.is_due(time.monotonic() - saved, state.images - kept):
-                _save(run, listeners)
-                saved, kept = time.monotonic(), state.images
+                _report(run, journal, run.seconds - before, state.images - images)
+            if run.done or keeper.is_due:
+                keeper.save()
     if journal is not None:
         journal.close()
     return _finish(run)
 
 
-def _train_tick(run: Run, listeners: Listeners, notice: Notice) -> bool:
+class _Keeper:
+    """Writes the checkpoints of a run, as often as its listeners ask; of several processes the first does."""
+
+    def __init__(self, run: Run, listeners: Listeners) -> None:
+        self.run, self.listeners = run, listeners
+        self.saved, self.images = time.monotonic(), run.state.images
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether so much was trained since the last one."""
+        return self.listeners.is_due(time.monotonic() - self.saved, self.run.state.images - self.images)
+
+    def save(self) -> None:
+        """Write one now."""
+        run, state = self.run, self.run.state
+        if state.ranks.first:
+            checkpoint.write(
+                run.folder, run.digest, state.images, run.state_dict(), keep=run.config.keep,
+                within_tick=state.within_tick,
+            )  # fmt: skip
+            self.listeners.checkpoint(run.folder)
+        self.saved, self.images = time.monotonic(), state.images
+
+
+def _train_tick(run: Run, keeper: _Keeper, notice: Notice) -> bool:
     """Step until the next multiple of the tick, or the end; tell whether a notice to end came before.
 
-    A tick may have been begun before.
+    A tick may have been begun before, and where it is long there are checkpoints within it.
     """
     state, config = run.state, run.config
     own = own_rows(config.batch, config.group, state.ranks)
-    while not (state.within_tick and _is_due(run)):
-        reals, labels = run.images.batch(run.sampler.next(config.batch)[own], run.device)
-        state.step(reals, labels)
-        listeners.progress(min(state.images, config.images), config.images)
+    while not (state.within_tick and _ends_tick(run)):
+        if (
+            state.within_tick and keeper.is_due and state.is_finite()
+        ):  # if not, all processes stop at the tick
+            keeper.save()
+        with run.timed():
+            reals, labels = run.images.batch(run.sampler.next(config.batch)[own], run.device)
+            state.step(reals, labels)
+        keeper.listeners.progress(min(state.images, config.images), config.images)
         if notice.reached(state.ranks, state.images // config.batch, run.device):
             return True
     return False
 
 
-def _is_due(run: Run) -> bool:
+def _ends_tick(run: Run) -> bool:
     """Tell whether the last step ended a tick."""
     tick = max(round(run.config.tick_kimg * 1000), 1)
     return run.state.images >= run.config.images or _crossed(run.state, tick)
 
 
-def _stop(run: Run, listeners: Listeners, asked: signal.Signals) -> NoReturn:
+def _stop(run: Run, keeper: _Keeper, asked: signal.Signals) -> NoReturn:
     """Write a checkpoint of this very step and end, as a signal asked."""
     _require_numbers(run, {})
-    _save(run, listeners)
+    keeper.save()
     kimg = run.state.images / 1000
     log.info("stopped by %s at %.3f kimg: the same command goes on from there", asked.name, kimg)
     raise Stopped(asked)
@@ -208,7 +233,8 @@ def _crossed(state: TrainingState, interval: int) -> bool:
 
 def _close_tick(run: Run) -> dict[str, float]:
     """Return the row of a tick, or raise where training went wrong in it."""
-    row = run.state.tick()
+    with run.timed():
+        row = run.state.tick()  # which waits for what the device has left to do
     _require_numbers(run, row)
     return row
 
@@ -248,15 +274,6 @@ def _report(run: Run, journal: progress.Journal, seconds: float, images: int) ->
     memory = progress.memory_gb(run.device)
     log.info("%s", progress.line(row, run.config.kimg, pace, memory))
     journal.add(row, seconds_per_kimg=pace, memory_gb=memory, seconds=run.seconds)
-
-
-def _save(run: Run, listeners: Listeners) -> None:
-    if run.state.ranks.first:
-        checkpoint.write(
-            run.folder, run.digest, run.state.images, run.state_dict(), keep=run.config.keep,
-            within_tick=run.state.within_tick,
-        )  # fmt: skip
-        listeners.checkpoint(run.folder)
 
 
 def _pick(images: Dataset) -> Tensor:

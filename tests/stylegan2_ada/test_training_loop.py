@@ -231,6 +231,27 @@ def test_checkpoints_by_thousands_of_images_do_not_ask_the_clock(tmp_path: Path)
     assert len(checkpoint.paths(tmp_path / "run")) == 3
 
 
+def test_a_long_tick_has_checkpoints_within_it_and_a_run_goes_on_from_them(tmp_path: Path) -> None:
+    members, seen = write_archive(tmp_path / "a.zip"), []
+    config = replace(TINY, kimg=0.1, tick_kimg=0.1)
+
+    def train_in(run: str, *, die_at: int = 0) -> None:
+        def note(folder: Path) -> None:
+            seen.append(checkpoint.paths(folder)[-1].stem.partition("-000000")[2])
+            if len(seen) == die_at:
+                raise MemoryError
+
+        train(config, tmp_path / "a.zip", members, tmp_path / run, on_checkpoint=note, checkpoint_kimg=0.03)
+
+    with pytest.raises(MemoryError):
+        train_in("broken", die_at=2)
+    assert seen == ["00032-within", "00064-within"]
+    train_in("broken")
+    assert seen[2:] == ["00096-within", "00100"]
+    train_in("unbroken")
+    assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
+
+
 class Brightness:
     """A detector of two features of real images: the mean and the deviation of their pixels."""
 
