@@ -44,7 +44,6 @@ DEMO: dict[str, Any] = LAPTOP | {
     "plane_spacing_mm": 5.0,
     "gan_kimg": 3.0,
     "images": 400,
-    "relabel": "all",
     "patience": 2,
     "max_rounds": 2,
 }

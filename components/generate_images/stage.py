@@ -22,7 +22,7 @@ class Config:
 
     truncations: Sequence[float] = (0.5, 1.0)
     images: int = 16000  # in all, divided over the truncations
-    seed: int = 0  # each takes latent seeds of its own
+    seed: int = 0  # each takes latent seeds of its own, the same at every truncation
     batch: int = 64
 
 
@@ -36,10 +36,10 @@ def generate_images(
     seen = known_seen(info, generator.name)
     settings = asdict(config) | {"generator": info["digest"]}
     writer = PlaneSetWriter(folder=out, side=info["resolution"], settings=settings, seen=seen)
-    done = 0
+    first, done = config.seed * max(counts.values()), 0  # the same seeds at each truncation
     with writer:
         for truncation, count in counts.items():
-            seeds = range(config.seed * count, (config.seed + 1) * count)
+            seeds = range(first, first + count)
             for seed, image_HW in zip(seeds, _images(network, seeds, truncation, config.batch), strict=True):
                 writer.add(image_HW, _row(truncation, seed, info["digest"]))
                 done += 1

@@ -35,7 +35,7 @@ QUESTIONS = {
     ("D", "C"): "Did the hidden real planes help?",
     ("E", "F"): "Did it help that the GAN saw planes without a label?",
     ("E", "G"): "Do the pseudo-labels say anything?",
-    ("A", "E"): "What do all labels have on synthetic images?",
+    ("A", "E"): "What do all labels, not augmented, have on synthetic images?",
 }
 _KINDS = {
     "class": "Class",

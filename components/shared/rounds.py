@@ -21,7 +21,7 @@ STABLE_CHANGE = 0.01  # share of the accepted set, under which another round wou
 FLIPS_BOUND = 0.2
 _FLIPS_OF = 20  # images, under which a share of them says nothing
 
-# Under this many validation patients, "did the loss fall?" is a coin toss (DESIGN: Rounds).
+# Under this many validation patients, "did the loss fall?" is a coin toss.
 MINIMUM_VALIDATION_PATIENTS = 4
 
 Round = Mapping[str, Any]  # what round.json holds

@@ -1,6 +1,7 @@
 """Train one classifier on labelled real planes and, from round 1 on, on accepted synthetic ones.
 
-An epoch is as many images as there are real training planes of a class, labelled or not. So every arm of a
+An epoch is as many images as there are real training planes of any class, labelled or not, the uncertain ones
+left out. So every arm of a
 study (all labels, a fraction, a fraction and synthetic planes) takes equally many optimiser steps, and
 arms differ in what they were shown alone.
 """
@@ -46,7 +47,6 @@ class Config:
     label_unit: str = PLANE
     label_seed: int = 0  # which planes or patients the fraction is
     augment: bool = True  # classical augmentation of every batch
-    epoch_images: int = 0  # 0: as many as there are real training planes of a class
     seed: int = 0  # of initial weights, order and augmentation
 
 
@@ -89,7 +89,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         )
         images_NHW = _pixels(config, planes, labelled, pseudo, synthetic)
         examples = _examples(images_NHW, labelled, synthetic, classes)
-        history = fit(model, examples, _plan(config, config.epoch_images or len(training)), progress)
+        history = fit(model, examples, _plan(config, len(training)), progress)
     model, calibration, validation = _calibrated(config, model, planes, splits)
     notes = {
         "config": asdict(config) | {"pretrained_uri": Path(config.pretrained_uri).name},

@@ -1,7 +1,8 @@
 """Every parameter of the pipeline, its default, and what it may be.
 
 `validate` is called by the command line before the graph and by the graph's first task, so that a bad value
-fails in seconds and before any GPU. The defaults are the notebooks' values, for a cluster.
+fails in seconds and before any GPU. The defaults are for a cluster: sizes, lengths and thresholds are the
+notebooks', rules are the safer ones.
 """
 
 import hashlib

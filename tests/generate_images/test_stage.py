@@ -67,6 +67,13 @@ def test_another_seed_takes_other_latents(generator: Path, tmp_path: Path) -> No
     assert [row.seed for row in PlaneSet.open(tmp_path).rows] == [2, 3, 2, 3]
 
 
+def test_truncations_share_their_seeds_where_the_images_do_not_divide(
+    generator: Path, tmp_path: Path
+) -> None:
+    generate_images(replace(CONFIG, images=5, seed=1), generator, tmp_path)
+    assert [row.seed for row in PlaneSet.open(tmp_path).rows] == [3, 4, 5, 3, 4]
+
+
 def test_the_largest_seed_works(generator: Path, tmp_path: Path) -> None:
     generate_images(replace(CONFIG, images=4, seed=2**31 - 1), generator, tmp_path)
     planes = PlaneSet.open(tmp_path)

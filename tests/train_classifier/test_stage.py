@@ -83,13 +83,6 @@ def test_without_augmentation_planes_are_seen_as_they_are(planes, tmp_path, monk
     assert losses[0] != losses[1]
 
 
-def test_the_length_of_an_epoch_can_be_set(planes, tmp_path):
-    events: list[tuple[int, int]] = []
-    config = replace(TINY, epochs=1, epoch_images=30)
-    train_classifier(config, planes, SPLITS, None, tmp_path, lambda *event: events.append(event))
-    assert events[-1] == (36, 36)
-
-
 def test_equal_inputs_give_equal_bytes_whatever_ran_before(planes, tmp_path):
     first = train_classifier(TINY, planes, SPLITS, None, tmp_path / "1")
     torch.rand(3)
