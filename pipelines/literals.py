@@ -9,9 +9,10 @@ from typing import Any
 from components.extract_planes.cut import NOISE_RULES
 from components.report.language import LANGUAGES
 from components.shared.geometry import FIELDS_OF_VIEW
+from components.shared.labels import UNITS
 from components.shared.nrrd_geometry import POLICIES
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
-from components.validate_parameters.stage import AUDITS, AUGMENTATIONS, CLASSIFIERS, LABEL_UNITS
+from components.validate_parameters.stage import AUDITS, AUGMENTATIONS, CLASSIFIERS
 
 CHOICES: Mapping[str, Sequence[str]] = {
     "missing_geometry": POLICIES,
@@ -19,7 +20,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "noise_rule": NOISE_RULES,
     "audit": AUDITS,
     "classifier": CLASSIFIERS,
-    "label_unit": LABEL_UNITS,
+    "label_unit": UNITS,
     "gan_augment": AUGMENTATIONS,
     "threshold_rule": (GLOBAL, ADAPTIVE),
     "relabel": (ALL, REMAINING),

@@ -55,7 +55,7 @@ def anything_new(config: Config) -> str:
 def keep_finished(config: Config) -> None:
     """Leave the mark of a run that has ended green, in the place of one on other volumes."""
     mark: Mapping[str, Any] = asdict(config) | {"ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
-    text = json.dumps(mark, indent=2, sort_keys=True).encode()
+    text = stored_json.text(mark).encode()
     while not storage.create(config.mark, text):
         known, generation = storage.read_versioned(config.mark)
         same = _said(config.mark, known).get("snapshot_digest") == config.snapshot_digest

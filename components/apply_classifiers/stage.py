@@ -1,7 +1,6 @@
 """Finished classifiers on the planes of other scans: the notebook Probar_Modelo."""
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared import stored_json
 from components.shared.classifier import Classifier, load, load_pixels, probabilities
-from components.shared.files import whole, write_whole
+from components.shared.files import whole
 from components.shared.metrics import measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
@@ -54,7 +54,7 @@ def apply_classifiers(
         "planes": {label: counts[label] for label in CLASSES},
     }
     _write_predictions(out, planes.rows, found)
-    write_whole(out / METRICS, json.dumps(result, indent=2, sort_keys=True) + "\n")
+    stored_json.write(out / METRICS, result)
     return result
 
 

@@ -4,7 +4,6 @@ They must be unable to: a class that is told where nothing is to see would be le
 Noise is defined by content and is not judged here.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,8 @@ from components.audit_shortcuts.blanks import KINDS, RAMP, Cuts, Pictures, Scan,
 from components.audit_shortcuts.judges import JUDGES, PIXELS, Sheet, judge
 from components.audit_shortcuts.pictures import draw_traces
 from components.audit_shortcuts.real import describe_real
-from components.shared import passports
+from components.shared import passports, stored_json
 from components.shared.faults import InputError
-from components.shared.files import write_whole
 from components.shared.geometry import FULL, SPHERE, Window
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, emit, silent
@@ -184,7 +182,7 @@ def _groups(scans: Sequence[Scan]) -> list[int]:
 
 
 def _write(out: Path, found: dict[str, Any]) -> dict[str, Any]:
-    write_whole(out / FINDINGS, json.dumps(found, indent=2, sort_keys=True) + "\n")
+    stored_json.write(out / FINDINGS, found)
     return found
 
 

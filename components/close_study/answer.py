@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from components.close_study.cells import Outcome
-from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
+from components.shared.comparisons import Comparison
+from components.shared.intervals import FEWEST_FOR_CLAIM
 from components.shared.study import Grid
 from components.shared.verdicts import headroom_figures, headroom_verdict, no_claim, verdict
 

@@ -1,6 +1,5 @@
 """Every model of a run on the test patients, whom none of them has seen."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.shared import classifier as classifiers
+from components.shared import stored_json
 from components.shared.calibration import gauged
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
-from components.shared.files import write_whole
 from components.shared.labels import MINIMUM
 from components.shared.metrics import grey_threshold, measure, noise_by_grey, predictions_of
 from components.shared.planes import CLASSES, NOISE, PlaneRow, PlaneSet
@@ -60,7 +59,7 @@ def evaluate(  # noqa: PLR0917 - inputs, then out, then progress, as in every st
         "patients": sorted({row.patient for row in rows}),
         "planes": {label: counts[label] for label in CLASSES},
     }
-    write_whole(out / EVALUATION, json.dumps(result, indent=2, sort_keys=True) + "\n")
+    stored_json.write(out / EVALUATION, result)
     return result
 
 

@@ -6,7 +6,6 @@ share of the images: those that are left are what the generator made of its own.
 """
 
 import csv
-import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,8 +23,9 @@ from components.judge_synthetic.copies import Reference
 from components.judge_synthetic.likeness import Nearest, nearest, shrunk, views_of
 from components.judge_synthetic.sheet import PAIRS, draw_sheet
 from components.shared import classifier as classifiers
+from components.shared import stored_json
 from components.shared.faults import InputError
-from components.shared.files import whole, write_whole
+from components.shared.files import whole
 from components.shared.judgement import FOLDER, JUDGEMENT, OWN_FEATURES, SHEET, TABLE
 from components.shared.planes import PlaneRow, PlaneSet, PlaneSetWriter
 from components.shared.progress import Progress, emit, silent
@@ -84,7 +84,7 @@ def judge_synthetic(  # noqa: PLR0917 - inputs, then out, then progress, as in e
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     _write_table(out / FOLDER / TABLE, synthetic, likeness)
     _draw_worst(out / FOLDER / SHEET, planes, synthetic, likeness)
-    write_whole(out / FOLDER / JUDGEMENT, json.dumps(judgement, indent=2, sort_keys=True) + "\n")
+    stored_json.write(out / FOLDER / JUDGEMENT, judgement)
     _write_kept(out, synthetic, likeness.copies_N if judgement["copies"]["dropped"] else None)
     _warn(judgement)
     return judgement

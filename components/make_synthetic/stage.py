@@ -8,7 +8,6 @@
 A GAN that fails takes no arm with it that does not ask for its images.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -110,7 +109,7 @@ def _make(
             "generator": about["digest"],
             "patients": about["patients_seen"],
         }
-    storage.create(storage.join(uri, MADE), (json.dumps(made, indent=2, sort_keys=True) + "\n").encode())
+    storage.create(storage.join(uri, MADE), stored_json.text(made).encode())
     return made
 
 

@@ -122,10 +122,9 @@ def validate_study(
     """Check every parameter before anything is computed; return digests of what matters, and of weights."""
     given = {name: value for name, value in locals().items() if name != "parameters"}  # as submitted
 
-    import json
     from pathlib import Path
 
-    from components.shared.files import write_whole
+    from components.shared import stored_json
     from components.shared.progress import emit, stage
     from components.validate_parameters.stage import fingerprint, results
     from components.validate_parameters.study import StudyParameters, validate_study
@@ -136,6 +135,6 @@ def validate_study(
         checked = StudyParameters(**given)
         for left_out in validate_study(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
-        write_whole(Path(parameters.path), json.dumps(results(checked), indent=2, sort_keys=True))
+        stored_json.write(Path(parameters.path), results(checked))
         weights = weights_given(checked)
         return (fingerprint(checked, weights), weights)

@@ -11,8 +11,9 @@ from components.report import charts, pictures
 from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.summary import read_json
-from components.report.words import ENOUGH_TEST_PATIENTS, plural
+from components.report.words import plural
 from components.shared.files import write_whole
+from components.shared.intervals import FEWEST_FOR_CLAIM
 from components.shared.planes import CLASSES, PlaneSet
 
 _EXAMPLES = 14  # planes shown a class
@@ -46,7 +47,7 @@ def apply_page(
         "classes": CLASSES,
         "known": list(known),
         "headline": _headline(values, max(len(lines) for lines in by_classifier.values())),
-        "few": len(values["patients"]) < ENOUGH_TEST_PATIENTS,
+        "few": len(values["patients"]) < FEWEST_FOR_CLAIM,
         "notes": notes,
         "confusions": [
             (name, charts.confusion(name, **measured["confusion"])) for name, measured in known.items()

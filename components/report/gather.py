@@ -1,11 +1,11 @@
 """Opens everything that a run left behind, for its report."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.report import summary
 from components.report.previous import run_before
 from components.report.stage import Inputs
 from components.report.synthetic import notes as quality_notes
@@ -38,7 +38,7 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
     rounds = ledger.rounds()
     planes, synthetic = PlaneSet.open(artifacts.planes), PlaneSet.open(artifacts.synthetic)
     return Inputs(
-        parameters=_read(artifacts.parameters),
+        parameters=summary.read_json(artifacts.parameters),
         snapshot=snapshot_digest,
         run=ledger.run,
         planes=planes,
@@ -96,7 +96,3 @@ def _labels(ledger: Ledger, number: int, folder: Path) -> Path:
     path = folder / f"{number:03}.csv"
     path.write_bytes(write_labels(ledger.labels(number)))
     return path
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text()))

@@ -6,7 +6,7 @@ from typing import Any
 from components.report import facts
 from components.report.shortcuts import Section
 from components.report.words import count, listed, percent, plural
-from components.shared.comparisons import FEWEST_FOR_CLAIM
+from components.shared.intervals import FEWEST_FOR_CLAIM
 from components.shared.passports import Passport
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 from components.shared.splits import SPLITS

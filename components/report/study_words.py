@@ -23,7 +23,7 @@ from components.report.words import (
     percent,
     plural,
 )
-from components.shared.comparisons import FEWEST_FOR_CLAIM
+from components.shared.intervals import FEWEST_FOR_CLAIM
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS, unsteady
 from components.shared.study import ARMS
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.shared.intervals import FEWEST_FOR_CLAIM
 from components.shared.rounds import (
     MAX_ROUNDS,
     MINIMUM_VALIDATION_PATIENTS,
@@ -13,7 +14,6 @@ from components.shared.rounds import (
 )
 from components.shared.splits import VALIDATION
 
-ENOUGH_TEST_PATIENTS = 6  # with fewer, a difference between two models is a coin toss
 REALISTIC_KIMG = 100.0  # below this a GAN trained from scratch draws no believable plane
 SUPERVISED, LABELLED_ONLY, FIRST_ROUND = "supervised", "labelled_only", "round_000"
 ABSENT = "–"
@@ -100,7 +100,7 @@ def compared(metrics: Mapping[str, Any]) -> list[str]:
 def verdict(metrics: Mapping[str, Any]) -> str:
     """Return the one line the page opens with; it never names a winner without a paired test."""
     patients = plural(metrics["test_patients"], "patient")
-    if metrics["test_patients"] < ENOUGH_TEST_PATIENTS:
+    if metrics["test_patients"] < FEWEST_FOR_CLAIM:
         return f"n = {patients}: no claim possible"
     gain = _gain(metrics)
     if gain is None:
@@ -121,9 +121,9 @@ def caution(metrics: Mapping[str, Any]) -> str:
         f"Everything below rests on {patients}. Neighbouring planes of one patient are near-copies, so it is"
         " patients that count, however many planes they give."
     )
-    if metrics["test_patients"] < ENOUGH_TEST_PATIENTS:
+    if metrics["test_patients"] < FEWEST_FOR_CLAIM:
         return (
-            f"{base} With fewer than {ENOUGH_TEST_PATIENTS} of them the values are shown patient by patient,"
+            f"{base} With fewer than {FEWEST_FOR_CLAIM} of them the values are shown patient by patient,"
             " and none of the classifiers is called better than another."
         )
     return f"{base} The difference is the published round less labelled only; no paired test was made."
@@ -144,7 +144,7 @@ def limits(metrics: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
 
 
 def _test_limit(metrics: Mapping[str, Any]) -> str:
-    few = metrics["test_patients"] < ENOUGH_TEST_PATIENTS
+    few = metrics["test_patients"] < FEWEST_FOR_CLAIM
     end = (
         "too few for any claim about new patients."
         if few

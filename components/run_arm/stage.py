@@ -12,7 +12,6 @@ ledger, {state_uri}/{run}/cells/{cell}/, is what a pod that is lost goes on from
 
 import csv
 import io
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -262,7 +261,7 @@ def _conclude(work: Work) -> Mapping[str, Any]:
     known = behind(about, f"cell {work.cell.name}")
     require_remembered(work.config.state_uri, known.patients, known.scans)
     result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
-    storage.create(storage.join(ledger.uri, RESULT), _as_json(result))
+    storage.create(storage.join(ledger.uri, RESULT), stored_json.text(result).encode())
     return result
 
 
@@ -298,7 +297,3 @@ def _table(rows: Sequence[PlaneRow], probabilities_NC: NDArray[np.float32]) -> b
     for row, values_C in zip(rows, probabilities_NC, strict=True):
         writer.writerow([row.image, *(f"{value:.6f}" for value in values_C)])
     return buffer.getvalue().encode()
-
-
-def _as_json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

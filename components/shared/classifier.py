@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision import models
 
+from components.shared import stored_json
 from components.shared.calibration import logs_of, tempered
 from components.shared.faults import InputError
-from components.shared.files import write_whole
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.progress import Progress, silent
 from components.shared.storage import hash_file
@@ -128,7 +128,7 @@ def save(classifier: Classifier, notes: Mapping[str, Any], folder: Path) -> dict
     about = {name: getattr(classifier, name) for name in _DESCRIBED} | dict(notes)
     about |= {**classifier.seen.told(), **classifier.chosen_by.told("validated_on")}
     about["digest"] = hash_file(folder / WEIGHTS)
-    write_whole(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")
+    stored_json.write(folder / ABOUT, about)
     return about
 
 

@@ -16,6 +16,7 @@ from scipy.stats import chi2, permutation_test, t
 from components.shared.arrays import Floats
 from components.shared.faults import InputError
 from components.shared.intervals import (
+    FEWEST_FOR_CLAIM,
     UNSEEN_VARIANCE,
     Integers,
     Noise,
@@ -24,7 +25,6 @@ from components.shared.intervals import (
     welch,
 )
 
-FEWEST_FOR_CLAIM = 6  # the signs of five differences cannot be rarer than 2 in 32
 FEWEST_TRAININGS = 2
 SIGNIFICANCE = 0.05
 POWER = 0.8

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from components.shared import stored_json
 from components.shared.faults import InputError
-from components.shared.files import write_whole
 from components.shared.ledger import LabelRow, Ledger, write_labels
 from components.shared.rounds import ACCEPTED, SCORED, Round
 
@@ -89,5 +88,5 @@ def reopen(ledger: Ledger, number: int, folder: Path) -> Round:
     labels = write_labels(ledger.labels(number))
     ledger.fetch_sealed(rounds[number], folder)
     (folder / "labels.csv").write_bytes(labels)
-    write_whole(folder / "round.json", json.dumps(rounds[number], indent=2, sort_keys=True) + "\n")
+    stored_json.write(folder / "round.json", rounds[number])
     return rounds[number]

@@ -20,6 +20,7 @@ from components.shared.arrays import Floats
 CHANCE = 0.5  # the balanced accuracy of two classes by tossing a coin
 FEWEST_FOR_INTERVAL = 3  # two patients leave an interval of 80 points
 _LEVEL = 0.95
+FEWEST_FOR_CLAIM = 6  # test patients: the signs of five differences cannot be rarer than 2 in 32
 # Eight good patients do not prove that there are no bad ones. So a little of a patient whom nobody saw
 # counts: one at chance beside every 700 seen, and none beside the first two, who have a wide interval anyway;
 # of differences, one in 2000, who gains or loses half the scale. The two numbers are what coverage asks for.

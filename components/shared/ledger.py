@@ -70,7 +70,7 @@ class Ledger:
     def begin(self, record: Mapping[str, Any]) -> None:
         """Write run.json, or check that the one there is of the same study."""
         uri = storage.join(self.uri, RECORD)
-        if storage.create(uri, _as_json(record)):
+        if storage.create(uri, stored_json.text(record).encode()):
             return
         known = self._record({})
         if different := _differences(record, known):
@@ -149,7 +149,7 @@ class Ledger:
         text = write_labels(labels)
         folder = self.round_uri(summary["round"])
         digest = hashlib.sha256(text).hexdigest()
-        record = _as_json({**summary, "labels_sha256": digest})
+        record = stored_json.text({**summary, "labels_sha256": digest}).encode()
         seal = storage.join(folder, "round.json")
         if not storage.exists(seal):
             storage.create(_labels_uri(folder, digest), text)  # under its own name: no attempt undoes another
@@ -283,7 +283,3 @@ def read_labels(text: bytes) -> list[LabelRow]:
 
 def _labels_uri(folder: str, digest: str) -> str:
     return storage.join(folder, f"labels-{digest[:16]}.csv")
-
-
-def _as_json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

@@ -1,6 +1,5 @@
 """A list in object storage that only grows: 0001.json, 0002.json, ..., each written once, by the first."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ def append(uri: str, entry: Entry, key: str) -> int:
 
     Two that append at once get two places: the loser of a place tries the next.
     """
-    text = (json.dumps(entry, indent=2, sort_keys=True) + "\n").encode()
+    text = stored_json.text(entry).encode()
     while True:
         known = _listed(uri)
         for found in known:

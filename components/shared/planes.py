@@ -24,6 +24,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared import stored_json
 from components.shared.faults import InputError
 from components.shared.png import decode_png, encode_png
 from components.shared.stored_json import Shape, described, fits
@@ -154,7 +155,7 @@ class PlaneSetWriter:
         part = Path(self._index.name)
         if kind is not None:
             return part.unlink()
-        (self.folder / SETTINGS).write_text(json.dumps(self._describe(), indent=2, sort_keys=True) + "\n")
+        stored_json.write(self.folder / SETTINGS, self._describe())
         part.replace(self.folder / INDEX)
         return None
 

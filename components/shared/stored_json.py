@@ -1,12 +1,17 @@
-"""JSON that the state keeps, checked for what its reader needs: a full disk or a hand may have spoilt it."""
+"""JSON that artifacts and the state keep: written alike, and checked for what its reader needs.
+
+A full disk or a hand may have spoilt it.
+"""
 
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.files import write_whole
 
 # What a value has to be: of a type, an object with at least these keys, or a list of such values.
 Shape = type | Mapping[str, "Shape"] | list["Shape"]
@@ -30,10 +35,20 @@ def parse(uri: str, data: bytes, shape: Shape, valid: str = AGAIN) -> Any:
     return found
 
 
-def described(text: str | bytes) -> dict[str, Any]:
+def text(value: object) -> str:
+    """Return JSON with its keys in order, so that equal values give equal bytes."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def write(path: Path, value: object) -> None:
+    """Write a local file of it as one."""
+    write_whole(path, text(value))
+
+
+def described(data: str | bytes) -> dict[str, Any]:
     """Return what the JSON of an artifact says; nothing where it is damaged."""
     try:
-        about = json.loads(text)
+        about = json.loads(data)
     except (ValueError, RecursionError):  # a file cut short, or no text
         return {}
     return about if isinstance(about, dict) else {}

@@ -1,6 +1,7 @@
 """From numbers to the one sentence that a reader remembers."""
 
-from components.shared.comparisons import FEWEST_FOR_CLAIM, Comparison
+from components.shared.comparisons import Comparison
+from components.shared.intervals import FEWEST_FOR_CLAIM
 
 NOTHING_TO_GAIN = "nothing to gain: labelled only already equals all labels"
 WORSE = "nothing to gain: all labels did worse than labelled only"

@@ -10,10 +10,8 @@ from components.shared.faults import InputError
 from components.shared.forgotten import cut_off, finish_forgetting, forget, forgotten, noted
 from components.shared.progress import emit
 from components.shared.pseudonyms import Pseudonyms, read_pseudonyms, require_same_key
-from components.shared.snapshots import Source, VolumeEntry, list_entries, read_snapshot, write_snapshot
+from components.shared.snapshots import Source, list_entries, write_snapshot
 from components.shared.splits import Splits
-
-__all__ = ["Config", "VolumeEntry", "read_snapshot", "snapshot"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,9 @@ from typing import Any
 import stylegan2_ada
 from stylegan2_ada import checkpoint
 
-from components.shared import storage
+from components.shared import storage, stored_json
 from components.shared.code import code_digest
 from components.shared.faults import InputError
-from components.shared.files import write_whole
 from components.shared.forgotten import require_remembered
 from components.shared.labels import PLANE, labelled_rows
 from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, Seen, digest_of
@@ -196,5 +195,5 @@ def _publish(folder: Path, out: Path, about: Mapping[str, Any]) -> Mapping[str, 
     for name in ("generator.safetensors", "discriminator.safetensors", "reals.png", "samples.png"):
         shutil.copyfile(folder / name, out / name)
     info: dict[str, Any] = {**json.loads((folder / INDEX).read_text()), **about}
-    write_whole(out / INDEX, json.dumps(info, indent=2, sort_keys=True) + "\n")
+    stored_json.write(out / INDEX, info)
     return info

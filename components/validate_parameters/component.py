@@ -70,10 +70,9 @@ def validate_parameters(
     """Check every parameter before anything is computed; return digests of what matters, and of weights."""
     given = {name: value for name, value in locals().items() if name != "parameters"}  # as submitted
 
-    import json
     from pathlib import Path
 
-    from components.shared.files import write_whole
+    from components.shared import stored_json
     from components.shared.progress import emit, stage
     from components.validate_parameters.stage import Parameters, fingerprint, results, validate
     from components.validate_parameters.weights import weights_given
@@ -83,6 +82,6 @@ def validate_parameters(
         checked = Parameters(**given)
         for left_out in validate(checked):
             emit("validate_parameters", "warning", message=f"will be left out: {left_out}")
-        write_whole(Path(parameters.path), json.dumps(results(checked), indent=2, sort_keys=True))
+        stored_json.write(Path(parameters.path), results(checked))
         weights = weights_given(checked)
         return (fingerprint(checked, weights), weights)

@@ -15,6 +15,7 @@ from components.extract_planes.cut import Cuts
 from components.report.language import ENGLISH, LANGUAGES
 from components.shared import snapshots, storage
 from components.shared.code import code_digest
+from components.shared.labels import UNITS
 from components.shared.progress import in_pod
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
@@ -28,7 +29,6 @@ from components.validate_parameters.resources import (
 from components.validate_parameters.weights import check_detector, check_experts, check_kinds, check_starts
 
 CLASSIFIERS = ("convnext_tiny", "resnet18")
-LABEL_UNITS = ("plane", "patient")
 AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
 AUDITS = ("stop", "warn", "off")
@@ -191,7 +191,7 @@ def check_classifier(p: Any) -> None:
 def check_labels(p: Parameters) -> None:
     """Check which labels are used."""
     require(p, "label_fraction", 0 < p.label_fraction <= 1, "above 0 and at most 1, e.g. 0.2")
-    require_one_of(p, "label_unit", LABEL_UNITS)
+    require_one_of(p, "label_unit", UNITS)
 
 
 def check_gan(p: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from components.shared.labels import UNITS
 from components.shared.splits import FOLDS
 from components.shared.study import ARMS, generators_of_studies
 from components.validate_parameters.places import check_names, check_places
@@ -14,7 +15,6 @@ from components.validate_parameters.resources import (
     default_gpu_tolerations,
 )
 from components.validate_parameters.stage import (
-    LABEL_UNITS,
     Parameters,
     check_audit,
     check_classifier,
@@ -108,7 +108,7 @@ def check_grid(p: StudyParameters) -> None:
     distinct = bool(fractions) and len(set(fractions)) == len(fractions)
     usable = distinct and all(0 < fraction < 1 for fraction in fractions)
     require(p, "label_fractions", usable, "one or more, different, each above 0 and below 1, e.g. 0.2,0.5")
-    require_one_of(p, "label_unit", LABEL_UNITS)
+    require_one_of(p, "label_unit", UNITS)
     known = bool(p.arms) and set(p.arms) <= set(ARMS) and len(set(p.arms)) == len(p.arms)
     require(p, "arms", known, f"letters of {''.join(ARMS)}, each once")
     started = "C" in p.arms or not any(ARMS[letter].pool for letter in p.arms)

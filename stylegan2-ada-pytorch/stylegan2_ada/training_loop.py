@@ -102,17 +102,11 @@ def train(
         images = _load(config, archive, members)
         labels = 0 if images.labels is None else images.labels.shape[1]
         config = settled(config, resume, labels, ranks=ranks.count, cuda=where.type == "cuda")
-        evaluate = None
-        if detector is not None:
-            evaluate = Evaluator(
-                detector, images.images, options=metric_options, labels_NK=images.labels, cache=run_dir
-            )
-            evaluate.try_detector()
+        evaluate = _judge_of(images, detector, metric_options, run_dir)
         identity = identity_of(config, images.digest, resume)
         ranks.led(lambda: claim(run_dir, identity, begin), where)
         if (finished := _finished(run_dir, identity.digest, config, evaluate)) is not None:
             on_progress(config.images, config.images)
-            log.info("%s: finished at %g kimg before; a larger kimg goes on", run_dir, config.images / 1000)
             return finished
         run = Run(
             folder=run_dir, digest=identity.digest, images=images.kept_on(where), device=where,
@@ -139,6 +133,17 @@ def _load(config: TrainingConfig, archive: Path, members: Sequence[str] | None) 
             f"cond=True: one label for all images of {archive}; valid: two or more, or cond=False"
         )
     return found
+
+
+def _judge_of(
+    images: Dataset, detector: Detector | None, options: MetricOptions, run_dir: Path
+) -> Evaluator | None:
+    """Return what judges snapshots, tried once before the training; None where nothing does."""
+    if detector is None:
+        return None
+    judge = Evaluator(detector, images.images, options=options, labels_NK=images.labels, cache=run_dir)
+    judge.try_detector()
+    return judge
 
 
 def _work(run: Run, listeners: Listeners) -> TrainingResult:
@@ -343,6 +348,7 @@ def _finished(
     gave_up = same_judge and info["stale"] >= config.patience > 0 and shown < config.images
     if not (gave_up or config.images <= shown < config.images + config.batch):
         return None
+    log.info("%s: finished at %g kimg before; a larger kimg goes on", run_dir, config.images / 1000)
     return TrainingResult(config=config, kimg=info["kimg"], history=info["history"])
 
 

@@ -16,6 +16,7 @@ from components.shared.geometry import Anatomy, Window
 from components.shared.phantom import EXTENT_MM, simulate_patients
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.pseudonyms import read_pseudonyms
+from components.shared.storage import clients
 from components.shared.storage.clients import aws
 from components.shared.storage.patience import PATIENT
 from components.shared.volumes import read_volume
@@ -156,11 +157,11 @@ def test_volumes_in_a_bucket_give_the_same_planes(volumes, extracted, tmp_path, 
     planes, _, _ = extracted
     with fake_gcs() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        storage._client.cache_clear()
+        clients.google.cache_clear()
         storage.upload(volumes, "gs://scans/volumes")
         extract_planes(configured("gs://scans/volumes", "gs://scans/state"), tmp_path / "set")
-        storage._client()._http.close()
-    storage._client.cache_clear()
+        clients.google()._http.close()
+    clients.google.cache_clear()
     assert PlaneSet.open(tmp_path / "set").rows == planes.rows
 
 

@@ -6,7 +6,6 @@ from hypothesis.extra import numpy as arrays
 from scipy.stats import nct, t, ttest_1samp
 
 from components.shared.comparisons import (
-    FEWEST_FOR_CLAIM,
     Comparison,
     averaged,
     compare,
@@ -17,6 +16,7 @@ from components.shared.comparisons import (
 from components.shared.faults import InputError
 from components.shared.intervals import (
     CHANCE,
+    FEWEST_FOR_CLAIM,
     UNSEEN_VARIANCE,
     Noise,
     difference_interval,

@@ -8,6 +8,7 @@ import pytest
 
 from components.shared import storage
 from components.shared.faults import InputError
+from components.shared.storage import clients
 from tests.shared.buckets import gcs_bucket, s3_bucket
 from tests.shared.fake_gcs import fake_gcs
 
@@ -157,11 +158,11 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 def test_a_missing_bucket_is_named_in_one_line(monkeypatch):
     with fake_gcs() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        storage._client.cache_clear()
+        clients.google.cache_clear()
         with pytest.raises(InputError, match=r"gs://no-such-bucket-xyz.*no such bucket.*valid") as caught:
             storage.list_objects("gs://no-such-bucket-xyz/")
-        storage._client()._http.close()
-    storage._client.cache_clear()
+        clients.google()._http.close()
+    clients.google.cache_clear()
     assert "\n" not in str(caught.value)
 
 
@@ -170,7 +171,7 @@ def test_without_credentials_or_network_the_answer_comes_in_seconds(monkeypatch)
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", "/nonexistent")
     monkeypatch.setenv("NO_GCE_CHECK", "true")
-    storage._client.cache_clear()
+    clients.google.cache_clear()
     start = time.monotonic()
     with pytest.raises(InputError, match=r"gs://no-such-bucket-xyz.*credentials"):
         storage.require_answer("gs://no-such-bucket-xyz/")
@@ -179,12 +180,12 @@ def test_without_credentials_or_network_the_answer_comes_in_seconds(monkeypatch)
 
 def test_a_bucket_out_of_reach_answers_in_seconds(monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    storage._client.cache_clear()
+    clients.google.cache_clear()
     start = time.monotonic()
     with pytest.raises(InputError, match="gs://scans cannot be used"):
         storage.require_answer("gs://scans/x")
     assert time.monotonic() - start < 5
-    storage._client.cache_clear()
+    clients.google.cache_clear()
 
 
 @pytest.mark.parametrize("uri", ["ftp://bucket/x", "gs://", "s3://", "http://host/x", "/no/such/folder"])

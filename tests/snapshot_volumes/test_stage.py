@@ -12,10 +12,17 @@ from components.shared import owners, storage
 from components.shared.faults import InputError
 from components.shared.forgotten import DONE, REMOVING, forgotten_scans
 from components.shared.pseudonyms import Pseudonyms
-from components.shared.snapshots import Source, VolumeEntry, check, list_entries, require_unchanged
+from components.shared.snapshots import (
+    Source,
+    VolumeEntry,
+    check,
+    list_entries,
+    read_snapshot,
+    require_unchanged,
+)
 from components.shared.splits import Splits
 from components.shared.volumes import Volume, write_volume
-from components.snapshot_volumes.stage import Config, read_snapshot, snapshot
+from components.snapshot_volumes.stage import Config, snapshot
 from tests.shared.damaged import DAMAGED
 
 KEY = Pseudonyms(b"a key of the tests alone")

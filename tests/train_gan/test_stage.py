@@ -11,6 +11,7 @@ from stylegan2_ada.training_state import TrainingState
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSet
+from components.shared.storage import clients
 from components.train_gan.stage import Config, _run_name, input_errors, train_gan, training_rows
 from tests.drawn_planes import SPLITS, splits_of, write_planes
 from tests.edited_code import edit
@@ -38,10 +39,10 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with fake_gcs() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         monkeypatch.setattr("google.cloud.storage.blob._MAX_MULTIPART_SIZE", 2**30)  # all that it knows
-        storage._client.cache_clear()
+        clients.google.cache_clear()
         yield "gs://scans/gan"
-        storage._client()._http.close()
-    storage._client.cache_clear()
+        clients.google()._http.close()
+    clients.google.cache_clear()
 
 
 def files(folder: Path) -> dict[str, bytes]:

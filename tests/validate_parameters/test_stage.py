@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.shared import numbered, storage
+from components.shared import numbered
 from components.shared.faults import InputError
-from components.shared.storage import patience
+from components.shared.storage import clients, patience
 from components.validate_parameters.places import URIS, check_pipeline_root, check_places
 from components.validate_parameters.stage import Parameters, fingerprint, validate
 from components.validate_parameters.study import StudyParameters, validate_study
@@ -290,12 +290,12 @@ def test_a_state_in_the_place_of_a_file_is_refused(volumes, tmp_path):
 def test_a_bucket_that_is_not_there_is_refused_by_the_parameter(volumes, monkeypatch):
     with fake_gcs() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        storage._client.cache_clear()
+        clients.google.cache_clear()
         validate(given(volumes, state_uri="gs://scans/state"))
         with pytest.raises(InputError, match=r"^state_uri=gs://lost/x: .*no such bucket"):
             validate(given(volumes, state_uri="gs://lost/x"))
-        storage._client()._http.close()
-    storage._client.cache_clear()
+        clients.google()._http.close()
+    clients.google.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["state_uri", "volumes_uri"])

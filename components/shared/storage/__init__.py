@@ -17,14 +17,12 @@ from typing import Protocol
 from components.shared.faults import AbsentError, AwayError, InputError
 from components.shared.progress import Progress
 from components.shared.storage import local, transfer
-from components.shared.storage.clients import google as _client
 from components.shared.storage.objects import NOWHERE, VALID, StoredObject, absent, again, agrees, hash_file
 
 __all__ = [
     "NOWHERE",
     "VALID",
     "StoredObject",
-    "_client",
     "create",
     "delete",
     "download",
@@ -33,6 +31,7 @@ __all__ = [
     "hash_file",
     "join",
     "list_objects",
+    "list_tree",
     "local_path",
     "read_bytes",
     "read_head",
