@@ -15,8 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from stylegan2_ada.networks import Architecture
+from stylegan2_ada.official import discriminator_kwargs, generator_kwargs
 from torch import Tensor, nn
 
+Content = dict[str, Any]
+SMALL = Architecture(
+    resolution=16, channels=1, labels=3, channel_base=256, channel_max=16, mapping_layers=3, clamp=256.0,
+    low_blocks=4,
+)  # fmt: skip
 BUFFERS = ("resample_filter", "noise_const", "w_avg", "p")
 SOURCE = "raise RuntimeError('the source of a network was run')"
 
@@ -94,7 +101,13 @@ def module(kind: str, tensors: Mapping[str, Tensor], init_kwargs: Mapping[str, A
     return Module(kind, state)
 
 
-def snapshot(g: Any, d: Any, g_ema: Any) -> dict[str, Any]:
+def three_networks() -> Content:
+    """Return what a published file holds of three small networks, each of its own weights."""
+    g, g_ema = ((generator_kwargs(SMALL), SMALL.generator().state_dict()) for _ in range(2))
+    return snapshot(g, (discriminator_kwargs(SMALL, 8), SMALL.discriminator(8).state_dict()), g_ema)
+
+
+def snapshot(g: Any, d: Any, g_ema: Any) -> Content:
     """Return what a published file holds, of pairs of settings and tensors."""
     return {
         "G": module("Generator", g[1], easy(g[0])),
