@@ -15,7 +15,8 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from stylegan2_ada.image_files import UNREADABLE, Files
 
@@ -56,16 +57,28 @@ def headers(files: Files, names: Sequence[str], fit: Fit) -> list[Header]:
 def _header(files: Files, name: str, fit: Fit) -> Header:
     try:
         with _opened(files, name) as image:
-            (width, height), mode = image.size, image.mode
+            (width, height), mode, bits = image.size, image.mode, _bits(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise files.fault(f"{name} is too large to decode", f"at most {LARGEST_IMAGE} pixels") from error
     if width * height > LARGEST_IMAGE:
         raise files.fault(f"{name} has {width} x {height} pixels", f"at most {LARGEST_IMAGE}")
     if mode not in _MODES:
         raise files.fault(f"{name} has pixels of type {mode}", "8 bits a channel, grey or colour")
+    if bits > 8:
+        raise files.fault(f"{name} has {bits} bits a channel", "8 bits a channel, grey or colour")
     if width != height and fit == "refuse":
         raise files.fault(f"{name} has {width} x {height} pixels", "square images, or fit=crop")
     return Header(name=name, width=width, height=height, grey=mode in _GREY)
+
+
+def _bits(image: ImageFile.ImageFile) -> int:
+    """Return the bits a channel in a file; Pillow cuts those of colour to 8 and does not say so."""
+    if isinstance(image, TiffImageFile):
+        return int(max(image.tag_v2.get(BITSPERSAMPLE, (1,))))
+    layout = image.tile[0].args if image.tile else None  # a type of pixels, or that and more
+    if image.format == "PPM" and isinstance(layout, tuple):
+        return int(layout[1]).bit_length()
+    return 16 if image.format == "PNG" and ";16" in str(layout) else 8
 
 
 def pictures(files: Files, names: Sequence[str], *, resolution: int, channels: int) -> Iterator[Pixels]:
@@ -94,7 +107,7 @@ def _decode(files: Files, resolution: int, mode: str, name: str) -> Pixels:
 
 
 @contextmanager
-def _opened(files: Files, name: str) -> Iterator[Image.Image]:
+def _opened(files: Files, name: str) -> Iterator[ImageFile.ImageFile]:
     """Open an image, and blame its file for whatever goes wrong within."""
     try:
         with files.stream(name) as stream, Image.open(stream, formats=_FORMATS) as image:

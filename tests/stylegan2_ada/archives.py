@@ -18,14 +18,16 @@ def png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def declared_png(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes whose header declares an RGB image of any size."""
+def declared_png(
+    width: int, height: int, *, depth: int = 8, kind: int = 2, rows: bytes = bytes(1000)
+) -> bytes:
+    """Return a PNG of a few bytes whose header declares an image of any size; kind 2 is RGB."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1000))
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    pixels = zlib.compress(rows)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 

@@ -1,5 +1,6 @@
 import io
 import logging
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stylegan2_ada.dataset import Dataset, load
 from stylegan2_ada.decoding import _AHEAD
 
 from tests.stylegan2_ada.archives import (
+    declared_png,
     labels_file,
     png,
     squares,
@@ -269,6 +271,30 @@ def test_more_than_eight_bits_are_refused_in_any_file_that_can_hold_them(
         Image.fromarray(pixels).save(path)
     with pytest.raises(UsageError, match=rf"{name} has pixels of type {kind}; valid: 8 bits"):
         open_archive(tmp_path / "a")
+
+
+def deep(name: str) -> bytes:
+    """Return an image of 8 x 8 pixels of 16 bits a channel, as Pillow reads, but does not write them."""
+    kind, samples = {"grey_alpha.png": (4, 2), "alpha.png": (6, 4)}.get(name, (2, 3))
+    row = np.full(8 * samples, 40000, ">u2").tobytes()
+    if name.endswith(".png"):
+        return declared_png(8, 8, depth=16, kind=kind, rows=(b"\0" + row) * 8)
+    if name.endswith(".ppm"):
+        return b"P6 8 8 65535\n" + row * 8
+    tags = ((256, 8), (257, 8), (258, 110), (259, 1), (262, 2), (273, 116), (277, 3), (279, 384))
+    counts = {258: 3}  # one number of bits for each channel; they are at 110, and the pixels behind them
+    rows = [struct.pack(">HHII", tag, 3 if tag in counts else 4, counts.get(tag, 1), v) for tag, v in tags]
+    return b"MM\0*\0\0\0\x08\0\x08" + b"".join(rows) + bytes(4) + b"\0\x10" * 3 + row * 8
+
+
+@pytest.mark.parametrize("name", ["deep.png", "alpha.png", "grey_alpha.png", "deep.ppm", "deep.tif"])
+def test_sixteen_bits_of_colour_are_refused_though_pillow_would_cut_them(tmp_path: Path, name: str) -> None:
+    path = write_folder(tmp_path / "a", {name: deep(name), **squares()})
+    with Image.open(path / name) as image:
+        image.load()
+        assert image.mode in ("RGB", "RGBA")  # without a word
+    with pytest.raises(UsageError, match=rf"{name} has 16 bits a channel; valid: 8 bits a channel"):
+        open_archive(path)
 
 
 def test_classes_are_counted_over_all_labels_whichever_images_are_chosen(tmp_path: Path) -> None:
