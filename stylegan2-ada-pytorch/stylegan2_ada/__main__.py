@@ -193,15 +193,20 @@ def _plan(config: TrainingConfig, resume: Path | None, *, ranks: int, device: to
 
     Label layers are not among them.
     """
-    done = settled(config, resume, _labels(resume), ranks=ranks, cuda=device.type == "cuda")
+    done = settled(config, resume, _labels(config, resume), ranks=ranks, cuda=device.type == "cuda")
     counts = _parameters(architecture_of(done), done.group)
     computed = str(computed_in(done.dtype, device)).removeprefix("torch.")
     parameters = f"parameters: generator {counts[0]:,}, discriminator {counts[1]:,}"
     return f"{done.text()}\nblocks of {done.dtype} compute in: {computed}\n{parameters}"
 
 
-def _labels(resume: Path | None) -> int:
-    return 0 if resume is None else weights.architecture_in(weights.read_info(resume)).labels
+def _labels(config: TrainingConfig, resume: Path | None) -> int:
+    """Return how long the labels must be: the data, which would tell, are unread."""
+    if resume is None or not config.cond:
+        return 0
+    if labels := weights.architecture_in(weights.read_info(resume)).labels:
+        return labels
+    raise UsageError(f"cond=True: {resume} knows no labels; valid: cond=False, or a conditional network")
 
 
 def _parameters(architecture: Architecture, group: int) -> tuple[int, ...]:

@@ -12,7 +12,9 @@ from PIL import Image
 from stylegan2_ada import TrainingConfig, UsageError, devices, load_generator, train
 from stylegan2_ada.__main__ import _explained, main
 from stylegan2_ada.generate import generate
+from stylegan2_ada.networks import Architecture
 from stylegan2_ada.training_state import TrainingState
+from stylegan2_ada.weights import save
 from torch import Tensor, nn
 
 from tests.stylegan2_ada.archives import write_archive
@@ -187,6 +189,27 @@ def test_a_dry_run_refuses_what_the_run_refuses(
     write_archive(tmp_path / "a.zip")
     assert main(flags(tmp_path, "--freeze-d=99", *more)) == 2
     assert capsys.readouterr().err == "freeze_d=99: not that many convolutions; valid: 0 to 4\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "flag", "said"),
+    [
+        (3, "--cond", ""),
+        (0, "--no-cond", ""),
+        (3, "--no-cond", "another architecture (labels 3 there, 0 here)"),
+        (0, "--cond", "there knows no labels; valid: cond=False"),
+    ],
+)
+def test_a_dry_run_of_a_transfer_is_of_labels_where_both_networks_are(
+    tmp_path: Path, labels: int, flag: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = Architecture(resolution=8, channels=1, channel_base=64, labels=labels)
+    save(tmp_path / "there", there.generator(), there.discriminator(4), there, {})
+    done = main(
+        ["train", "--data=-", "--outdir=-", *FLAGS, f"--resume={tmp_path / 'there'}", flag, "--dry-run"]
+    )
+    assert done == (2 if said else 0)
+    assert said in capsys.readouterr().err
 
 
 def test_a_dry_run_warns_of_a_gamma_that_is_meant_for_another_batch(
