@@ -59,6 +59,23 @@ def images_of(count: int = 4, channels: int = 3, size: int = 16) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).normal(size=(count, channels, size, size))).float()
 
 
+def test_each_set_is_named_after_the_families_that_it_holds() -> None:
+    families = {
+        "blit": {"xflip", "rotate90", "xint"},
+        "geom": {"scale", "rotate", "aniso", "xfrac"},
+        "color": {"brightness", "contrast", "lumaflip", "hue", "saturation"},
+        "filter": {"imgfilter"},
+        "noise": {"noise"},
+        "cutout": {"cutout"},
+    }
+    joint = {"bgcfnc"[:n]: set().union(*[*families.values()][:n]) for n in range(2, 7)}
+    assert {name: set(operations) for name, operations in SETS.items()} == {
+        "none": set(),
+        **families,
+        **joint,
+    }
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_probability_zero_returns_the_images_themselves(name: str) -> None:
     images = images_of()

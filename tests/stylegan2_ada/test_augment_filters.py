@@ -66,6 +66,13 @@ def test_the_bank_splits_an_impulse_and_is_symmetric() -> None:
     assert np.allclose(bank.sum(axis=1), [1, 0, 0, 0], atol=1e-12)
 
 
+def test_each_filter_of_the_bank_passes_its_own_octave_best() -> None:
+    power = np.abs(np.fft.rfft(filter_bank(), 512)) ** 2  # of up to half a cycle a pixel
+    octaves = [slice(0, 32), slice(32, 64), slice(64, 128), slice(128, 257)]
+    passed = np.array([[row[octave].mean() for octave in octaves] for row in power])
+    assert passed.argmax(axis=1).tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(("height", "width"), [(64, 40), (16, 8)])
 def test_equal_gains_scale_and_each_image_has_its_own(height: int, width: int) -> None:
     images = images_of(3, height, width)
