@@ -94,6 +94,19 @@ def test_a_subset_is_drawn_by_the_seed(tmp_path: Path) -> None:
         open_archive(tmp_path / "a.zip", subset=21)
 
 
+def test_an_image_of_a_subset_keeps_its_label_mirrored_or_not(tmp_path: Path) -> None:
+    """Each one shows its own number on its left, which is its label too."""
+    numbers = np.arange(1, 21)
+    files = {f"{number:02}.png": png(np.pad([[number]] * 8, ((0, 0), (0, 7)))) for number in numbers}
+    rows = [[name, [int(number)]] for name, number in zip(files, numbers, strict=True)]
+    path = write_zip(tmp_path / "a.zip", files | labels_file(rows))
+    images = open_archive(path, subset=8, seed=3, mirror=True, use_labels=True)
+    batch, labels = images.batch(np.arange(16), CPU)
+    assert labels is not None and len(labels.unique()) == 8 and labels.max() > 8
+    shown = ((batch[:, 0, 0] + 1) * 127.5).round()
+    assert torch.equal(shown[:8, :1], labels[:8]) and torch.equal(shown[8:, -1:], labels[8:])
+
+
 def test_larger_images_are_averaged_over_area_and_values_are_minus_one_to_one(tmp_path: Path) -> None:
     checkers = np.indices((16, 16)).sum(axis=0) % 2 * 200
     files = {"a.png": png(checkers), "b.png": png(np.full((16, 16), 255)), **squares()}

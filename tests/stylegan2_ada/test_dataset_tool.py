@@ -87,6 +87,27 @@ def test_folders_are_classes(tmp_path: Path) -> None:
         convert(tmp_path / "a", tmp_path / "b.zip", labels="folders")
 
 
+def test_classes_are_counted_over_all_folders_however_few_images_are_taken(tmp_path: Path) -> None:
+    """So that a part of the data has the labels that the whole of it would have."""
+    drawn = list(squares(9).values())
+    files = {f"{'abc'[i % 3]}/{i}.png": content for i, content in enumerate(drawn) if i % 3 != 1}
+    files["b/empty.txt"] = b""
+    source = write_zip(tmp_path / "a.zip", files | {"aa/9.png": drawn[1], "d/9.png": drawn[4]})
+    convert(source, tmp_path / "out.zip", labels="folders", max_images=5)
+    about = labels(tmp_path / "out.zip")
+    assert about["classes"] == ["a", "aa", "c", "d"]
+    assert [label for _, label in about["labels"]] == [0, 0, 0, 1, 2]
+
+
+def test_a_folder_of_the_zip_holds_a_thousand_images(tmp_path: Path) -> None:
+    content = png(np.full((4, 4), 7))
+    source = write_zip(tmp_path / "a.zip", {f"{number:04}.png": content for number in range(1001)})
+    convert(source, tmp_path / "out.zip")
+    names = list(contents(tmp_path / "out.zip"))
+    assert names[0] == "00000/img00000000.png"
+    assert names[999:] == ["00000/img00000999.png", "00001/img00001000.png", "dataset.json"]
+
+
 def test_images_are_cropped_and_resized_where_asked(tmp_path: Path) -> None:
     wide = np.zeros((20, 32))
     wide[:, 6:26] = 90
