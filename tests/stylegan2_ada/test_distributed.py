@@ -16,6 +16,7 @@ from stylegan2_ada.distributed import Ranks, join, own_rows
 from stylegan2_ada.training_state import TrainingState
 
 from tests.stylegan2_ada.archives import write_archive
+from tests.stylegan2_ada.detectors import FeaturesOnly, write_script
 
 FLAGS = [
     "--resolution=8", "--batch=8", "--group=2", "--channel-base=64", "--kimg=0.064", "--tick-kimg=0.032",
@@ -46,6 +47,22 @@ def test_two_processes_train_as_one_and_either_goes_on(tmp_path: Path) -> None:
             assert shared[name] == pytest.approx(alone[name], rel=2e-3, abs=1e-4), name
     assert main(flags(tmp_path, "two", "--kimg=0.096")) == 0
     assert [row["kimg"] for row in rows(tmp_path / "two")] == [0.032, 0.064, 0.096]
+
+
+def test_two_processes_that_wait_for_a_better_network_give_up_together(tmp_path: Path) -> None:
+    """One of them alone would wait for the other's part of the next step."""
+    write_archive(tmp_path / "a.zip")
+    judge = f"--detector={write_script(tmp_path / 'detector.pt', FeaturesOnly())}"
+    waiting = ["--patience=1", "--snapshot-kimg=0.032", "--learning-rate=1e-9", "--kimg=1000"]
+    run = flags(tmp_path, "run", judge, "--detector-count=16", *waiting)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
+               "--", "stylegan2_ada", *run]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    kids = [row["kid"] for row in rows(tmp_path / "run")]
+    assert 2 <= len(kids) < 10 and kids.index(min(kids)) == len(kids) - 2
+    assert (tmp_path / "run" / "generator.json").is_file()
 
 
 def test_processes_that_do_not_come_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from stylegan2_ada import CollapseError, derived
-from stylegan2_ada.dataset import Dataset
+from stylegan2_ada import CollapseError, derived, load_generator, train
+from stylegan2_ada.dataset import Dataset, load
 from stylegan2_ada.distributed import Ranks
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.run import Run
@@ -15,6 +15,7 @@ from stylegan2_ada.training_loop import _judge
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
+from tests.stylegan2_ada.archives import labels_file, squares, write_zip
 from tests.stylegan2_ada.test_training_loop import FEW, TINY, Brightness, judged
 
 CPU = torch.device("cpu")
@@ -65,3 +66,15 @@ def test_snapshots_without_differing_images_are_counted_on_under_another_detecto
         judged(tmp_path, "run", 0.012 * number, white=float(number), collapse_ratio=100.0)
     with pytest.raises(CollapseError, match=r"after 0\.036 kimg, the 3rd"):
         judged(tmp_path, "run", 0.036, white=3.0, collapse_ratio=100.0)
+
+
+def test_snapshots_of_a_conditional_run_are_judged_by_the_labels_of_its_data(tmp_path: Path) -> None:
+    files = squares()
+    labels = labels_file([[name, number % 3] for number, name in enumerate(files)])
+    archive = write_zip(tmp_path / "a.zip", files | labels)
+    config = replace(TINY, kimg=0.012, cond=True)
+    result = train(config, archive, None, tmp_path / "run", detector=Brightness(), metric_options=FEW)
+    images = load(archive, resolution=8, channels=1, mirror=False, use_labels=True)
+    judge = Evaluator(Brightness(), images.images, options=FEW, labels_NK=images.labels)
+    best, info = load_generator(tmp_path / "run" / "best", "cpu")
+    assert info["kid"] == result.history[-1]["kid"] == pytest.approx(judge(best)["kid"], abs=1e-6)
