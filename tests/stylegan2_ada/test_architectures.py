@@ -181,6 +181,15 @@ def test_frozen_convolutions_stay_as_they_are_and_keep_their_names() -> None:
     d.load_state_dict(before)
 
 
+def test_convolutions_are_frozen_from_the_image_on_and_a_skip_after_the_others_of_its_block() -> None:
+    order = ["b16.fromrgb", "b16.conv0", "b16.conv1", "b16.skip", "b8.conv0", "b8.conv1", "b8.skip"]
+    for layers in range(8):
+        d = discriminator()
+        freeze(d, layers)
+        trained = {name.rpartition(".")[0] for name, _ in d.named_parameters()}
+        assert [name for name in order if name not in trained] == order[:layers]
+
+
 def test_no_more_is_frozen_than_there_is() -> None:
     freeze(discriminator(), 7)
     freeze(discriminator(), 0)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from stylegan2_ada import loss
 from stylegan2_ada.generate import latents
-from stylegan2_ada.layers import bounded, demodulation, modulated_conv
-from stylegan2_ada.networks import Blocks
+from stylegan2_ada.layers import Conv, bounded, demodulation, modulated_conv
+from stylegan2_ada.networks import HALF, Blocks, SynthesisLayer, ToRGB
 from torch import Tensor, nn
 
 from tests.stylegan2_ada.small_networks import discriminator, generator, images_like, tiny
@@ -82,6 +82,19 @@ def test_a_clamp_cuts_only_what_lies_beyond() -> None:
     d, x = discriminator(clamp=0.5), torch.randn(2, 16, 8, 8)
     plain = discriminator().b8.conv1(x, gain=0.1)
     assert torch.equal(d.b8.conv1(x, gain=0.1), plain.clamp(-0.05, 0.05)) and plain.max() > 0.05
+
+
+def test_every_convolution_of_both_networks_is_clamped() -> None:
+    g, d, most = generator(clamp=0.01), discriminator(clamp=0.01), dict[str, float]()
+    for name, layer in (*g.named_modules(), *d.named_modules()):
+        if isinstance(layer, SynthesisLayer | ToRGB | Conv):
+            layer.register_forward_hook(
+                lambda _, __, out, name=name: most.update({name: out.abs().max().item()})
+            )
+    d(g(latents(range(4)), noise="const"))
+    branches = ("b16.conv1", "b8.conv1")  # of a residual block: the clamp is times their gain
+    assert len(most) == 8 + 6
+    assert most == pytest.approx({name: 0.01 * HALF if name in branches else 0.01 for name in most})
 
 
 @pytest.mark.parametrize("low", [torch.float32, torch.bfloat16])
