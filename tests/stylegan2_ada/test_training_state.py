@@ -96,6 +96,16 @@ def test_p_goes_on_from_a_checkpoint_between_two_of_its_moves(tmp_path: Path, st
     assert loaded.p == state.p == pytest.approx(0.32)
 
 
+def test_rates_and_memories_of_the_optimisers_make_up_for_the_steps_of_regularisation() -> None:
+    """Appendix B; the numbers are the published code's, for a regulariser at every 4th and 16th step."""
+    state = TrainingState.fresh(TINY, CPU)
+    expected = {state.g_optimiser: (0.002, 0.991991968), state.d_optimiser: (0.002352941, 0.990585457)}
+    for optimiser, (rate, memory) in expected.items():
+        (group,) = optimiser.param_groups
+        assert group["lr"] == pytest.approx(rate) and group["eps"] == 1e-8
+        assert group["betas"] == pytest.approx((0, memory), abs=1e-8)
+
+
 def test_regularisers_run_at_their_intervals() -> None:
     state = TrainingState.fresh(TINY, CPU)
     for _ in range(17):
@@ -248,6 +258,17 @@ def test_path_length_regularisation_is_its_formula() -> None:
     assert found["path_length"].item() == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.parametrize(("phase", "count"), [("Gmain", 8), ("Greg", 4), ("Dmain", 8)])
+def test_the_mean_style_follows_the_first_of_two_mixed_styles_in_each_phase_that_generates(
+    phase: str, count: int
+) -> None:
+    state = TrainingState.fresh(BATCH, CPU, labels=LABELS)
+    latents = Chance(0, 0, CPU).phase(phase).latents(count, state.g.styles, 0.9, LABELS)
+    assert latents.cutoff < state.g.styles
+    mean = state.g.mapping(latents.z, latents.labels)[:, 0].mean(dim=0).detach()
+    assert torch.allclose(gradients(state, phase)["w_avg"], 0.005 * mean, rtol=1e-4, atol=1e-7)
+
+
 def test_r1_makes_up_for_the_steps_between() -> None:
     """gamma / 2 times the mean squared gradient at the images before augmentation, 16 times as it is rare."""
     state = TrainingState.fresh(BATCH, CPU, labels=LABELS)
@@ -323,9 +344,10 @@ def test_other_blocks_and_a_low_type_train(blocks: str) -> None:
     assert all(math.isfinite(value) for value in state.tick().values())
 
 
-def test_only_the_type_of_little_range_is_clamped() -> None:
-    clamps = {dtype: architecture_of(replace(TINY, dtype=dtype)).clamp for dtype in ("fp32", "bf16", "fp16")}
-    assert clamps == {"fp32": None, "bf16": None, "fp16": 256}
+def test_four_resolutions_take_a_type_of_16_bits_and_that_of_little_range_is_clamped() -> None:
+    found = {dtype: architecture_of(replace(TINY, dtype=dtype)) for dtype in ("fp32", "bf16", "fp16")}
+    assert {dtype: a.clamp for dtype, a in found.items()} == {"fp32": None, "bf16": None, "fp16": 256}
+    assert {dtype: a.low_blocks for dtype, a in found.items()} == {"fp32": 0, "bf16": 4, "fp16": 4}
 
 
 def test_augmentations_of_a_part_are_those_of_the_whole() -> None:
