@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from stylegan2_ada import TrainingConfig, TrainingResult, UsageError, checkpoint, run_folder, train
 from stylegan2_ada.__main__ import main
-from stylegan2_ada.run_folder import COURSE, locked
+from stylegan2_ada.networks import Architecture
+from stylegan2_ada.run_folder import COURSE, identity_of, locked
 from stylegan2_ada.training_state import TrainingState
+from stylegan2_ada.weights import save
 
 from tests.stylegan2_ada.archives import write_archive
 from tests.stylegan2_ada.test_training_loop import TINY, files
@@ -67,6 +69,18 @@ def test_other_images_or_another_start_are_another_run(tmp_path: Path, members: 
     with pytest.raises(UsageError, match=r"start None, now .*start\)"):
         train(replace(SHORT, ema_ramp=0.05, ada_kimg=500), tmp_path / "a.zip", members, tmp_path / "run",
               resume=tmp_path / "start")  # fmt: skip
+
+
+def test_a_start_from_another_network_of_a_folder_is_another_run(tmp_path: Path) -> None:
+    """Also where the generator of the last step alone is another one."""
+    a, digests = Architecture(resolution=8, channels=1, channel_base=64), set()
+    mean, last, d = a.generator(), a.generator(), a.discriminator(4)
+    for changed in (None, mean, last, d):
+        if changed is not None:
+            next(changed.parameters()).data.add_(1)
+        save(tmp_path, mean, d, a, {}, g=last)
+        digests.add(identity_of(SHORT, "images", tmp_path).digest)
+    assert len(digests) == 4
 
 
 def test_what_changes_no_step_changes_no_run(

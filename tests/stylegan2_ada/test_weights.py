@@ -8,8 +8,22 @@ import torch
 from stylegan2_ada import UsageError, load_generator
 from stylegan2_ada.generate import latents
 from stylegan2_ada.networks import Architecture, Blocks
-from stylegan2_ada.weights import GENERATOR, INFO, RAW, is_whole, read_info, save, transfer, transferred
+from stylegan2_ada.run import go_on
+from stylegan2_ada.weights import (
+    DISCRIMINATOR,
+    GENERATOR,
+    INFO,
+    RAW,
+    is_whole,
+    read_info,
+    read_tensors,
+    save,
+    transfer,
+    transferred,
+)
 from torch import nn
+
+from tests.stylegan2_ada.test_judging import run_of
 
 ARCHITECTURE = Architecture(resolution=8, channels=1, channel_base=64, channel_max=512, mapping_layers=2)
 
@@ -36,8 +50,10 @@ def test_a_loaded_generator_makes_the_saved_ones_images(tmp_path: Path) -> None:
 def test_a_transfer_takes_both_networks(folder: Path) -> None:
     g, d = ARCHITECTURE.generator(), ARCHITECTURE.discriminator(2)
     transfer(folder, ARCHITECTURE, g, d)
-    source, _ = load_generator(folder)
+    source, info = load_generator(folder)
     assert equal(g, source)
+    written = read_tensors(folder, info, DISCRIMINATOR)
+    assert all(torch.equal(value, written[name]) for name, value in d.state_dict().items())
 
 
 def test_a_transfer_takes_the_last_steps_generator_where_there_is_one(tmp_path: Path) -> None:
@@ -50,6 +66,22 @@ def test_a_transfer_takes_the_last_steps_generator_where_there_is_one(tmp_path: 
     assert not is_whole(tmp_path)
     with pytest.raises(UsageError, match="missing or changed"):
         transfer(tmp_path, ARCHITECTURE, g, ARCHITECTURE.discriminator(4), g_ema)
+
+
+def test_images_are_made_by_the_running_mean_where_the_last_steps_generator_is_there_too(
+    tmp_path: Path,
+) -> None:
+    mean, last = ARCHITECTURE.generator(), ARCHITECTURE.generator()
+    save(tmp_path, mean, ARCHITECTURE.discriminator(4), ARCHITECTURE, {}, g=last)
+    assert equal(load_generator(tmp_path)[0], mean)
+
+
+def test_a_run_begins_with_each_network_where_the_other_ended(tmp_path: Path) -> None:
+    mean, last, d = ARCHITECTURE.generator(), ARCHITECTURE.generator(), ARCHITECTURE.discriminator(4)
+    save(tmp_path / "other", mean, d, ARCHITECTURE, {}, g=last)
+    run = run_of(tmp_path / "run", torch.zeros(60, 1, 8, 8, dtype=torch.uint8))
+    go_on(run, tmp_path / "other", required=False)
+    assert equal(run.state.g, last) and equal(run.state.g_ema, mean) and equal(run.state.d, d)
 
 
 def test_a_folder_that_is_written_again_keeps_no_generator_of_before(folder: Path) -> None:
