@@ -9,10 +9,12 @@ import sys
 from dataclasses import asdict, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
 from stylegan2_ada import dataset, metrics
+from stylegan2_ada.decoding import Fit
 from stylegan2_ada.detector import Detector, load_detector
 from stylegan2_ada.devices import HELP, device_of
 from stylegan2_ada.features import (
@@ -147,6 +149,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `metrics` to a parser."""
     parser.add_argument("--network", type=Path, required=True, help="folder of a trained network")
     parser.add_argument("--data", type=Path, required=True, help="zip or folder of all real images")
+    parser.add_argument("--fit", choices=get_args(Fit), default="refuse",
+                        help="what to do with images that are not square; default %(default)s")  # fmt: skip
     parser.add_argument(
         "--detector", type=Path, required=True, help="TorchScript (.pt) or exported (.pt2) file"
     )
@@ -176,7 +180,7 @@ def run(options: argparse.Namespace) -> None:
     architecture = generator.architecture
     real = dataset.load(
         options.data, resolution=architecture.resolution, channels=architecture.channels, mirror=False,
-        use_labels=architecture.labels > 0,
+        use_labels=architecture.labels > 0, fit=options.fit,
     )  # fmt: skip
     figures = evaluate(
         generator, read(), real.images, options=metric_options, labels_NK=real.labels, cache=options.cache,

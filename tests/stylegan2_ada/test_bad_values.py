@@ -101,6 +101,7 @@ GENERATE: Mapping[str, Sequence[str]] = {
 METRICS: Mapping[str, Sequence[str]] = {
     "--network": GENERATE["--network"],
     "--data": TRAIN["--data"][:3],
+    "--fit": TRAIN["--fit"],
     "--detector": TRAIN["--detector"],
     "--detector-channels": TRAIN["--detector-channels"],
     "--cache": ("{tmp}/text", *PLACES),

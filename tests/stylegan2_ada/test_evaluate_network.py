@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from stylegan2_ada import UsageError, weights
+from stylegan2_ada.dataset import load
 from stylegan2_ada.detector import load_detector
 from stylegan2_ada.evaluate_network import Evaluator, add_arguments, evaluate, run
 from stylegan2_ada.features import MetricOptions, generated
@@ -14,7 +15,7 @@ from stylegan2_ada.metrics import inception_score
 from stylegan2_ada.networks import Architecture, Generator
 from torch import Tensor
 
-from tests.stylegan2_ada.archives import write_archive
+from tests.stylegan2_ada.archives import labels_file, png, write_archive, write_zip
 from tests.stylegan2_ada.detectors import FeaturesOnly, Pooled, PooledDetector, write_program, write_script
 
 OPTIONS = MetricOptions(count=60, batch=16)
@@ -114,6 +115,30 @@ def test_the_inception_score_is_that_of_the_detectors_probabilities(
     expected = inception_score(load_detector(script, output="probabilities")(images))
     figures = report["inception_score"], report["inception_score_deviation"]
     assert figures == pytest.approx(expected, rel=1e-3) and figures[0] > 1
+
+
+def test_a_conditional_network_is_measured_by_the_labels_of_images_that_are_cropped_if_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = replace(ARCHITECTURE, labels=3)
+    weights.save(tmp_path / "network", a.generator(), a.discriminator(4), a, {})
+    wide = np.random.default_rng(0).integers(0, 256, (30, 8, 12))
+    files = {f"{number:02}.png": png(image) for number, image in enumerate(wide)}
+    data = write_zip(tmp_path / "a.zip", files | labels_file([[name, int(name[1]) % 3] for name in files]))
+    script, parser = write_script(tmp_path / "pooled.pt", Pooled()), argparse.ArgumentParser()
+    add_arguments(parser)
+    paths = ["--network", tmp_path / "network", "--data", data, "--detector", script]
+    flags = [*map(str, paths), "--count=60", "--batch=16", "--device=cpu", "--inception-score"]
+    with pytest.raises(UsageError, match="12 x 8 pixels; valid: square images, or fit=crop"):
+        run(parser.parse_args(flags))
+    run(parser.parse_args([*flags, "--fit=crop"]))
+    real = load(data, resolution=8, channels=1, mirror=False, use_labels=True, fit="crop")
+    judges = [load_detector(script, output=output) for output in ("features", "probabilities")]
+    network = weights.load_generator(tmp_path / "network", "cpu")[0]
+    expected = evaluate(
+        network, judges[0], real.images, options=OPTIONS, labels_NK=real.labels, classifier=judges[1]
+    )
+    assert json.loads(capsys.readouterr().out) == expected
 
 
 def test_a_classifier_without_probabilities_is_refused_before_anything_is_measured(
