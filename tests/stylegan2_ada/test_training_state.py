@@ -10,6 +10,7 @@ from stylegan2_ada import TrainingConfig, checkpoint, derived, loss
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import Chance
 from stylegan2_ada.distributed import Ranks, cut, own_rows
+from stylegan2_ada.networks import SynthesisLayer
 from stylegan2_ada.training_state import TrainingState, architecture_of
 
 TINY = derived(TrainingConfig(resolution=8, batch=4, channel_base=64, kimg=0.1, augment="bgc"))
@@ -267,6 +268,23 @@ def test_the_mean_style_follows_the_first_of_two_mixed_styles_in_each_phase_that
     assert latents.cutoff < state.g.styles
     mean = state.g.mapping(latents.z, latents.labels)[:, 0].mean(dim=0).detach()
     assert torch.allclose(gradients(state, phase)["w_avg"], 0.005 * mean, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("phase", "value"), [("Gmain", "g_loss"), ("Greg", "path_length"), ("Dmain", "d_loss")]
+)
+def test_every_phase_that_generates_draws_its_noise(phase: str, value: str) -> None:
+    """It takes neither none nor the constant one that images for the eye are made with."""
+
+    def found(strength: float, constant: float) -> float:
+        state = TrainingState.fresh(BATCH, CPU, labels=LABELS)
+        for layer in state.g.synthesis.modules():
+            if isinstance(layer, SynthesisLayer):
+                layer.noise_strength.data.fill_(strength)
+                layer.noise_const.fill_(constant)
+        return gradients(state, phase)[value].item()
+
+    assert found(1, 0) == found(1, 5) != found(0, 0)
 
 
 def test_r1_makes_up_for_the_steps_between() -> None:
