@@ -164,6 +164,24 @@ def test_generated_images_repeat_with_their_noise_and_follow_the_seed() -> None:
     assert not torch.equal(first, torch.cat(list(generated(network, replace(OPTIONS, seed=1)))))
 
 
+def test_noise_and_labels_follow_the_seed_too() -> None:
+    network = generator(labels=2)
+
+    def differ(options: MetricOptions) -> bool:
+        one, other = (
+            torch.cat(list(generated(network, replace(options, seed=seed), labels_NK=torch.eye(2))))
+            for seed in (0, 1)
+        )
+        return not torch.equal(one, other)
+
+    with torch.no_grad():
+        network.synthesis.b4.conv1.noise_strength.fill_(1.0)
+        assert differ(replace(OPTIONS, truncation=0.0))  # of one style
+        assert not differ(replace(OPTIONS, truncation=0.0, noise="none"))
+        network.mapping.fc0.weight[:, :512] = 0  # latents are not looked at any more
+        assert differ(replace(OPTIONS, noise="none"))
+
+
 def test_seeds_share_no_latent() -> None:
     network = generator()
     options = replace(OPTIONS, noise="none")

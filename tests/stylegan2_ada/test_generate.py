@@ -60,6 +60,13 @@ def test_random_noise_is_that_of_the_seeds() -> None:
     assert not np.array_equal(first, next(generate(network, range(4), 1.0, 4, noise="none")))
 
 
+def test_random_noise_does_not_depend_on_the_batches_before() -> None:
+    network = generator()
+    network.synthesis.b4.conv1.noise_strength.data.fill_(5.0)
+    _, second = generate(network, range(8), 1.0, 4, noise="random")
+    assert np.array_equal(second, next(generate(network, range(4, 8), 1.0, 4, noise="random")))
+
+
 def test_a_cutoff_truncates_the_first_styles_alone() -> None:
     network = generator()
     network.mapping.w_avg.normal_(generator=torch.Generator().manual_seed(0))
