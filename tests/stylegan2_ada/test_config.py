@@ -87,6 +87,11 @@ def test_cifar_regularises_no_paths_and_mixes_no_styles() -> None:
     assert (config.path_weight, config.mixing, config.d_blocks) == (2, 0.9, "resnet")
 
 
+def test_a_tick_is_of_4000_images_and_a_short_run_has_16() -> None:
+    ticks = {kimg: derived(TrainingConfig(kimg=kimg)).tick_kimg for kimg in (0.0, 1000.0, 64.0, 16.0)}
+    assert ticks == {0.0: 4, 1000.0: 4, 64.0: 4, 16.0: 1}
+
+
 def test_a_given_value_wins_over_the_named_configuration() -> None:
     given = {
         "batch": 24,
@@ -101,7 +106,10 @@ def test_a_given_value_wins_over_the_named_configuration() -> None:
     assert derived(TrainingConfig(cfg="paper256", batch=6)).group == 6  # 8 does not divide it
 
 
-@pytest.mark.parametrize(("ranks", "batch", "gamma", "ema"), [(2, 32, 0.4096, 10), (8, 64, 0.2048, 20)])
+@pytest.mark.parametrize(
+    ("ranks", "batch", "gamma", "ema"),
+    [(2, 32, 0.4096, 10), (8, 64, 0.2048, 20), (100, 100, 0.131072, 31.25)],
+)
 def test_more_processes_share_a_larger_batch(ranks: int, batch: int, gamma: float, ema: float) -> None:
     config = derived(TrainingConfig(resolution=256), ranks=ranks)
     assert (config.batch, config.ema_kimg) == (batch, ema)

@@ -116,6 +116,12 @@ def test_larger_images_are_averaged_over_area_and_values_are_minus_one_to_one(tm
     assert batch.max() == 1 and batch.shape == (2, 1, 8, 8)
 
 
+def test_smaller_images_are_interpolated(tmp_path: Path) -> None:
+    ramp = png(np.tile(np.arange(4) * 80, (4, 1)))
+    row = open_archive(write_zip(tmp_path / "a.zip", {"a.png": ramp, **squares()})).images[0, 0, 3]
+    assert row.diff().gt(0).all() and row[0] <= 20 and row[-1] >= 220
+
+
 def test_resizing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = squares(count=9, side=8) | {"images/large.png": png(np.arange(256).reshape(16, 16))}
     archive = write_zip(tmp_path / "a.zip", files)

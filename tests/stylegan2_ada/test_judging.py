@@ -11,6 +11,7 @@ from stylegan2_ada.distributed import Ranks
 from stylegan2_ada.evaluate_network import Evaluator
 from stylegan2_ada.run import Run
 from stylegan2_ada.sampler import Sampler
+from stylegan2_ada.snapshots import Watch
 from stylegan2_ada.training_loop import _judge
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
@@ -43,6 +44,14 @@ def test_generated_images_are_said_to_differ_in_units_of_the_real_ones(tmp_path:
     run = run_of(tmp_path, 100 + pixels(0) // contrast)
     assert _judge(run, 100 + pixels(1) // contrast)["deviation"] == pytest.approx(1, rel=0.05)
     assert _judge(run, 100 + pixels(1) // (4 * contrast))["deviation"] == pytest.approx(1 / 4, rel=0.05)
+
+
+def test_snapshots_of_a_collapse_count_in_a_row_alone() -> None:
+    watch = Watch()
+    for ratio in (0.01, 0.01, 0.5, 0.01, 0.01):
+        watch.compare(ratio, 0.02, 0.0)
+    with pytest.raises(CollapseError):
+        watch.compare(0.01, 0.02, 0.0)
 
 
 def test_processes_beside_the_first_hear_its_scores_and_count_with_it(
