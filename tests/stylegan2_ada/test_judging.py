@@ -9,10 +9,11 @@ from stylegan2_ada import CollapseError, derived, load_generator, train
 from stylegan2_ada.dataset import Dataset, load
 from stylegan2_ada.distributed import Ranks
 from stylegan2_ada.evaluate_network import Evaluator
+from stylegan2_ada.generate import latents, to_uint8
 from stylegan2_ada.run import Run
 from stylegan2_ada.sampler import Sampler
 from stylegan2_ada.snapshots import Watch
-from stylegan2_ada.training_loop import _judge
+from stylegan2_ada.training_loop import _judge, _pick, sample
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
@@ -44,6 +45,24 @@ def test_generated_images_are_said_to_differ_in_units_of_the_real_ones(tmp_path:
     run = run_of(tmp_path, 100 + pixels(0) // contrast)
     assert _judge(run, 100 + pixels(1) // contrast)["deviation"] == pytest.approx(1, rel=0.05)
     assert _judge(run, 100 + pixels(1) // (4 * contrast))["deviation"] == pytest.approx(1 / 4, rel=0.05)
+
+
+def test_a_snapshot_shows_the_running_mean_by_labels_spread_over_the_data() -> None:
+    state = TrainingState.fresh(TWO_GROUPS, CPU, labels=torch.eye(2).repeat_interleave(5, dim=0))
+    with torch.no_grad():
+        for parameter in state.g.parameters():
+            parameter.zero_()
+        state.g_ema.synthesis.b4.conv1.noise_strength.fill_(1.0)
+        halves = torch.eye(2).repeat_interleave(32, dim=0)
+        expected = to_uint8(state.g_ema(latents(range(64)), halves, noise="const"))
+    assert sample(state).int().sub(expected.int()).abs().max() <= 1  # of another batch: a rounding may differ
+    assert expected.float().std(dim=0).mean() > 3
+
+
+def test_real_images_of_a_snapshot_are_spread_over_the_data() -> None:
+    numbered = torch.arange(190, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    chosen = _pick(Dataset(images=numbered, digest="", mirror=False))[:, 0, 0, 0]
+    assert chosen.tolist() == list(range(0, 190, 3))
 
 
 def test_snapshots_of_a_collapse_count_in_a_row_alone() -> None:
