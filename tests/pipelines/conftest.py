@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from pipelines.compiled import read_documents
 from tests.pipelines.fake_kfp import fake_kfp
 
 
@@ -16,6 +17,18 @@ def build(tmp_path_factory):
     command += ["--registry", "example.org/r", "--tag", "t1"]
     subprocess.run(command, check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def graph_of():
+    """Read the graph of a pipeline that a folder holds compiled."""
+    return lambda folder, name: read_documents((folder / f"{name}.yaml").read_bytes())[0]
+
+
+@pytest.fixture(scope="session")
+def form_of(graph_of):
+    """Read the form of a pipeline that a folder holds compiled: what is said of each parameter."""
+    return lambda folder, name: graph_of(folder, name)["root"]["inputDefinitions"]["parameters"]
 
 
 @pytest.fixture

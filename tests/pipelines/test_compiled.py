@@ -25,8 +25,8 @@ def compiled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def spec(compiled):
-    return read_documents((compiled / "augmentation.yaml").read_bytes())[0]
+def spec(compiled, graph_of):
+    return graph_of(compiled, "augmentation")
 
 
 def platform_of(compiled, name):
@@ -49,9 +49,10 @@ def test_every_pipeline_is_there(compiled):
 
 
 @pytest.mark.parametrize("name", ["augmentation", "study"])
-def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_cheap_ones(compiled, name):
-    files = compiled / f"{name}.yaml", compiled / f"{name}-when-new.yaml"
-    plain, gated = (read_documents(file.read_bytes())[0] for file in files)
+def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_cheap_ones(
+    compiled, graph_of, name
+):
+    plain, gated = (graph_of(compiled, file) for file in (name, f"{name}-when-new"))
     assert gated["root"]["inputDefinitions"] == plain["root"]["inputDefinitions"]
     first = {"augmentation": "validate-parameters", "study": "validate-study"}[name]
     root = gated["root"]["dag"]["tasks"]
@@ -62,8 +63,8 @@ def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
-def test_no_task_begins_before_the_parameters_are_checked(compiled, name):
-    spec = read_documents((compiled / f"{name}.yaml").read_bytes())[0]
+def test_no_task_begins_before_the_parameters_are_checked(compiled, graph_of, name):
+    spec = graph_of(compiled, name)
     begin = {task for task, about in spec["root"]["dag"]["tasks"].items() if "dependentTasks" not in about}
     assert len(begin) == 1 and begin.pop().startswith("validate-")
 
@@ -83,8 +84,8 @@ def test_tasks_on_volumes_ask_for_their_cores_and_memory(spec):
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
-def test_no_pod_asks_for_nothing(compiled, name):
-    spec = read_documents((compiled / f"{name}.yaml").read_bytes())[0]
+def test_no_pod_asks_for_nothing(compiled, graph_of, name):
+    spec = graph_of(compiled, name)
     for executor in executors(spec).values():
         resources = executor["container"]["resources"]
         assert resources["resourceCpuRequest"] and resources["resourceMemoryRequest"]
@@ -163,9 +164,9 @@ def test_no_stage_installs_anything_when_it_starts(compiled):
 
 
 @pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
-def test_parameters_are_the_same_in_the_form_and_in_the_check(name, compiled):
+def test_parameters_are_the_same_in_the_form_and_in_the_check(name, compiled, graph_of):
     pipeline = PIPELINES[name]
-    spec = read_documents((compiled / f"{name}.yaml").read_bytes())[0]
+    spec = graph_of(compiled, name)
     assert spec["pipelineInfo"]["displayName"] == pipeline.title
     form = spec["root"]["inputDefinitions"]["parameters"]
     assert form.keys() == {field.name for field in fields(pipeline.parameters)}

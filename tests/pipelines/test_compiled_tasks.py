@@ -98,17 +98,17 @@ def test_the_gate_asks_for_the_very_run_that_the_last_task_marks(build, pipeline
         assert forgotten == {"componentInputParameter": "forget_patient"}, snapshot.dag
 
 
-def test_the_parts_of_a_study_wait_for_one_another(build):
+def test_the_parts_of_a_study_wait_for_one_another(build, graph_of):
     """Images are told by the features of baseline classifiers, and are taught to the arms that come then."""
-    tasks = read_documents((build / "study.yaml").read_bytes())[0]["root"]["dag"]["tasks"]
+    tasks = graph_of(build, "study")["root"]["dag"]["tasks"]
     order = ["all-cells", "all-sources", "all-cells-2", "close-study", "settle-study", "keep-finished"]
     for before, after in pairwise(order):
         assert before in tasks[after]["dependentTasks"], after
 
 
-def test_the_rounds_and_the_report_are_shown_the_images_that_are_kept_alone(build):
+def test_the_rounds_and_the_report_are_shown_the_images_that_are_kept_alone(build, graph_of):
     """Copies of training planes are dropped before anything learns from them."""
-    tasks = read_documents((build / "augmentation.yaml").read_bytes())[0]["root"]["dag"]["tasks"]
+    tasks = graph_of(build, "augmentation")["root"]["dag"]["tasks"]
     for task in ("all-rounds", "report"):
         told = tasks[task]["inputs"]["artifacts"]["synthetic"]["taskOutputArtifact"]
         assert told == {"outputArtifactKey": "kept", "producerTask": "judge-synthetic"}

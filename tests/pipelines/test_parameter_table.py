@@ -6,7 +6,6 @@ from pathlib import Path
 
 from components.validate_parameters.stage import Parameters
 from components.validate_parameters.study import StudyParameters
-from pipelines.compiled import read_documents
 from pipelines.profiles import values
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -29,21 +28,15 @@ def rows_of(form, declared, laptop, left_out=()):
         yield f"| `{field.name}` | {cluster} | {small} | {form[field.name]['description'].rstrip('.')} |"
 
 
-def form_of(build, pipeline):
-    return read_documents((build / f"{pipeline}.yaml").read_bytes())[0]["root"]["inputDefinitions"][
-        "parameters"
-    ]
-
-
-def parameter_rows(build):
+def parameter_rows(study_form, form):
     study, laptop = values("laptop", StudyParameters), values("laptop", Parameters)
     told = {name for name, value in study.items() if laptop.get(name, value) != value}
     shared = {field.name for field in fields(Parameters)} - {"label_unit", *told}
-    yield from rows_of(form_of(build, "study"), StudyParameters, study, shared)
-    yield from rows_of(form_of(build, "augmentation"), Parameters, laptop)
+    yield from rows_of(study_form, StudyParameters, study, shared)
+    yield from rows_of(form, Parameters, laptop)
 
 
-def test_readme_explains_every_parameter(build):
+def test_readme_explains_every_parameter(build, form_of):
     table = re.findall(r"^\| `[a-z_]+` \| (?:`|empty|needed).*\|$", README, re.MULTILINE)
-    rows = list(parameter_rows(build))
+    rows = list(parameter_rows(form_of(build, "study"), form_of(build, "augmentation")))
     assert table == rows, "README's parameter table should read:\n" + "\n".join(rows)

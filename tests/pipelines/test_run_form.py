@@ -9,15 +9,9 @@ from components.shared.faults import InputError
 from components.shared.phantom import simulate_patients
 from components.validate_parameters.stage import Parameters
 from pipelines.catalogue import PIPELINES
-from pipelines.compiled import read_documents
 from pipelines.literals import CHOICES
 from pipelines.submission import parse
 from tests.pipelines.fake_kfp import KINDS
-
-
-def form(build, pipeline):
-    spec = read_documents((build / f"{pipeline}.yaml").read_bytes())[0]
-    return spec["root"]["inputDefinitions"]["parameters"]
 
 
 def shown(about):
@@ -44,9 +38,9 @@ def volumes(tmp_path_factory):
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_every_default_passes_the_first_task_as_the_text_that_the_form_sends(
-    pipeline, build, volumes, tmp_path
+    pipeline, build, form_of, volumes, tmp_path
 ):
-    about = form(build, pipeline)
+    about = form_of(build, pipeline)
     places = {
         "volumes_uri": str(volumes),
         "state_uri": str(tmp_path / "state"),
@@ -65,8 +59,8 @@ def test_every_default_passes_the_first_task_as_the_text_that_the_form_sends(
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_a_drop_down_offers_what_validation_takes_and_nothing_else(name, build):
-    about = form(build, "augmentation")[name]
+def test_a_drop_down_offers_what_validation_takes_and_nothing_else(name, build, form_of):
+    about = form_of(build, "augmentation")[name]
     assert about["defaultValue"] in about["literals"]
     given = {"volumes_uri": "gs://b/v", "state_uri": "gs://b/s"}
     checks = PIPELINES["augmentation"].checks
@@ -79,11 +73,11 @@ def test_a_drop_down_offers_what_validation_takes_and_nothing_else(name, build):
     assert str(refused.value).endswith("valid: " + " or ".join(about["literals"]))
 
 
-def test_every_text_parameter_with_choices_has_a_drop_down(build):
+def test_every_text_parameter_with_choices_has_a_drop_down(build, form_of):
     given = {"volumes_uri": "gs://b/v", "state_uri": "gs://b/s"}
     shaped = {"cpu", "memory", "gpu_count", "gpu_type", "gpu_cpu", "gpu_memory"}
     shaped |= {"run_name", "patient_pattern", "forget_patient", "inception_uri"}
-    for name, about in form(build, "augmentation").items():
+    for name, about in form_of(build, "augmentation").items():
         if about["parameterType"] != "STRING" or name in given.keys() | shaped:
             continue
         try:
