@@ -7,6 +7,7 @@ import pytest
 
 from components.shared import forgotten as forgets
 from components.shared import storage
+from components.shared.descendants import LEASES
 from components.shared.faults import ForgottenError, InputError
 from components.shared.forgotten import (
     REMOVING,
@@ -59,6 +60,14 @@ def test_a_name_is_refused_and_nothing_is_removed(state):
     assert storage.list_tree(state) == before
 
 
+def test_while_a_gan_is_trained_for_another_run_nothing_is_removed(state):
+    before = objects(state)
+    held = lease(f"{state}/gan/{LEASES}/b", "another")
+    with held, pytest.raises(InputError, match=r"leases/b/lease\.json: held by run another"):
+        forget(state, GONE)
+    assert objects(state) == before | {f"forgotten/{GONE}"} and forgotten(state) == set()
+
+
 def test_while_another_run_works_on_the_state_nothing_is_removed(state):
     held = lease(f"{state}/run_b", "another")
     before = len(storage.list_tree(state))
@@ -100,6 +109,15 @@ def test_cut_off_anywhere_the_next_removes_the_rest(state, tmp_path, after, agai
     again(state)
     assert objects(state) == objects(str(whole))
     assert storage.read_bytes(f"{state}/forgotten/{GONE}") == f"done\n{SCANS['a']}\n{SCANS['b']}".encode()
+
+
+@pytest.mark.parametrize("after", range(5))
+def test_cut_off_in_a_run_with_a_strangers_table_the_next_removes_the_rest(state, after, monkeypatch):
+    """Its record, by which alone it is a run then, goes last."""
+    put(f"{state}/run_a/table.csv", f"patient\n{GONE}\n")
+    cut_off(state, after, monkeypatch)
+    forget(state, GONE)
+    assert not [name for name in objects(state) if name.startswith("run_a/")]
 
 
 def test_only_what_began_is_gone_on_with(state):
@@ -196,3 +214,36 @@ def test_a_stage_waits_for_the_answer_to_who_asks(state, answer, gone, monkeypat
     put(f"{state}/forgotten/{GONE}", "")
     monkeypatch.setattr(forgets.time, "sleep", lambda _: tell(state, answer))
     assert forgotten(state) == gone
+
+
+def test_splits_that_are_written_at_this_moment_lose_them_all_the_same(state, monkeypatch):
+    real = storage.replace
+
+    def replace(uri, data, generation):
+        if uri.endswith("0002.csv"):
+            monkeypatch.setattr(storage, "replace", real)
+            assert real(uri, storage.read_bytes(uri), generation)  # another is first, this once
+        return real(uri, data, generation)
+
+    monkeypatch.setattr(storage, "replace", replace)
+    forget(state, GONE)
+    assert GONE.encode() not in storage.read_bytes(f"{state}/splits/0002.csv")
+
+
+def test_scans_that_another_run_finds_at_this_moment_stay_known(state, monkeypatch):
+    real, more = forgets.descent, "f" * 16
+
+    def descent(*given):
+        found = real(*given)
+        tell(state, b"removing\n" + more.encode())
+        return found
+
+    monkeypatch.setattr(forgets, "descent", descent)
+    forget(state, GONE)
+    assert set(forgotten_scans(state)) == {SCANS["a"], more}
+
+
+def test_an_empty_file_that_keeps_the_folder_is_nobody_to_wait_for(state, monkeypatch):
+    put(f"{state}/forgotten/.gitkeep", "")
+    monkeypatch.setattr(forgets, "_WAITS", 0)
+    assert forgotten(state) == set()

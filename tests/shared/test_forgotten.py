@@ -64,6 +64,34 @@ def test_nobody_else_changes_side(state):
     assert left.sides == {STAYS: "test"}
 
 
+def test_a_run_that_names_them_in_a_table_alone_goes(state):
+    put(f"{state}/run_c/run.json", {"seed": 0})
+    put(f"{state}/run_c/rounds/000/scored.csv", f"image,patient\na.png,{GONE}\n")
+    forget(state, GONE)
+    assert not [name for name in objects(state) if name.startswith("run_c/")]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "cells/a.json",
+        "expert_labels.csv",
+        "history.csv",
+        "published/a.json",
+        "report/a.json",
+        "synthetic/a.csv",
+    ],
+)
+def test_what_is_left_of_a_run_without_its_record_goes(state, kept):
+    put(f"{state}/run_c/{kept}", {"patients_seen": [GONE]})
+    assert f"run_c/{kept}" in forget(state, GONE)
+
+
+def test_an_entry_goes_whose_generator_somebody_removed(state):
+    put(f"{state}/generators/0003.json", {"digest": "d", "patients": [GONE], "snapshot_digest": B64})
+    assert "generators/0003.json" in forget(state, GONE)
+
+
 def test_what_runs_measured_goes_entry_by_entry(state):
     for number, patient in enumerate((GONE, STAYS), 1):
         put(f"{state}/runs/000{number}.json", {"run": "run_b", "models": {"published": {patient: 0.9}}})
@@ -89,6 +117,14 @@ def test_what_is_damaged_keeps_nobody(state, name, left):
     assert storage.create(f"{state}/{name}", left)
     assert f"planes/{'a' * 32}.zip" in forget(state, GONE)
     assert forgotten(state) == {GONE} and not storage.exists(f"{state}/{name}")
+
+
+def test_a_damaged_list_costs_no_run_that_was_of_it(state):
+    storage.delete(f"{state}/snapshots/{B64}.json")
+    put(f"{state}/snapshots/{B64}.json", "{")
+    put(f"{state}/run_c/run.json", {"snapshot_digest": B64, "sides": {STAYS: "train"}})
+    assert f"snapshots/{B64}.json" in forget(state, GONE)
+    assert {"run_c/run.json", f"finished/{'b' * 24}.json"} <= objects(state)
 
 
 @pytest.mark.parametrize("name", ["run_b/lease.json", "splits/0001.csv"])
@@ -173,6 +209,15 @@ def test_a_gan_that_does_not_say_of_whom_it_is_may_be_of_anybody(state, seen):
     if seen is not None:
         put(f"{state}/gan/{SEEN}/b.json", seen)
     assert "gan/b/checkpoint.json" in forget(state, GONE)
+
+
+def test_a_generator_that_saw_others_stays(state):
+    """Its folder is called by the hash of its weights, as that of one that says nothing."""
+    kept = {f"generators/{'c' * 64}/generator.{ending}" for ending in ("json", "safetensors")}
+    for name in kept:
+        put(f"{state}/{name}", {"patients_seen": [STAYS], "scans_seen": [SCANS["b"]]})
+    forget(state, GONE)
+    assert kept <= objects(state)
 
 
 def test_a_generator_whose_keeping_was_cut_off_may_be_of_anybody(state):
