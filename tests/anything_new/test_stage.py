@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.anything_new.stage import DONE, GO, Config, anything_new, keep_finished
+from components.shared import storage
 from tests.shared.damaged import DAMAGED
 
 
@@ -38,9 +39,24 @@ def test_volumes_of_before_the_last_run_are_new_again(run):
 
 def test_the_first_mark_stays(run):
     keep_finished(run)
-    first = Path(run.mark).read_text()
+    first = re.sub(r"\d{4}-\d\d-\d\d", "2020-01-01", Path(run.mark).read_text())
+    Path(run.mark).write_text(first)
     keep_finished(run)
     assert Path(run.mark).read_text() == first
+
+
+def test_of_two_runs_that_end_at_this_moment_the_mark_is_of_the_later(run, monkeypatch):
+    real, (other, last) = storage.replace, (replace(run, snapshot_digest=digest) for digest in "tu")
+
+    def second(*given):
+        monkeypatch.setattr(storage, "replace", real)
+        keep_finished(other)  # is first, this once
+        return real(*given)
+
+    keep_finished(run)
+    monkeypatch.setattr(storage, "replace", second)
+    keep_finished(last)
+    assert (anything_new(last), anything_new(other)) == (DONE, GO)
 
 
 @pytest.mark.parametrize("left", [*DAMAGED, b'{"snapshot_digest": "s"}'])
