@@ -43,6 +43,13 @@ def test_a_live_run_keeps_others_out(tmp_path):
         pass
 
 
+def test_who_is_kept_out_reads_who_holds_it_where_and_since_when_it_was_not_renewed(tmp_path):
+    plant(tmp_path, host="pod-7", renewed=time.time() - 90)
+    said = r"lease\.json: held by run other on pod-7, renewed (9\d|1\d\d) s ago; valid: wait "
+    with pytest.raises(InputError, match=said), lease(str(tmp_path), "mine"):
+        pass
+
+
 def test_its_own_run_takes_it_again(tmp_path):
     plant(tmp_path, owner="mine")
     with lease(str(tmp_path), "mine"):
@@ -317,20 +324,49 @@ def test_work_that_cannot_renew_ends_before_others_may_take_over_and_no_renewal_
     assert leases.STALE_S / 2 < clock[0] - last < leases.STALE_S
 
 
-def test_who_saw_a_lease_stale_that_another_took_since_then_takes_nothing(tmp_path, monkeypatch):
+def test_what_a_killed_process_left_is_free_at_once(tmp_path):
+    assert work(tmp_path, 60, ["os._exit(0)"]) == 0
+    with lease(str(tmp_path), "mine"):
+        pass
+
+
+def test_what_was_held_at_a_power_cut_is_free_after_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(leases, "installation", lambda: "a laptop")
+    with lease(str(tmp_path), "first"):
+        pass  # of this process, which lives on here: by the machine alone it would be held
+    monkeypatch.setattr(leases, "boot", lambda: "after")
+    monkeypatch.setattr(leases, "machine", lambda: "here, after")
+    with lease(str(tmp_path), "second"):
+        pass
+
+
+def overtake(folder, monkeypatch):
+    """Have another run take the lease between the next look at it and what is written then."""
     real = leases.storage.read_versioned
 
     def read_versioned(uri):
         seen = real(uri)
-        plant(tmp_path, owner="other")  # another run is first, this once
+        plant(folder, owner="other")
         monkeypatch.setattr(leases.storage, "read_versioned", real)
         return seen
 
-    plant(tmp_path, owner="dead", renewed=0.0)
     monkeypatch.setattr(leases.storage, "read_versioned", read_versioned)
+
+
+def test_who_saw_a_lease_stale_that_another_took_since_then_takes_nothing(tmp_path, monkeypatch):
+    plant(tmp_path, owner="dead", renewed=0.0)
+    overtake(tmp_path, monkeypatch)
     with pytest.raises(InputError, match="held by run other"), lease(str(tmp_path), "mine"):
         pass
     assert json.loads((tmp_path / "lease.json").read_text())["owner"] == "other"
+
+
+def test_who_frees_a_lease_that_another_took_since_then_frees_nothing(tmp_path, monkeypatch):
+    plant(tmp_path, owner="mine")
+    overtake(tmp_path, monkeypatch)
+    release(str(tmp_path), "mine")
+    with pytest.raises(InputError, match="held by run other"):
+        require_free(f"{tmp_path}/lease.json")
 
 
 def test_a_turn_that_ends_is_free_at_once_unless_it_was_held_before(tmp_path):
