@@ -326,7 +326,7 @@ def test_work_that_cannot_renew_ends_before_others_may_take_over_and_no_renewal_
 
 def test_what_a_killed_process_left_is_free_at_once(tmp_path):
     assert work(tmp_path, 60, ["os._exit(0)"]) == 0
-    with lease(str(tmp_path), "mine"):
+    with lease(str(tmp_path), "another"):
         pass
 
 
