@@ -93,6 +93,8 @@ def test_the_gate_asks_for_the_very_run_that_the_last_task_marks(build, pipeline
     told = gate.task["inputs"]["parameters"]
     assert told["fingerprint"]["taskOutputParameter"]["producerTask"].startswith("validate-")
     assert told["snapshot_digest"]["taskOutputParameter"]["producerTask"] == "snapshot-volumes"
+    for name in ("state_uri", "run_name", "audit", "language"):
+        assert told[name] == {"componentInputParameter": name}
     for snapshot in named(build, file, "snapshot-volumes"):
         forgotten = snapshot.task["inputs"]["parameters"]["forget_patient"]
         assert forgotten == {"componentInputParameter": "forget_patient"}, snapshot.dag

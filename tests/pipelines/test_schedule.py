@@ -283,6 +283,7 @@ def test_a_mistake_names_its_line(old, new, words, file):
         "0 0 3 28-31 2 *",
         "0 0 3 31 4/2,5 *",
         "0 0 3 */31 2 *",
+        "0 0 3 31 4/3 *",  # July again
     ],
 )
 def test_crons_that_the_scheduler_reads(cron):
@@ -314,6 +315,7 @@ def test_crons_that_the_scheduler_reads(cron):
         ("0 0 3 31 NOV *", "31: no day of month NOV; valid: 1 to 30"),
         ("* 0 3 * * 1", "several runs a minute"),
         ("*/5 0 3 * * 1", "several runs a minute"),
+        ("0,30 0 3 * * 1", "several runs a minute"),
     ],
 )
 def test_crons_that_it_does_not_read_or_reads_otherwise(cron, words):

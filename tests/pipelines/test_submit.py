@@ -445,6 +445,13 @@ def test_a_compiled_pipeline_changed_by_hand_is_refused(keys, to, words, server,
     assert not server.versions
 
 
+def test_a_pipeline_compiled_before_a_parameter_was_new_is_refused(server, build, tmp_path, capsys):
+    changed(build, tmp_path, *FORM, "label_fraction", to=...)
+    assert ask("upload", server, tmp_path) == 1
+    assert "has other parameters than this version's augmentation" in capsys.readouterr().err
+    assert not server.versions
+
+
 def test_what_the_server_refuses_is_told_in_its_words(server, build, capsys, monkeypatch):
     monkeypatch.setattr(
         "pipelines.submit.form_values",
