@@ -99,6 +99,15 @@ def test_a_write_that_meets_another_is_tried_again(monkeypatch, fault):
         assert server.faults.met == 3 and storage.read_bytes(f"{uri}/lease") == b"second"
 
 
+@pytest.mark.parametrize("fault", BUSY)
+def test_a_server_is_not_blind_to_conditions_because_it_is_busy_when_that_is_tried(monkeypatch, fault):
+    with s3_bucket(monkeypatch) as (uri, server):
+        server.faults.waiting.extend([fault] * 2)  # the write, and what tries the server after it
+        server.faults.spread = True
+        assert storage.create(f"{uri}/lease", b"first")
+        assert server.faults.met == 2
+
+
 def test_bytes_that_came_in_pieces_are_compared_as_a_whole(bucket):
     uri, server = f"{bucket[0]}/labels", bucket[1]
     data = os.urandom(100_000)  # a client may drop what it has where that is less than some kilobytes

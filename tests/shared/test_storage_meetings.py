@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import SSLError as BotocoreSSLError
 from requests.exceptions import SSLError
 
-from components.shared import storage
+from components.shared import lease, storage
 from components.shared.faults import InputError
 from components.shared.storage import clients, gcs, local, patience, s3, transfer
 from tests.shared.buckets import gcs_bucket, s3_bucket
@@ -68,16 +68,46 @@ def begun(client, where):
     return upload, client.upload_part(**upload, PartNumber=1, Body=b"older")["ETag"]
 
 
+def joined(uri, name):
+    """Send an object in parts as another program does, so that no sum of its bytes is known."""
+    client = clients.aws(patience.PATIENT)
+    upload, part = begun(client, {"Bucket": uri.removeprefix("s3://"), "Key": name})
+    client.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]})
+
+
 def test_a_file_is_sent_again_where_its_size_alone_can_be_compared(monkeypatch, tmp_path):
     with s3_bucket(monkeypatch) as (uri, _):
-        client = clients.aws(patience.PATIENT)
-        upload, part = begun(client, {"Bucket": uri.removeprefix("s3://"), "Key": "set/a"})
-        parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
-        client.complete_multipart_upload(**upload, MultipartUpload=parts)
+        joined(uri, "set/a")
         assert storage.list_objects(f"{uri}/set")[0].digest.startswith("etag:")
         (tmp_path / "a").write_bytes(b"newer")
         storage.upload(tmp_path, f"{uri}/set")
         assert storage.read_bytes(f"{uri}/set/a") == b"newer"
+
+
+@pytest.mark.parametrize("large", [1, 64 << 20])
+def test_what_has_no_sum_to_compare_comes_all_the_same(large, monkeypatch, tmp_path):
+    monkeypatch.setattr(s3, "_LARGE", large)
+    with s3_bucket(monkeypatch) as (uri, _):
+        joined(uri, "a")
+        assert storage.read_bytes(f"{uri}/a") == b"older"
+        storage.download(f"{uri}/a", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"older"
+
+
+def test_a_server_that_compares_no_versions_is_refused_though_it_overwrites_nothing(monkeypatch):
+    with s3_bucket(monkeypatch) as (uri, server):
+        assert storage.create(f"{uri}/lease", b"first")
+        generation = storage.read_versioned(f"{uri}/lease")[1]
+        server.blind = True
+        with pytest.raises(InputError, match=r"overwrites where it is told not to \(IfMatch is ignored\)"):
+            storage.replace(f"{uri}/lease", b"second", generation)
+
+
+def test_equal_bytes_written_anew_say_nothing_against_a_server(monkeypatch):
+    """Their ETag is as it was, so the same write once more is taken by any server."""
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.create(f"{uri}/lease", b"same")
+        assert storage.replace(f"{uri}/lease", b"same", storage.read_versioned(f"{uri}/lease")[1])
 
 
 def test_an_upload_that_ended_by_itself_meanwhile_is_dropped_as_well(monkeypatch):
@@ -128,6 +158,16 @@ def test_what_a_server_may_unpack_on_its_way_comes_whole(monkeypatch, tmp_path):
     assert (tmp_path / "volumes.csv").read_bytes() == data
 
 
+def test_what_a_server_may_unpack_is_not_fetched_in_parts(monkeypatch, tmp_path):
+    """None of them could be unpacked by itself."""
+    data = os.urandom(33 << 20)  # two parts
+    monkeypatch.setattr(gcs, "_LARGE", 1 << 20)
+    with gcs_bucket(monkeypatch) as (uri, server):
+        server.put({"name": "volume", "contentEncoding": "gzip"}, gzip.compress(data, 0))
+        storage.download(f"{uri}/volume", tmp_path / "volume")
+    assert (tmp_path / "volume").read_bytes() == data
+
+
 def test_what_google_refuses_for_good_is_not_sent_five_times(monkeypatch):
     with gcs_bucket(monkeypatch) as (uri, server):
         server.faults.waiting.extend(["400"] * 2)
@@ -165,3 +205,9 @@ def test_a_part_whose_writer_ends_at_this_moment_stops_nobody(tmp_path):
     left.write_bytes(b"half")
     os.utime(left, (0, 0))
     assert storage.drop_unfinished(str(tmp_path)) == 1 and not left.exists()
+
+
+@pytest.mark.parametrize("hangs_s", [sum(gcs._TIMEOUT_S), 3 + clients.AWS_READ_S])
+def test_a_renewal_ends_before_its_lease_goes_stale_however_long_the_store_is_away(hangs_s):
+    """It is four requests at most, each of which may hang once more at the end of patience."""
+    assert lease.RENEW_S + 4 * (patience.PATIENT.whole_s + hangs_s) < lease.STALE_S
