@@ -42,6 +42,14 @@ class Dataset:
         """Number of indices: N, or 2 N with the mirrored ones."""
         return len(self.images) * (2 if self.mirror else 1)
 
+    @property
+    def classes(self) -> bool:
+        """Tell whether labels are classes, one 1 among zeros, and no vectors of other numbers."""
+        if self.labels is None:
+            return False
+        of_classes = torch.eye(self.labels.shape[1])[self.labels.argmax(dim=1)]
+        return bool((self.labels == of_classes).all())
+
     def batch(self, indices: Indices, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """Return images, float in -1..1, and their labels where there are any, on a device."""
         chosen = torch.from_numpy(indices)

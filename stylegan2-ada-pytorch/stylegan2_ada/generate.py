@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -65,10 +65,11 @@ def generate(
         yield _channels_last(to_uint8(images))
 
 
-def label_of(generator: Generator, text: str | None) -> Tensor | None:
+def label_of(generator: Generator, text: str | None, *, classes: bool = True) -> Tensor | None:
     """Return the label that a user names, K: a class's number, or K numbers between commas.
 
-    Where K is 1 the number is the label itself: one class alone would be no condition.
+    Where K is 1 the number is the label itself: one class alone would be no condition. A network that learnt
+    from vectors (not `classes`) need never have seen the vector of one class.
     """
     count = generator.architecture.labels
     if text is None and count == 0:
@@ -79,14 +80,16 @@ def label_of(generator: Generator, text: str | None) -> Tensor | None:
         numbers = []
     if len(numbers) == count > 0 and all(map(math.isfinite, torch.tensor(numbers).tolist())):
         return torch.tensor(numbers)
-    if len(numbers) != 1 or count < 2 or numbers[0] not in range(count):
-        raise UsageError(f"class={text}: not a label of this network; valid: {_valid_labels(count)}")
+    if len(numbers) != 1 or count < 2 or not classes or numbers[0] not in range(count):
+        raise UsageError(f"class={text}: not a label of this network; valid: {_valid_labels(count, classes)}")
     return torch.eye(count)[int(numbers[0])]
 
 
-def _valid_labels(count: int) -> str:
-    several = f"0 to {count - 1}, {EVERY}, or {count} numbers between commas"
-    return ("none, it has no labels", "a number")[count] if count < 2 else several
+def _valid_labels(count: int, classes: bool) -> str:
+    several = f"{count} numbers between commas" if count > 1 else "a number"
+    if count == 0:
+        return "none, it has no labels"
+    return f"0 to {count - 1}, {EVERY}, or {several}" if classes and count > 1 else several
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +113,13 @@ def run(options: argparse.Namespace) -> None:
     """Write seedNNNN.png for every seed, and every class where all are asked for."""
     _check(options)
     seeds = seeds_of(options.seeds)
-    generator, _ = load_generator(options.network, options.device)
+    generator, info = load_generator(options.network, options.device)
     styles = generator.mapping.styles
     if options.cutoff is not None and not 0 <= options.cutoff <= styles:
         raise UsageError(
             f"cutoff={options.cutoff}: not possible; valid: 0 to {styles}, this network's styles"
         )
-    for folder, label in _labels(generator, options.label, options.outdir).items():
+    for folder, label in _labels(generator, info, options.label, options.outdir).items():
         images = generate(
             generator, seeds, options.trunc, options.batch, label=label, noise=options.noise,
             cutoff=options.cutoff,
@@ -126,11 +129,13 @@ def run(options: argparse.Namespace) -> None:
             Image.fromarray(image).save(folder / f"seed{seed:04}.png")
 
 
-def _labels(generator: Generator, text: str | None, outdir: Path) -> Mapping[Path, Tensor | None]:
+def _labels(
+    generator: Generator, info: Mapping[str, Any], text: str | None, outdir: Path
+) -> Mapping[Path, Tensor | None]:
     """Return the label of all images in a folder: of one folder, or of one for each class."""
-    count = generator.architecture.labels
-    if text != EVERY or count < 2:
-        return {outdir: label_of(generator, text)}
+    count, classes = generator.architecture.labels, info.get("classes", True)  # imported networks do not say
+    if text != EVERY or count < 2 or not classes:
+        return {outdir: label_of(generator, text, classes=classes)}
     return {outdir / f"class{number}": label for number, label in enumerate(torch.eye(count))}
 
 

@@ -98,10 +98,12 @@ def train(
     with join(device_of(device)) as (ranks, where), ExitStack() as stack:
         search_convolutions(where)
         derived(config, ranks=ranks.count)  # settings that cannot be are refused before the images are read
-        ranks.led(lambda: stack.enter_context(locked(run_dir)), where)
         images = _load(config, archive, members)
         labels = 0 if images.labels is None else images.labels.shape[1]
         config = settled(config, resume, labels, ranks=ranks.count, cuda=where.type == "cuda")
+        ranks.led(
+            lambda: stack.enter_context(locked(run_dir)), where
+        )  # what is refused before leaves no trace
         evaluate = _judge_of(images, detector, metric_options, run_dir)
         identity = identity_of(config, images.digest, resume)
         ranks.led(lambda: claim(run_dir, identity, begin), where)
@@ -369,6 +371,7 @@ def _write(run: Run, folder: Path, more: Mapping[str, float]) -> None:
         "channels": config.channels,
         "kimg": state.images / 1000,
         "seed": config.seed,
+        "classes": run.images.classes,
         "config": asdict(config),
         "history": state.history,
         **more,

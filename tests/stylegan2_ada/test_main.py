@@ -87,6 +87,30 @@ def test_labels_of_one_number_are_trained_on_and_generated_from(tmp_path: Path) 
     assert main([*command, "--class=0.4"]) == 0 and main(command) == 2
 
 
+def test_a_network_that_learnt_from_vectors_is_not_asked_for_a_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It need never have seen the vector of one class."""
+    names = write_archive(tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        rows = [[name, [1.0, i / 10]] for i, name in enumerate(names)]
+        archive.writestr("dataset.json", json.dumps({"labels": rows}))
+    assert main(flags(tmp_path, "--cond")) == 0
+    command = ["generate", f"--network={tmp_path / 'run'}", f"--outdir={tmp_path / 'out'}", "--seeds=3"]
+    for label in ("1", "every"):
+        assert main([*command, f"--class={label}"]) == 2
+        said = capsys.readouterr().err
+        assert f"class={label}: not a label of this network; valid: 2 numbers between commas" in said
+    assert main([*command, "--class=1,0.4"]) == 0
+
+
+@pytest.mark.parametrize("flag", ["--freeze-d=99", "--data=absent", "--subset=99", "--cond", "--batch=-1"])
+def test_a_run_that_is_refused_leaves_no_trace(tmp_path: Path, flag: str) -> None:
+    write_archive(tmp_path / "a.zip")
+    assert main(flags(tmp_path, flag)) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
 @pytest.mark.parametrize(("channels", "detector_channels"), [(1, 3), (3, 3), (1, 1)])
 def test_snapshots_are_judged_by_a_detector_of_other_channels(
     tmp_path: Path, channels: int, detector_channels: int
