@@ -75,6 +75,15 @@ def test_patients_a_model_has_seen_are_refused_with_both_names(models, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+def test_whom_another_key_names_may_be_those_that_a_model_has_seen(tmp_path):
+    told = {"patients_seen": ["3fa1-0000000001"], "scans_seen": []}
+    told |= {"patients_validated_on": [], "scans_validated_on": []}
+    (tmp_path / "classifier.json").write_text(json.dumps(told))
+    refuse_seen({"mine": tmp_path}, Seen(patients=frozenset({"3fa1-0000000002"})))
+    with pytest.raises(InputError, match=r"^classifier mine: its patients are named under key 3fa1 and"):
+        refuse_seen({"mine": tmp_path}, Seen(patients=frozenset({"ffff-0000000002"})))
+
+
 def test_a_patient_who_chose_the_round_is_refused_too(models, tmp_path):
     planes = write_planes(tmp_path / "planes", ["v", "x"], per_class=2)
     with pytest.raises(InputError, match=r"has seen patients v"):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.shared.faults import InputError
-from components.shared.planes import CORONAL, NOISE, PlaneSet, Seen, is_whole
+from components.shared.planes import CORONAL, NOISE, UNCERTAIN, PlaneSet, Seen, is_whole
 from tests.drawn_planes import write_planes, write_synthetic
 
 
@@ -15,6 +15,12 @@ def test_real_planes_show_their_rows_and_synthetic_ones_what_their_generator_saw
     assert planes.seen == Seen.of(planes.rows)
     synthetic = write_synthetic(tmp_path / "drawn", ["a"], [CORONAL], scans=["1f"])
     assert synthetic.seen == Seen(patients=frozenset("a"), scans=frozenset({"1f"}))
+
+
+def test_the_rows_of_some_patients_are_theirs_alone_and_none_that_is_uncertain(tmp_path):
+    planes = write_planes(tmp_path, ["a", "b", "c"], 2, (CORONAL, NOISE, UNCERTAIN, ""))
+    found = {(row.patient, row.label) for row in planes.rows_of(["a", "c"])}
+    assert found == {(patient, label) for patient in "ac" for label in (CORONAL, NOISE)}
 
 
 @pytest.mark.parametrize(

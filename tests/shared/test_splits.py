@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from components.shared.faults import InputError
 from components.shared.planes import Seen
-from components.shared.splits import FOLDS, TEST, TRAIN, Splits
+from components.shared.splits import FOLDS, TEST, TRAIN, VALIDATION, Splits
 from components.shared.splits import SPLITS as NAMES
 from tests.drawn_planes import SPLITS, write_planes
 
@@ -69,12 +69,34 @@ def test_scans_of_one_patient_each_are_apart(planes):
     SPLITS.require_apart(planes)
 
 
+def test_a_scan_of_who_validates_is_none_of_those_that_train(planes):
+    seen = Seen(scans=frozenset({"scan of a", "scan of v"}))
+    with pytest.raises(InputError, match=r"^it: has seen scans scan of v of v \(validation\), by"):
+        SPLITS.require_only((TRAIN,), seen, "it", planes)
+    SPLITS.require_only((TRAIN, VALIDATION), seen, "it", planes)
+
+
 def test_one_scan_under_two_patients_is_refused_by_its_content(planes):
     rows = [replace(row, volume="scan of a") if row.patient == "t" else row for row in planes.rows]
     with pytest.raises(
         InputError, match=r"^planes \w{12}: volume scan of a of patients a \(train\), t \(test\), by splits"
     ):
         SPLITS.require_apart(replace(planes, rows=rows))
+
+
+def test_one_scan_under_three_patients_is_no_better(planes):
+    rows = [replace(row, volume="scan of a") if row.patient in "tv" else row for row in planes.rows]
+    with pytest.raises(InputError, match=r"of patients a \(train\), t \(test\), v \(validation\), by"):
+        SPLITS.require_apart(replace(planes, rows=rows))
+
+
+def test_more_equal_pictures_than_blank_ones_are_one_scan(planes):
+    """A plane of each class may be blank in both, and no more."""
+    ours = [row for row in planes.rows if row.patient == "a"][:3]
+    copy = [replace(row, image=f"{row.image}2", patient="t", volume="packed anew") for row in ours]
+    SPLITS.require_apart(replace(planes, rows=[*planes.rows, *copy[:2]]))
+    with pytest.raises(InputError, match=r"3 equal pictures of patients a \(train\), t \(test\)"):
+        SPLITS.require_apart(replace(planes, rows=[*planes.rows, *copy]))
 
 
 def test_one_scan_that_was_packed_anew_is_known_by_its_pictures(planes):
