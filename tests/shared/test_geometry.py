@@ -114,6 +114,28 @@ def test_an_angle_turns_the_normal_about_the_superior_axis():
             assert rows.tolist() == [0, 0, -1]
 
 
+@pytest.mark.parametrize(("name", "place"), [(SAGITTAL, (10, 0, 0)), (CORONAL, (0, 12, 0))])
+def test_a_plane_lies_at_its_offset_and_turns_the_same_way_in_both_classes(name, place):
+    """By the normal and the columns of a plane that is turned anticlockwise, seen from above."""
+    anatomy = replace(Anatomy.of(STRAIGHT, WINDOW), high=260.0)
+    away = np.array(place) - (STRAIGHT.affine @ [*anatomy.centre, 1])[:3]
+    right, front = np.array([[0.9397, 0.3420, 0.0], [-0.3420, 0.9397, 0.0]])  # by 20 degrees
+    normal, columns = (right, -front) if name == SAGITTAL else (front, -right)
+    sides = [Plane(name=name, angle_deg=20.0, offset_mm=sign * float(away @ normal)) for sign in (1, -1)]
+    (there, _), (opposite, _) = anatomy.sample(sides)
+    assert there.max() > opposite.max() + 40
+    assert brightest(there)[1] * WINDOW.pixel_mm == pytest.approx(away @ columns, abs=1.5)
+
+
+def test_a_smaller_window_shows_the_middle_of_a_larger_one():
+    large = Anatomy.of(STRAIGHT, WINDOW)
+    small = Anatomy.of(STRAIGHT, Window(field_of_view_mm=30, side_px=32))
+    small = replace(small, low=large.low, high=large.high)
+    planes = [Plane(name=name, angle_deg=15.0, offset_mm=20.0) for name in (CORONAL, SAGITTAL)]
+    for (whole, _), (part, _) in zip(large.sample(planes), small.sample(planes), strict=True):
+        assert part.any() and np.abs(whole[16:48, 16:48].astype(int) - part).max() <= 1
+
+
 def blank(values_XYZ, spacing=(0.9, 0.9, 0.9), rotation=None, window=WINDOW, **given):
     affine = grid(np.eye(3) if rotation is None else rotation, spacing, values_XYZ.shape)
     return Anatomy.of(Volume(data_XYZ=values_XYZ, affine=affine), window, **given)
@@ -148,6 +170,16 @@ def test_a_slope_is_as_steep_along_the_longer_axis():
     sagittal = pair(blank(values[1].astype(np.float32), **middle), 0.0, 3.0)[1]
     assert np.abs(coronal.astype(int) - sagittal).max() <= 2
     assert np.ptp(coronal[32]) > 240
+
+
+def test_grey_levels_are_of_what_the_scanner_filled_clear_of_its_rim():
+    """How much of the sphere is empty, and how long its blurred rim is, changes no contrast."""
+    data = np.random.default_rng(0).uniform(100, 140, (60, 60, 60)).astype(np.float32)
+    middle = {"centre": np.full(3, 29.5), "radius_mm": 22.0}
+    whole = blank(data, **middle)
+    data[:, :24], data[:18, 36:] = 0, 0
+    part = blank(data, **middle)
+    assert (part.low, part.high) == pytest.approx((whole.low, whole.high), abs=2)
 
 
 def test_a_given_centre_and_radius_are_kept():
@@ -231,6 +263,14 @@ def test_content_is_the_share_of_the_disc_that_is_tissue():
     _, end = anatomy.sample([Plane(name=CORONAL, angle_deg=0.0, offset_mm=25.0)])[0]
     assert middle > 0.1
     assert end == 0
+
+
+def test_what_lies_outside_the_disc_is_no_content():
+    """The sphere is part of a block that goes on around it, and is bright there."""
+    around = np.linalg.norm(np.indices((81,) * 3) - 40.0, axis=0) > 30
+    anatomy = blank(np.where(around, 200.0, 0.0).astype(np.float32), (1.0,) * 3, radius_mm=24.0)
+    planes = [Plane(name=CORONAL, angle_deg=10.0, offset_mm=offset) for offset in (0.0, 15.0)]
+    assert [content for _, content in anatomy.sample(planes)] == [0, 0]
 
 
 def test_a_small_end_disc_full_of_tissue_is_anatomy_and_a_large_empty_one_is_not():

@@ -75,6 +75,7 @@ def test_thin_volumes_are_scored_without_an_error(shape):
         ((0.98, 0.85, 0.76), 0),
         ((0.75, 0.61, 0.99), 2),
         ((0.5, 0.61, 0.5), None),  # nothing mirrors well: a vessel
+        ((0.1, 0.62, 0.2), None),  # far better than the others, and yet not well
         ((0.86, 0.9, 0.15), None),  # two mirror alike: a spine in a sector
         ((0.79, 0.84, 0.6), None),
         ((1.0, 1.0, 0.3), None),
