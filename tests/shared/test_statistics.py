@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.stats import nct, t, ttest_1samp
+from scipy.stats import chi2, nct, t, ttest_1samp
 
 from components.shared.comparisons import (
     Comparison,
@@ -59,6 +59,15 @@ def test_with_many_patients_the_intervals_are_students():
     expected = ttest_1samp(values_P, 0).confidence_interval()
     assert mean_interval(values_P) == pytest.approx(expected, abs=1e-3)
     assert difference_interval(values_P) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("patients", [3, 8])
+def test_with_few_patients_a_differences_interval_is_students_and_a_little_wider(patients):
+    differences_P = np.random.default_rng(patients).normal(0.05, 0.1, patients)
+    spread = np.hypot(differences_P.std(ddof=1), UNSEEN_VARIANCE**0.5) / patients**0.5
+    expected = differences_P.mean() + spread * np.array(t.interval(0.95, patients - 1))
+    assert difference_interval(differences_P) == pytest.approx(expected)
+    assert (expected[1] - expected[0]) > np.diff(ttest_1samp(differences_P, 0).confidence_interval())
 
 
 def test_two_patients_have_no_interval():
@@ -301,6 +310,16 @@ def test_where_trainings_scatter_too_much_no_number_of_patients_is_enough():
     noise = training_noise(differences_KP, folds_P)
     found = patients_needed(differences_KP.mean(axis=0), 0.02, noise)
     assert found.patients is None and found.interval == (None, None)
+
+
+def test_the_patients_needed_are_told_for_both_ends_of_what_the_spread_may_be():
+    """The ends of the 95 % interval of eight differences' standard deviation."""
+    differences_P = np.random.default_rng(0).normal(0, 0.1, 8)
+    needed = patients_needed(differences_P, 0.02)
+    for end, quantile in zip(needed.interval, (0.975, 0.025), strict=True):
+        factor = (7 / chi2.ppf(quantile, 7)) ** 0.5
+        assert patients_needed(factor * differences_P, 0.02).patients == end
+    assert needed.interval[0] < needed.patients < needed.interval[1]
 
 
 @pytest.mark.parametrize("variance", [1e-6, 1e-5, 2e-5, 4e-5])

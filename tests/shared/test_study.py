@@ -1,5 +1,7 @@
 """The cells of a study, and the folds they are tested on."""
 
+from dataclasses import asdict
+
 import pytest
 
 from components.shared.faults import InputError
@@ -14,6 +16,16 @@ def test_all_labels_once_labelled_gan_at_the_first_fraction_the_rest_at_each():
     assert fractions["A"] == {1.0}
     assert fractions["F"] == {0.2}
     assert all(fractions[letter] == {0.2, 0.5} for letter in "BCDEG")
+
+
+@pytest.mark.parametrize(
+    ("arms", "what"),
+    [("AB", "all_labels"), ("CB", "augment"), ("DC", "pool"), ("EC", "pool"), ("ED", "pool"),
+     ("EF", "gan_planes"), ("EG", "shuffled")],
+)  # fmt: skip
+def test_arms_that_are_compared_differ_in_one_thing(arms, what):
+    one, other = (asdict(ARMS[letter]) for letter in arms)
+    assert [key for key in one if one[key] != other[key] and key not in ("letter", "title")] == [what]
 
 
 def test_every_cell_is_there_once_and_after_the_cell_it_begins_with():
