@@ -102,6 +102,7 @@ def test_differences_are_those_that_were_put_in(study):
         found = compared(result, model, other)["found"]
         assert found["difference"] == pytest.approx(planes_more / PER_CLASS / 2)
         assert found["interval"][0] <= found["difference"] <= found["interval"][1]
+        assert np.mean(compared(result, model, other)["differences"]) == pytest.approx(found["difference"])
     assert result["verdict"][0].startswith("synthetic data helped: +15.0 pt")
     assert result["verdict"][0].endswith("15 patients: shown")
     assert result["verdict"][1].startswith("synthetic data helped more than the hidden real planes: +10.0 pt")
@@ -135,6 +136,14 @@ def test_an_arm_e_that_was_taught_nothing_is_called_arm_c(study):
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 12}, taught=0)
     assert "changed nothing" in result["verdict"][0]
     assert result["verdict"][1] == "no cell of arm E was taught a synthetic image, so it is arm C"
+
+
+def test_an_arm_e_of_which_one_cell_was_taught_nothing_is_not_called_arm_c(study, tmp_path):
+    study(FOUND)
+    result = tmp_path / "study/cells/fold0_E_0.2_seed0/result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"pseudo": {CORONAL: 0}}))
+    told = study(FOUND)["verdict"]
+    assert told[0].endswith("shown") and not any("arm C" in line for line in told)
 
 
 @pytest.mark.parametrize("gain_at", [0.2, 0.5])
@@ -266,6 +275,23 @@ def test_predictions_of_other_planes_are_refused(study, tmp_path):
         study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})
 
 
+def test_predictions_that_are_no_numbers_are_refused(study, tmp_path):
+    study(FOUND)
+    table = next((tmp_path / "study/cells").glob("*/predictions.csv"))
+    table.write_text(table.read_text().replace("0.9", "nan", 1))
+    with pytest.raises(InputError, match="a probability is no number"):
+        study(FOUND)
+
+
+def test_errors_are_those_at_the_first_fraction(study):
+    grid = Grid(folds=5, fractions=[0.2, 0.5], seeds=1, gans=1, arms="CE")
+    result = study({**FOUND, ("C", 0.5): 19, ("E", 0.5): 20}, grid)
+    recall = {each["letter"]: each["recall"] for each in result["arms"] if each["fraction"] == 0.2}
+    for letter in "CE":
+        coronal, sagittal = (part["error"] for part in result["errors"][letter]["class"])
+        assert (coronal, sagittal) == pytest.approx((1 - recall[letter][CORONAL], 0))
+
+
 def test_with_one_seed_the_second_test_is_not_made(study):
     grid = Grid(folds=5, fractions=[0.2], seeds=1, gans=1, arms="ABCDE")
     result = study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18}, grid)
@@ -291,6 +317,14 @@ def test_an_arms_value_and_interval_are_of_all_its_seeds(study):
     assert arm["value"] == pytest.approx(np.mean(arm["seeds"]))
     assert arm["value"] == pytest.approx(by_patient.mean())
     assert arm["interval"] == pytest.approx(list(mean_interval(by_patient)))
+
+
+def test_recall_is_of_all_seeds_and_planes_called_independent_are_those_of_one(study):
+    """Sagittal planes are all found, so that the coronal ones' recall follows from the balanced accuracy."""
+    result = study(FOUND, more={("C", 1): -6})
+    arm = next(each for each in result["arms"] if each["letter"] == "C")
+    assert arm["recall"][CORONAL] == pytest.approx(2 * arm["value"] - 1)
+    assert np.mean(arm["naive"]) == pytest.approx(arm["seeds"][0])
 
 
 def test_a_table_knows_the_fold_in_which_each_patient_was_tested(study, planes, splits, tmp_path):
