@@ -48,6 +48,12 @@ def test_sides_do_not_depend_on_names(tmp_path):
     assert {f"x{name}": side for name, side in here.sides.items()} == dict(there.sides)
 
 
+def test_sides_do_not_depend_on_how_names_sort(tmp_path):
+    here = split(tmp_path / "here", tmp_path / "a", names(0, 9))
+    there = split(tmp_path / "there", tmp_path / "b", names(0, 9)[::-1])
+    assert [here.sides[name] for name in names(0, 9)] == [there.sides[name] for name in names(0, 9)[::-1]]
+
+
 def test_three_patients_are_one_of_each_side(tmp_path):
     splits = split(tmp_path, tmp_path / "out", ["a", "b", "c"])
     assert sorted(splits.sides.values()) == sorted(SPLITS)
@@ -129,6 +135,13 @@ def test_those_who_are_known_count_where_they_are():
     new = {f"p{k:03}": Holding(planes=(100 if k != 7 else 10,) * 3) for k in range(5, 10)}
     folds = assign(known, {**heavy, **new})
     assert folds["p007"] == 3, "the smallest joins the largest"
+
+
+def test_a_known_patient_without_planes_may_be_of_any_site():
+    known = {"s0": 0, "s1": 1, "gone": 2, "o3": 3, "p3": 3, "o4": 4, "p4": 4}
+    here = {name: Holding(site=name[0], planes=(9, 9, 9)) for name in known if name != "gone"}
+    folds = assign(known, {**here, "s2": Holding(site="s", planes=(9, 9, 9))})
+    assert folds["s2"] == 3, "not where the one who is gone may be of its site"
 
 
 def test_two_sessions_of_a_patient_are_one_patient(tmp_path):
