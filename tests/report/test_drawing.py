@@ -1,9 +1,13 @@
+import re
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest import approx
 
 from components.report.charts import Panel, Series, confusion, curves
 from components.report.pictures import fit, spread
+from components.report.study_charts import difference_chart
 from components.report.svg import Axes, ticks, written
 
 
@@ -51,3 +55,19 @@ def test_one_point_and_missing_points_are_drawn() -> None:
 def test_small_images_grow_in_squares() -> None:
     image_HW = np.array([[0, 255], [255, 0]], np.uint8)
     assert set(np.unique(fit(image_HW, 8))) == {0, 255}
+
+
+def test_a_difference_is_drawn_inside_its_interval_on_the_side_of_its_sign() -> None:
+    found = {"difference": 0.1, "interval": (0.05, 0.2)}
+    each = {"model": "E", "other": "C", "role": "tested", "differences": [0.04, 0.16], "found": found}
+    text = str(difference_chart([each]))
+    (none,) = map(float, re.findall(r'<line x1="([0-9.]+)"[^>]*class="chance"', text))
+    low, high = map(float, re.findall(r'<line x1="([0-9.]+)"[^>]*x2="([0-9.]+)"[^>]*"whisker"', text)[0])
+    corners = re.findall(r'<polygon points="([^"]*)"', text)[0].split()
+    middle = np.mean([float(corner.partition(",")[0]) for corner in corners])
+    alone = [float(x) for x in re.findall(r'<circle cx="([0-9.]+)"', text)]
+    scale = (high - low) / 0.15
+    assert [low - none, *(x - none for x in alone)] == [
+        approx(scale * value, abs=0.1) for value in (0.05, 0.04, 0.16)
+    ]
+    assert middle - none == approx(scale * 0.1, abs=0.1)

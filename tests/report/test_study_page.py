@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from components.report.study import Inputs, report_study
+from components.report.study import Inputs, flat_metrics, report_study
 from components.report.study_words import caution, of_repeats
 from components.report.words import count, decimal, percent, points
 from components.shared import expert_labels
@@ -86,11 +86,20 @@ def test_few_patients_and_failures_are_told(small: tuple[str, dict[str, Any]]) -
     assert values["verdict"][0] == "n = 2 patients: no claim possible"
     assert values["failed"] == [{"cell": FAILED[0], "reason": "out of memory"}]
     assert ">out of memory</span>" in text and ">no images</span>" in text
+    assert '<p class="alarm">1 of 7 cells failed; section' in answer_box(text)
 
 
 def test_nobody_is_tested_in_two_folds(large: tuple[str, dict[str, Any]]) -> None:
     tested = [patient for fold in large[1]["folds"] for patient in fold[TEST]]
     assert len(tested) == len(set(tested)) == large[1]["patients"]
+
+
+def test_numbers_for_the_ui_are_of_the_first_fraction(large: tuple[str, dict[str, Any]]) -> None:
+    first = [c for c in large[1]["comparisons"] if c["fraction"] == 0.2]
+    later = [c | {"fraction": 0.5, "found": c["found"] | {"difference": 9.0}} for c in first]
+    flat = flat_metrics(large[1] | {"comparisons": [*first, *later]})
+    headroom = next(c["found"]["difference"] for c in first if (c["model"], c["other"]) == ("A", "B"))
+    assert flat["A_minus_B"] == headroom and 9.0 not in flat.values()
 
 
 def test_equal_studies_give_equal_pages_but_for_the_time(tmp_path: Path) -> None:

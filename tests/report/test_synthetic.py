@@ -35,6 +35,12 @@ def test_dropped_copies_and_memorised_patients_are_an_alarm(tmp_path):
     assert len(notes(read_judgement(tmp_path))) == 2
 
 
+def test_a_memorised_patient_is_an_alarm_though_no_image_is_a_copy(tmp_path):
+    write_judgement(tmp_path, PATIENTS, named=PATIENTS[:1])
+    assert 'class="alarm"' in page(tmp_path)
+    assert len(notes(read_judgement(tmp_path))) == 1
+
+
 def test_what_cannot_be_judged_and_what_is_let_pass_is_said(tmp_path):
     write_judgement(tmp_path, PATIENTS, copied=1)
     judgement = read_judgement(tmp_path)
