@@ -190,3 +190,10 @@ def test_halves_of_patients_are_the_same_under_every_key():
     for seed in range(4):
         expected, found = (fidelity.halves(some, seed)["patients"] for some in (rows, renamed))
         assert (found == expected).all() and 0 < found.sum() < len(rows)
+
+
+def test_patients_are_halved_whole_and_planes_whosever_they_are():
+    rows = [PlaneRow(image=f"{name}{k}", patient=name) for name in "abcdef" for k in range(6)]
+    shares = {how: half_N.reshape(6, 6).mean(axis=1) for how, half_N in fidelity.halves(rows, 0).items()}
+    assert sorted(shares["patients"]) == [0, 0, 0, 1, 1, 1]
+    assert not set(shares["planes"]) <= {0, 1} and shares["planes"].mean() == pytest.approx(0.5)
