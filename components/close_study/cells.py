@@ -45,7 +45,7 @@ def read_cells(
     study_uri: str, grid: Grid, planes: PlaneSet, splits: Splits
 ) -> tuple[list[Outcome], list[Failure]]:
     """Return what the cells of the study left, and which of them failed."""
-    tested = {fold: planes.rows_of(splits.turned(fold).patients(TEST)) for fold in range(grid.folds)}
+    tested = {fold: planes.rows_of(splits.testing(fold).patients(TEST)) for fold in range(grid.folds)}
     done, failed = [], []
     for cell in grid.all_cells():
         uri = cell.uri(study_uri)
@@ -120,7 +120,7 @@ def _by_patient(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def measurable_patients(planes: PlaneSet, splits: Splits, grid: Grid) -> tuple[list[str], list[str]]:
     """Return the tested patients with planes of both cuts, and those that lack one, in the planes' order."""
-    tested = {patient for fold in range(grid.folds) for patient in splits.turned(fold).patients(TEST)}
+    tested = {patient for fold in range(grid.folds) for patient in splits.testing(fold).patients(TEST)}
     cuts: dict[str, set[str]] = {}
     for row in planes.rows_of(tested):
         cuts.setdefault(row.patient, set()).add(row.label)

@@ -1,8 +1,8 @@
 """Cut coronal and sagittal planes from every volume of a snapshot, by anatomy and by content.
 
-Each volume's planes are kept in the state (cells.py). `extract_shard` cuts those of every n-th volume, so
-that several pods share the work; `extract_planes` cuts what is still missing and joins all into one PlaneSet.
-So the result does not depend on the number of shards, and a new scan costs one volume.
+Each volume's planes are kept in the state (kept_planes.py). `extract_shard` cuts those of every n-th volume,
+so that several pods share the work; `extract_planes` cuts what is still missing and joins all into one
+PlaneSet. So the result does not depend on the number of shards, and a new scan costs one volume.
 """
 
 import os
@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from components.extract_planes.cells import CODE, cell_uri, new_cell, open_cell
 from components.extract_planes.cut import Cuts, cut_planes, requested, volume_hash
+from components.extract_planes.kept_planes import CODE, kept_uri, new_kept, open_kept
 from components.shared import passports, storage
 from components.shared.code import code_digest
 from components.shared.faults import InputError
@@ -44,9 +44,9 @@ class Config:
         """Return what the PlaneSet depends on; the places are not among it."""
         return {**self.cuts.settings(), "snapshot_digest": self.snapshot_digest}
 
-    def cell_of(self, entry: VolumeEntry) -> str:
+    def kept_of(self, entry: VolumeEntry) -> str:
         """Return where a volume's planes are kept."""
-        return cell_uri(self.state_uri, entry, self.cuts.settings(), self._code)
+        return kept_uri(self.state_uri, entry, self.cuts.settings(), self._code)
 
     @cached_property
     def _code(self) -> str:
@@ -78,12 +78,12 @@ def extract_planes(config: Config, out: Path, progress: Progress = silent) -> Ma
     writer = PlaneSetWriter(folder=out, side=cuts.side_px, channels=cuts.channels, settings=config.settings())
     with writer:
         for entry in entries:
-            with open_cell(config.cell_of(entry)) as cell:
-                if _is_copy(entry, cell.passport, first):
+            with open_kept(config.kept_of(entry)) as kept:
+                if _is_copy(entry, kept.passport, first):
                     continue
-                about = cell.passport
+                about = kept.passport
                 found.append(about)
-                for png, row in cell.planes():
+                for png, row in kept.planes():
                     writer.add_png(png, replace(row, verdict=about.verdict, scan=about.voxels))
         _require_one_left(config, found)
         # A pod that was killed as it kept one may not have asked.
@@ -117,7 +117,7 @@ def _require_one_left(config: Config, found: Sequence[Passport]) -> None:
 def _cut_missing(config: Config, entries: Sequence[VolumeEntry], progress: Progress) -> None:
     """Cut the volumes whose planes are not kept yet; the next one is read while one is cut."""
     require_remembered(config.state_uri, [entry.patient for entry in entries])
-    missing = [entry for entry in entries if not storage.exists(config.cell_of(entry))]
+    missing = [entry for entry in entries if not storage.exists(config.kept_of(entry))]
     require_unchanged(config.volumes_uri, missing)
     done, gone = 0, forgotten_scans(config.state_uri)
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -190,13 +190,13 @@ def _unless(gone: Collection[str], opened: _Opened) -> _Opened:
 
 def _keep(config: Config, opened: _Opened, pool: ThreadPoolExecutor, progress: Progress) -> int:
     """Cut one volume, keep its planes and its passport, and return how many planes there are."""
-    with new_cell(config.cell_of(opened.entry)) as cell:
-        rows = cell.add_planes(_counted(config, opened, pool, progress))
-        cell.add_passport(passport := _passport(opened, rows))
+    with new_kept(config.kept_of(opened.entry)) as kept:
+        rows = kept.add_planes(_counted(config, opened, pool, progress))
+        kept.add_passport(passport := _passport(opened, rows))
     try:
         require_remembered(config.state_uri, [opened.entry.patient], {passport.voxels} - {""})
     except InputError:  # forgotten, most likely
-        storage.delete(config.cell_of(opened.entry))
+        storage.delete(config.kept_of(opened.entry))
         raise
     return len(rows)
 

@@ -22,7 +22,7 @@ from components.shared import storage, stored_json
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
-from components.shared.lease import turn
+from components.shared.lease import waiting_lease
 from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
@@ -79,7 +79,7 @@ def make_synthetic(
     """Train a GAN on the fold's training patients and sample it; return what was made, once."""
     uri = source.uri(config.study_uri)
     # Of this process alone: a pod that was given up and works on must not write over what its follower made.
-    with turn(storage.join(uri, "making"), f"images {source.name}"):
+    with waiting_lease(storage.join(uri, "making"), f"images {source.name}"):
         if storage.exists(storage.join(uri, MADE)):
             return dict(stored_json.read(storage.join(uri, MADE), {"digest": str}))
         # Who is known now stays so while this lasts.
@@ -95,12 +95,12 @@ def _make(
     gan = replace(config.gan, seed=config.gan.seed + source.gan, label_fraction=fraction)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        turned = splits.turned(source.fold)
-        about = train_gan(gan, planes, turned, folder / "whole", progress)
+        sides = splits.testing(source.fold)
+        about = train_gan(gan, planes, sides, folder / "whole", progress)
         generate_images(config.generation, folder / "whole", folder / "all", progress)
         judge = _judge(config, source.fold, folder / "judge")
         images = PlaneSet.open(folder / "all")
-        judge_synthetic(config.judging, planes, turned, images, judge, folder / "planes", progress)
+        judge_synthetic(config.judging, planes, sides, images, judge, folder / "planes", progress)
         storage.upload(folder / "planes", storage.join(uri, "planes"))
         for name in _SHOWN:
             storage.upload(folder / "whole" / name, storage.join(uri, "generator", name))

@@ -22,7 +22,7 @@ def open_study(config: Config, parameters: Mapping[str, Any], planes: PlaneSet, 
     grid = Grid.of(parameters)
     _check_fractions(grid, parameters, planes, splits)
     for fold in range(grid.folds):
-        _check_fold(fold, grid.fractions, parameters, planes, splits.turned(fold))
+        _check_fold(fold, grid.fractions, parameters, planes, splits.testing(fold))
     run = config.name("study/")
     record = {
         "parameters": dict(parameters),
@@ -42,7 +42,7 @@ def _check_fractions(grid: Grid, parameters: Mapping[str, Any], planes: PlaneSet
     """Refuse label fractions that label the same in every fold: they would be printed as different ones."""
     labelled: dict[tuple[frozenset[str], ...], float] = {}
     for fraction in sorted({*grid.fractions, 1.0}):
-        told = [_labelled(fraction, parameters, planes, splits.turned(fold)) for fold in range(grid.folds)]
+        told = [_labelled(fraction, parameters, planes, splits.testing(fold)) for fold in range(grid.folds)]
         other = labelled.setdefault(tuple(told), fraction)
         if other != fraction:
             like = "all labels" if fraction == 1 else f"{fraction:g}"

@@ -126,8 +126,8 @@ def collect(inputs: Inputs) -> dict[str, Any]:
 
 
 def _fold(inputs: Inputs, fold: int) -> dict[str, Any]:
-    turned = inputs.splits.turned(fold)
-    return {"fold": fold, **{side: list(turned.patients(side)) for side in SPLITS}}
+    splits = inputs.splits.testing(fold)
+    return {"fold": fold, **{side: list(splits.patients(side)) for side in SPLITS}}
 
 
 def _count_planes(planes: PlaneSet) -> dict[str, int]:

@@ -35,7 +35,7 @@ from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
 from components.shared.history import HISTORY, changes, history_table
 from components.shared.labels import labelled_rows
-from components.shared.lease import turn
+from components.shared.lease import waiting_lease
 from components.shared.ledger import Ledger
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
 from components.shared.pool import pool_of
@@ -95,7 +95,7 @@ class Work:
     training: TrainConfig  # with the cell's label fraction, seed and augmentation
     ledger: Ledger
     planes: PlaneSet
-    splits: Splits  # turned to the cell's fold
+    splits: Splits  # those that test the cell's fold
     owner: str
     scratch: Path
     progress: Progress
@@ -121,18 +121,18 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
     ledger = Ledger.at(cell.uri(config.study_uri))
     if (done := _done(ledger)) is not None:
         return done
-    turned = splits.turned(cell.fold)
-    with turn(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
+    sides = splits.testing(cell.fold)
+    with waiting_lease(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
         # Who is known now stays so while this lasts.
         require_remembered(config.state_uri, splits.folds, planes.seen.scans)
-        ledger.begin(_record(config, cell, turned))
+        ledger.begin(_record(config, cell, sides))
         work = Work(
             config=config,
             cell=cell,
             training=_training(config, cell),
             ledger=ledger,
             planes=planes,
-            splits=turned,
+            splits=sides,
             owner=owner,
             scratch=Path(scratch),
             progress=progress,
@@ -177,7 +177,7 @@ def _do_rounds(work: Work) -> None:
     if work.arm.pool:
         _begin_with(work.cell.start, work)
     for number in range(work.config.max_rounds + 1):
-        _turn(work, number, pool)
+        _do_round(work, number, pool)
 
 
 def _pool(work: Work) -> PlaneSet | None:
@@ -209,7 +209,7 @@ def _begin_with(cell: Cell, work: Work) -> None:
     work.ledger.keep_classifier(0, work.scratch / "start")
 
 
-def _turn(work: Work, number: int, pool: PlaneSet | None) -> None:
+def _do_round(work: Work, number: int, pool: PlaneSet | None) -> None:
     """Do one round, unless it is done or not wanted."""
     ledger, folder = work.ledger, work.scratch / f"{number:03}"
     sealed = ledger.rounds()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from components.shared import storage, stored_json
 from components.shared.faults import AwayError, ForgottenError, InputError
-from components.shared.lease import turn
+from components.shared.lease import waiting_lease
 from components.shared.progress import emit
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
@@ -30,7 +30,7 @@ def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> st
     reason, so the attempts of a run (`owner`) are counted: after five the part is given up. One that was
     interrupted by hand does not count, and a store that is away is no reason of this part's: that is raised.
     """
-    with turn(uri, name, owner):
+    with waiting_lease(uri, name, owner):
         return _try(uri, name, owner, work)
 
 

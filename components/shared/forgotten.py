@@ -64,7 +64,7 @@ def forget(state_uri: str, patient: str, owners: Owners | None = NOBODYS) -> lis
         _require_idle(state_uri)
     except BaseException:
         with suppress(InputError, OSError):  # also that of an attempt of this run that was killed
-            _turn(note, ASKED, TAKEN_BACK)
+            _swap(note, ASKED, TAKEN_BACK)
         raise
     _begin(note)
     return _finish(state_uri, patient, owners)
@@ -106,9 +106,8 @@ def require_remembered(state_uri: str, patients: Iterable[str], scans: Collectio
     if scans:
         gone |= {patient for scan, patient in forgotten_scans(state_uri).items() if scan in scans}
     for patient in gone:
-        _turn(
-            _note(state_uri, patient), DONE, REMOVING
-        )  # which the next run ends, that knows whose scans are
+        # Open again: only a run that has listed the volumes knows whose scans are, and can end it.
+        _swap(_note(state_uri, patient), DONE, REMOVING)
         _remove(state_uri, patient, None)
     if gone:
         raise ForgottenError(
@@ -121,7 +120,7 @@ def _finish(state_uri: str, patient: str, owners: Owners | None) -> list[str]:
     removed = _remove(state_uri, patient, owners)
     storage.drop_unfinished(state_uri)  # parts of uploads that were killed name nobody, and may be of anybody
     if owners is not None:
-        _turn(_note(state_uri, patient), REMOVING, DONE)
+        _swap(_note(state_uri, patient), REMOVING, DONE)
     place = storage.join(state_uri, "")
     return sorted(uri.removeprefix(place) for uri in removed)
 
@@ -170,17 +169,17 @@ def _note(state_uri: str, patient: str) -> str:
 def _ask(note: str) -> None:
     """Leave a note, or renew one that was taken back."""
     if not storage.create(note, ASKED):
-        _turn(note, TAKEN_BACK, ASKED)
+        _swap(note, TAKEN_BACK, ASKED)
 
 
 def _begin(note: str) -> None:
     """Say that what is the patient's is removed from now on, or once more."""
-    if _turn(note, ASKED, REMOVING) == TAKEN_BACK:
+    if _swap(note, ASKED, REMOVING) == TAKEN_BACK:
         raise InputError(f"{note}: another run that asked was refused meanwhile; valid: submit it again")
-    _turn(note, DONE, REMOVING)
+    _swap(note, DONE, REMOVING)
 
 
-def _turn(note: str, before: bytes, after: bytes) -> bytes:
+def _swap(note: str, before: bytes, after: bytes) -> bytes:
     """Replace the word of a note, if it is that one; return the word then. A note is never deleted."""
     while True:
         told, generation = storage.read_versioned(note)

@@ -64,7 +64,7 @@ def lease(run_uri: str, owner: str) -> Iterator[None]:
 
 
 @contextmanager
-def turn(uri: str, what: str, owner: str = "") -> Iterator[None]:
+def waiting_lease(uri: str, what: str, owner: str = "") -> Iterator[None]:
     """Hold a lease once whoever holds it is done, who makes the same (`what`, for the reader).
 
     Without an `owner` it is of this process alone: a pod tried again waits until its predecessor is done too.

@@ -81,7 +81,7 @@ class Splits:
         """The hash of that table."""
         return hashlib.sha256(self.text().encode()).hexdigest()
 
-    def turned(self, fold: int) -> "Splits":
+    def testing(self, fold: int) -> "Splits":
         """Return the splits of cross-validation in which `fold` is tested, and the next one validates."""
         sides = {patient: SIDES[(own - fold) % FOLDS] for patient, own in self.folds.items()}
         return Splits(self.folds, sides)

@@ -10,7 +10,7 @@ from pathlib import Path
 from components.shared import storage
 from components.shared.descendants import SEEN
 from components.shared.faults import AwayError, InputError
-from components.shared.lease import turn
+from components.shared.lease import waiting_lease
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def run_folder(uri: str, run: str, scratch: Path) -> Iterator[RunFolder]:
     if not uri:
         yield RunFolder(path=scratch, save=_nothing, checkpoint_seconds=_LOCAL_S)
         return
-    with turn(storage.join(uri, "leases", run), "this GAN"):  # beside the folder: a mirror must not copy it
+    beside = storage.join(uri, "leases", run)  # not in the folder: a mirror must not copy it
+    with waiting_lease(beside, "this GAN"):
         folder = storage.local_path(storage.join(uri, run))
         if folder is not None:
             yield RunFolder(path=folder, save=_nothing, checkpoint_seconds=_LOCAL_S)

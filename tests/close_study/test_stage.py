@@ -83,7 +83,7 @@ def study(tmp_path, planes, splits):
             put_in = found.get((cell.arm, cell.fraction), found[cell.arm])
             put_in += more.get((cell.arm, cell.seed), 0)
             right = {patient: put_in + apart[patient] for patient in apart}
-            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), right, taught)
+            write_cell(uri, cell, planes.rows_of(splits.testing(cell.fold).patients(TEST)), right, taught)
         config = Config(study_uri=uri, grid=grid, worthwhile_gain=0.02, seed=0)
         return close_study(config, planes, splits)
 

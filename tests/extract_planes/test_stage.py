@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.extract_planes import stage
-from components.extract_planes.cells import open_cell
+from components.extract_planes.kept_planes import open_kept
 from components.extract_planes.stage import Config, Cuts, extract_planes, extract_shard
 from components.shared import passports, storage
 from components.shared.faults import InputError
@@ -215,7 +215,7 @@ def test_damage_anywhere_in_a_cell_is_told_or_changes_nothing(volumes, tmp_path)
     whole, told = cell.read_bytes(), 0
 
     def held():
-        with open_cell(str(cell)) as opened:
+        with open_kept(str(cell)) as opened:
             return opened.passport, list(opened.planes())
 
     before = held()
@@ -236,7 +236,7 @@ def test_an_error_of_whoever_reads_a_cell_costs_no_cell(volumes, tmp_path):
     config = configured(volumes, tmp_path / "state")
     extract_shard(config, 0, 4)
     (cell,) = (tmp_path / "state/planes").iterdir()
-    with pytest.raises(ValueError, match="theirs"), open_cell(str(cell)) as opened:
+    with pytest.raises(ValueError, match="theirs"), open_kept(str(cell)) as opened:
         for _ in opened.planes():
             raise ValueError("theirs")
     assert cell.exists()

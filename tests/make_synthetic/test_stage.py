@@ -45,7 +45,7 @@ def test_each_source_is_a_gan_of_its_own(asked, planes, fraction, fold, gan):
     settings, splits = asked(Source(fold=fold, planes=planes, gan=gan))
     assert settings.label_fraction == fraction
     assert settings.seed == 7 + gan and settings.label_seed == 7
-    assert splits == SPLITS.turned(fold)
+    assert splits == SPLITS.testing(fold)
     assert not set(splits.patients(TRAIN)) & set(splits.patients(TEST))
 
 

@@ -61,12 +61,14 @@ def write_study(
         if cell.name in failed:
             write_json(Path(cell.uri(uri)) / "failed.json", {"reason": "out of memory"})
         else:
-            write_cell(uri, cell, planes.rows_of(splits.turned(cell.fold).patients(TEST)), experts)
+            write_cell(uri, cell, planes.rows_of(splits.testing(cell.fold).patients(TEST)), experts)
     for source in grid.sources():
         if source.name in failed:
             write_json(Path(source.uri(uri)) / "failed.json", {"reason": "no images"})
         else:
-            write_source(uri, source, splits.turned(source.fold).patients(TRAIN), given.get("gan_resume_uri"))
+            write_source(
+                uri, source, splits.testing(source.fold).patients(TRAIN), given.get("gan_resume_uri")
+            )
     return Inputs(
         parameters=parameters,
         snapshot="12" * 32,

@@ -55,7 +55,7 @@ def config(tmp_path):
 def work(config, planes, tmp_path):
     """Return a cell at work whose ledger is open, with enough validation patients to choose by."""
     ledger = Ledger.at(CELL.uri(config.study_uri))
-    turned = SPLITS.turned(CELL.fold)
+    turned = SPLITS.testing(CELL.fold)
     record = _record(config, CELL, turned)
     ledger.begin({**record, "rule": {**record["rule"], "validation_patients": 4}})
     shared = {"config": config, "cell": CELL, "ledger": ledger, "planes": planes, "splits": turned}
@@ -83,7 +83,7 @@ def test_the_round_that_the_validation_patients_chose_is_tested(work):
 
 
 def test_a_classifier_that_saw_who_is_tested_is_not_measured(work):
-    swapped = SPLITS.turned(3)  # in which who is tested here is trained on
+    swapped = SPLITS.testing(3)  # in which who is tested here is trained on
     assert set(work.splits.patients(TEST)) <= set(swapped.patients(TRAIN))
     everything = replace(work, training=replace(work.training, label_fraction=1.0))
     seal(everything, 0, 0.1, swapped)
@@ -94,7 +94,7 @@ def test_a_classifier_that_saw_who_is_tested_is_not_measured(work):
 def test_a_cell_is_tested_on_its_own_fold_and_trained_beside_it(config, planes, tmp_path):
     cell = Cell(fold=1, arm="A", fraction=1.0, seed=0)
     run_arm(config, cell, planes, SPLITS, "owner")
-    ledger, turned = Ledger.at(cell.uri(config.study_uri)), SPLITS.turned(1)
+    ledger, turned = Ledger.at(cell.uri(config.study_uri)), SPLITS.testing(1)
     assert ledger.splits() == turned
     table = csv.DictReader(io.StringIO(storage.read_bytes(f"{ledger.uri}/predictions.csv").decode()))
     assert [line["image"] for line in table] == [row.image for row in planes.rows_of(turned.patients(TEST))]
@@ -125,7 +125,7 @@ def everything(work):
 
 @pytest.mark.parametrize("fold", range(5))
 def test_who_validates_is_counted_and_every_side_is_written_down(config, fold):
-    turned = SPLITS.turned(fold)
+    turned = SPLITS.testing(fold)
     record = _record(config, replace(CELL, fold=fold), turned)
     assert record["rule"]["validation_patients"] == len(turned.patients(VALIDATION))
     assert (record["folds"], record["sides"]) == (turned.folds, turned.sides)

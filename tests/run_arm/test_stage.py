@@ -78,7 +78,7 @@ def ledger(config, arm):
 
 def test_arms_are_shown_what_they_say(config, planes):
     shown = {arm: run(config, planes, arm) for arm in "ABCDE"}
-    training = SPLITS.turned(0).patients(TRAIN)
+    training = SPLITS.testing(0).patients(TRAIN)
     assert shown["A"]["labelled_patients"] == len(training) == 6
     assert {shown[arm]["labelled_patients"] for arm in "BCDE"} == {2}
     assert [sum(shown[arm]["pseudo"].values()) > 0 for arm in "ABCDE"] == [False] * 3 + [True] * 2
@@ -93,13 +93,13 @@ def test_the_pool_of_d_is_the_training_planes_without_a_label_and_no_others(conf
     run(config, planes, "C")
     run(config, planes, "D")
     pool = {row.image for row in ledger(config, "D").labels(0)}
-    rows = planes.rows_of(SPLITS.turned(0).patients(TRAIN))
+    rows = planes.rows_of(SPLITS.testing(0).patients(TRAIN))
     told = {row.image for row in labelled_rows(rows, 0.4, "patient", 0)}
     assert pool == {row.image for row in rows} - told
 
 
 def test_no_classifier_descends_from_who_is_tested_or_validates(config, planes, tmp_path):
-    training = set(SPLITS.turned(0).patients(TRAIN))
+    training = set(SPLITS.testing(0).patients(TRAIN))
     for arm in "ACDE":
         run(config, planes, arm)
         place = ledger(config, arm)
@@ -196,7 +196,7 @@ def test_another_seed_is_another_classifier_on_the_same_labels(config, planes):
     assert first["digest"] != other["digest"]
     assert [first[name] for name in SHOWN] == [other[name] for name in SHOWN]
     training = [config.training, _training(config, replace(cell("C"), seed=1))]
-    rows = planes.rows_of(SPLITS.turned(0).patients(TRAIN))
+    rows = planes.rows_of(SPLITS.testing(0).patients(TRAIN))
     told = [labelled_rows(rows, 0.4, "patient", each.label_seed) for each in training]
     assert told[0] == told[1] and training[0].seed != training[1].seed
 
@@ -211,7 +211,7 @@ def test_the_labels_of_hidden_planes_are_hidden(config, planes, tmp_path):
         training=_training(config, cell("D")),
         ledger=ledger(config, "D"),
         planes=planes,
-        splits=SPLITS.turned(0),
+        splits=SPLITS.testing(0),
         owner="owner",
         scratch=tmp_path,
         progress=silent,

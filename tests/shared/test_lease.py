@@ -16,7 +16,7 @@ import pytest
 from components.shared import lease as leases
 from components.shared import processes
 from components.shared.faults import InputError
-from components.shared.lease import lease, release, require_free, turn
+from components.shared.lease import lease, release, require_free, waiting_lease
 from components.shared.processes import machine, started_at
 from tests.shared.damaged import DAMAGED
 
@@ -176,7 +176,7 @@ def test_an_installation_is_told_by_a_hash_and_by_no_container(told, tmp_path, m
 
 def enter(uri):
     """Take a turn and end it."""
-    with turn(uri, "this"):
+    with waiting_lease(uri, "this"):
         pass
 
 
@@ -280,7 +280,7 @@ def test_a_damaged_lease_is_told_by_whoever_asks_and_stays(tmp_path, left):
     file.write_bytes(left)
     asked = [
         lambda: lease(uri, "mine").__enter__(),
-        lambda: turn(uri, "this", "mine").__enter__(),
+        lambda: waiting_lease(uri, "this", "mine").__enter__(),
         lambda: require_free(str(file)),
         lambda: leases._require_ours(str(file), "mine"),
         lambda: leases._is_of(str(file), "mine"),
@@ -373,7 +373,7 @@ def test_a_turn_that_ends_is_free_at_once_unless_it_was_held_before(tmp_path):
     enter(str(tmp_path))
     require_free(f"{tmp_path}/lease.json")
     with lease(str(tmp_path), "mine"):
-        with turn(str(tmp_path), "this", "mine"):
+        with waiting_lease(str(tmp_path), "this", "mine"):
             pass
         with pytest.raises(InputError, match="held by run mine"):
             require_free(f"{tmp_path}/lease.json")

@@ -80,6 +80,6 @@ def test_a_cell_with_a_pool_begins_with_arm_c_of_its_fold_fraction_and_seed():
 def test_a_fold_is_tested_when_it_is_its_turn_and_the_next_one_validates():
     splits = Splits({f"p{k}": k for k in range(FOLDS)}, {})
     for fold in range(FOLDS):
-        sides = splits.turned(fold).sides
+        sides = splits.testing(fold).sides
         assert (sides[f"p{fold}"], sides[f"p{(fold + 1) % FOLDS}"]) == ("test", "validation")
         assert sorted(sides.values()) == sorted([*SPLITS, "train", "train"])

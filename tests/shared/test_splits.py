@@ -52,7 +52,7 @@ def test_a_table_in_which_a_patient_has_no_one_side_is_refused(text, words):
 
 @given(st.dictionaries(st.from_regex(r"[0-9a-f]{4}-[0-9a-f]{10}", fullmatch=True), st.integers(0, FOLDS - 1)))
 def test_turned_about_every_patient_is_tested_once_and_nobody_is_on_two_sides(folds):
-    turns = [Splits(folds, {}).turned(fold) for fold in range(FOLDS)]
+    turns = [Splits(folds, {}).testing(fold) for fold in range(FOLDS)]
     tested = [patient for splits in turns for patient in splits.patients(TEST)]
     assert sorted(tested) == sorted(folds)
     for splits in turns:

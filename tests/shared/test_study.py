@@ -64,9 +64,9 @@ def test_every_synthetic_pool_has_its_source():
 
 def test_folds_turned_test_every_patient_once_and_keep_sides_apart():
     splits = Splits({f"p{k}": k % FOLDS for k in range(13)}, {})
-    tested = [patient for fold in range(FOLDS) for patient in splits.turned(fold).patients(TEST)]
+    tested = [patient for fold in range(FOLDS) for patient in splits.testing(fold).patients(TEST)]
     assert sorted(tested) == sorted(splits.folds)
     for fold in range(FOLDS):
-        turned = splits.turned(fold)
+        turned = splits.testing(fold)
         sides = [set(turned.patients(side)) for side in SPLITS]
         assert sum(map(len, sides)) == len(set.union(*sides)) == 13

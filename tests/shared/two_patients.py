@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from components.extract_planes.cells import new_cell
+from components.extract_planes.kept_planes import new_kept
 from components.shared import storage
 from components.shared.descendants import LEASES, SEEN
 from components.shared.planes import PlaneRow
@@ -19,7 +19,7 @@ GONE, STAYS = "3fa1-7c21e09b4d", "3fa1-0000000001"
 
 def write_cell(uri, patient, scan, file):
     row = PlaneRow(image=f"coronal/{patient}.png", label="coronal", patient=patient)
-    with new_cell(uri) as cell:
+    with new_kept(uri) as cell:
         cell.add_planes([(encode_png(np.zeros((4, 4), np.uint8)), row)])
         cell.archive.writestr("passport.json", json.dumps({"patient": patient, "voxels": scan, "file": file}))
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from components.extract_planes.cells import new_cell
+from components.extract_planes.kept_planes import new_kept
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.forgotten import DONE, REMOVING, forgotten_scans
@@ -238,7 +238,7 @@ def test_a_file_whose_name_was_corrected_is_theirs_when_they_are_forgotten(folde
     listed = {entry.patient: entry for entry in read_snapshot(who.state_uri, snapshot(who))}
     (gone,), (other, *_) = patients("c"), patients("a")
     digest = listed[other].digest
-    with new_cell(f"{who.state_uri}/planes/{'1' * 32}.zip") as cell:
+    with new_kept(f"{who.state_uri}/planes/{'1' * 32}.zip") as cell:
         told = {"patient": other, "file": digest, "voxels": "f" * 16}
         cell.archive.writestr("passport.json", json.dumps(told))
     name = listed[other].name
@@ -253,7 +253,7 @@ def test_faulty_volumes_keep_nobody(folder, tmp_path):
     who, (gone, *_) = config(folder, tmp_path, minimum=1), patients("c")
     first = snapshot(who)
     shutil.copyfile(next(folder.glob("a_*.nrrd")), folder / "z_2024_01_01.nrrd")
-    with new_cell(f"{who.state_uri}/planes/{'1' * 32}.zip") as cell:  # whose is told by a file that is there
+    with new_kept(f"{who.state_uri}/planes/{'1' * 32}.zip") as cell:  # whose is told by a file that is there
         told = {"patient": gone, "file": "sha256:of nobody", "voxels": "f" * 16}
         cell.archive.writestr("passport.json", json.dumps(told))
     with pytest.raises(InputError, match="the same scan as"):

@@ -32,12 +32,12 @@ _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError),
     *(TypeError, RuntimeError, struct.error),
 )
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal cells byte-identical
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal planes byte-identical
 CODE = ("components/extract_planes", "components/shared")  # what makes planes
 
 
 @dataclass(frozen=True)
-class Cell:
+class KeptPlanes:
     """A volume's planes and passport, opened for reading."""
 
     uri: str
@@ -54,7 +54,7 @@ class Cell:
             yield png, row
 
 
-def cell_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any], code: str) -> str:
+def kept_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any], code: str) -> str:
     """Return where a volume's planes are kept that code of such a digest cuts."""
     owner = {key: value for key, value in asdict(entry).items() if key not in ("name", "size")}
     text = json.dumps([owner, settings, code], sort_keys=True)
@@ -62,17 +62,17 @@ def cell_uri(state_uri: str, entry: VolumeEntry, settings: Mapping[str, Any], co
 
 
 @contextmanager
-def new_cell(uri: str) -> Iterator["CellWriter"]:
+def new_kept(uri: str) -> Iterator["KeptPlanesWriter"]:
     """Yield a writer; what it wrote appears as one object when the body ends without an error."""
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "cell.zip"
+        path = Path(scratch) / "planes.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-            yield CellWriter(archive)
+            yield KeptPlanesWriter(archive)
         storage.upload(path, uri)
 
 
 @dataclass(frozen=True)
-class CellWriter:
+class KeptPlanesWriter:
     """Takes a volume's planes as they come, then its passport."""
 
     archive: zipfile.ZipFile
@@ -94,19 +94,19 @@ class CellWriter:
 
 
 @contextmanager
-def open_cell(uri: str) -> Iterator[Cell]:
+def open_kept(uri: str) -> Iterator[KeptPlanes]:
     """Yield a volume's planes; what is damaged is removed, and an InputError says so."""
     with tempfile.TemporaryDirectory() as scratch:
         path = storage.local_path(uri)
         if path is None:
-            path = Path(scratch) / "cell.zip"
+            path = Path(scratch) / "planes.zip"
             storage.download(uri, path)
         with _removed_if_damaged(uri):
             archive = zipfile.ZipFile(path)
         with archive:
             with _removed_if_damaged(uri):
                 passport = parse(json.loads(archive.read(_PASSPORT)))
-            yield Cell(uri, archive, passport)
+            yield KeptPlanes(uri, archive, passport)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def test_a_patient_corrected_in_the_table_is_the_one_in_the_rows(tmp_path):
 def test_what_other_code_cut_is_not_taken_up(tmp_path, monkeypatch, name):
     def place():
         cuts = Cuts(plane_angles_deg=[0], plane_spacing_mm=10, field_of_view_mm=80)
-        return Config(volumes_uri="v", state_uri="state", snapshot_digest="d", cuts=cuts).cell_of(ENTRY)
+        return Config(volumes_uri="v", state_uri="state", snapshot_digest="d", cuts=cuts).kept_of(ENTRY)
 
     before = place()
     assert place() == before
