@@ -12,7 +12,7 @@ $(READY): pyproject.toml stylegan2-ada-pytorch/pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt -e stylegan2-ada-pytorch -e '.[train,dev]'
 	touch $(READY)
 
-demo: $(READY) ## run every stage on volumes simulated on the spot
+demo: $(READY) ## run pipeline augmentation on volumes simulated on the spot
 	$(BIN)/python -m pipelines simulate demo/volumes --patients 8
 	$(BIN)/python -m pipelines run augmentation --root demo --profile demo -p volumes_uri=demo/volumes
 

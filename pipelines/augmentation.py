@@ -279,7 +279,7 @@ def augmentation(
         gan_mirror: Whether the GAN also sees mirrored planes.
         gan_augment: Adaptive augmentation of the GAN; none, bg or bgc.
         gan_resume_uri: Folder of a generator that the GAN starts from; empty: from scratch.
-        gan_checkpoint_kimg: Thousands of images between GAN checkpoints, at ticks; 0 goes by the clock.
+        gan_checkpoint_kimg: Thousands of images between GAN checkpoints; 0 goes by the clock.
         warm_start: Whether the GAN starts from the last generator of an earlier run on this state_uri.
         warm_start_kimg: Length of GAN training in thousands of images where warm_start finds one.
         images: Synthetic images in all, over every truncation.

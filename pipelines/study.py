@@ -242,7 +242,7 @@ def study_of(parallelism: int) -> Any:
             gan_mirror: Whether the GAN also sees mirrored planes.
             gan_augment: Adaptive augmentation of the GAN; none, bg or bgc.
             gan_resume_uri: Folder of a generator that the GAN starts from; empty: from scratch.
-            gan_checkpoint_kimg: Thousands of images between GAN checkpoints, at ticks; 0 goes by the clock.
+            gan_checkpoint_kimg: Thousands of images between GAN checkpoints; 0 goes by the clock.
             images: Synthetic images in all, over every truncation.
             truncations: Truncation psi values that share the synthetic images.
             max_copy_rate: Share of images that copy a training plane, above which copies are dropped.

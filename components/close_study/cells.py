@@ -20,7 +20,7 @@ from components.shared.faults import InputError
 from components.shared.metrics import Predictions, per_patient, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.splits import TEST, Splits
-from components.shared.study import PREDICTIONS, RESULT, RESULT_SHAPE, Cell, Grid
+from components.shared.study import RESULT, RESULT_SHAPE, Cell, Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def read_cells(
 
 def _read(uri: str, cell: Cell, rows: Sequence[PlaneRow]) -> Outcome:
     result = stored_json.read(storage.join(uri, RESULT), RESULT_SHAPE)
-    found_NC = _probabilities(storage.join(uri, PREDICTIONS), rows)
+    found_NC = _probabilities(storage.join(uri, result["predictions"]), rows)
     return Outcome(cell=cell, result=result, rows=rows, predictions=predictions_of(found_NC, rows))
 
 

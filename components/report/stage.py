@@ -17,6 +17,7 @@ from components.report.previous import compare
 from components.report.shortcuts import Section, shortcuts_section
 from components.report.synthetic import copied, quality_section
 from components.report.volumes import volumes_page
+from components.shared import stored_json
 from components.shared.expert_labels import ExpertRow
 from components.shared.files import write_whole
 from components.shared.judgement import read_judgement
@@ -73,7 +74,7 @@ def report(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -
     generator = summary.read_json(inputs.generator / "generator.json")
     values = collect(inputs, supervised, generator)
     values["previous"] = compare(values, inputs.before)
-    write_whole(metrics, summary.canonical(values))
+    stored_json.write(metrics, values)
     audit = shortcuts_section(inputs.findings)
     parts = {
         **_opening(inputs, values, supervised),

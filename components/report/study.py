@@ -19,7 +19,7 @@ from components.report.study_pictures import Gallery
 from components.report.synthetic import copied, copied_patients, memorised, most_copied
 from components.report.volumes import volumes_page
 from components.report.words import plural
-from components.shared import judgement, passports, storage
+from components.shared import judgement, passports, storage, stored_json
 from components.shared.code import versions
 from components.shared.failures import reason_at
 from components.shared.files import write_whole
@@ -92,7 +92,7 @@ def report_study(
     """Write report.html, metrics.json and doubtful.csv, also beside the study's state; return the numbers."""
     values, gallery = collect(inputs), inputs.gallery
     judged = gallery.judged()
-    write_whole(metrics, summary.canonical(values))
+    stored_json.write(metrics, values)
     write_whole(doubtful, judged.sheet.table)
     parts = _parts(inputs, values, gallery) | {"judged": judged}
     write_whole(html, render("study.html.j2", values, language, **parts))

@@ -36,11 +36,6 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def canonical(value: Any) -> str:
-    """Return JSON that is equal, byte by byte, exactly when the values are."""
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
 def portable(value: Any) -> Any:
     """Return a parameter without the place on one machine where its file lay."""
     if isinstance(value, str):

@@ -4,13 +4,14 @@ The rounds are those of the pipeline `augmentation`, done by the same functions 
 ledger, {state_uri}/{run}/cells/{cell}/, is what a pod that is lost goes on from:
 
     run.json, rounds/...    as in components/shared/ledger.py
-    predictions.csv         probabilities of every test plane
+    predictions-HASH.csv    probabilities of every test plane
     history.csv             every image of its pool in every round
     result.json             written last, create-only: the cell is done
     failed.json             why the last attempt came to nothing (failures.py)
 """
 
 import csv
+import hashlib
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ from components.shared.pool import pool_of
 from components.shared.progress import Progress, silent
 from components.shared.rounds import MAX_ROUNDS, RoundRule, best_round, stop_reason
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
-from components.shared.study import ARMS, PREDICTIONS, REAL_POOL, RESULT, RESULT_SHAPE, Arm, Cell, Grid
+from components.shared.study import ARMS, REAL_POOL, RESULT, RESULT_SHAPE, Arm, Cell, Grid
 from components.shared.weights import behind
 from components.train_classifier.round import train_round
 from components.train_classifier.stage import Config as TrainConfig
@@ -123,6 +124,8 @@ def run_arm(  # noqa: PLR0917 - inputs, then progress, as in every stage
         return done
     sides = splits.testing(cell.fold)
     with waiting_lease(ledger.uri, f"cell {cell.name}", owner), tempfile.TemporaryDirectory() as scratch:
+        if (done := _done(ledger)) is not None:  # by whom this one waited for
+            return done
         # Who is known now stays so while this lasts.
         require_remembered(config.state_uri, splits.folds, planes.seen.scans)
         ledger.begin(_record(config, cell, sides))
@@ -207,6 +210,11 @@ def _begin_with(cell: Cell, work: Work) -> None:
         raise InputError(f"cell {work.cell.name}: {cell.name} has no classifier; valid: that cell done first")
     start.fetch_sealed(sealed[0], work.scratch / "start")
     work.ledger.keep_classifier(0, work.scratch / "start")
+    if classifiers.describe(work.scratch / "start")["digest"] != sealed[0]["classifier_digest"]:
+        raise InputError(
+            f"cell {work.cell.name}: began with another classifier than that of {cell.name}; valid: a"
+            " run_name of its own"
+        )
 
 
 def _do_round(work: Work, number: int, pool: PlaneSet | None) -> None:
@@ -247,22 +255,18 @@ def _conclude(work: Work) -> Mapping[str, Any]:
     ledger.fetch_sealed(rounds[best], folder)
     rows = work.planes.rows_of(work.splits.patients(TEST))
     found_NC, measured = _tested(work, folder, rows)
-    if (done := _done(ledger)) is not None:  # by a pod that took this one for lost
-        return done
-    tables = {
-        PREDICTIONS: _table(rows, found_NC),
-        HISTORY: history_table([ledger.labels(each["round"]) for each in rounds]),
-    }
-    for name, table in tables.items():
-        (work.scratch / name).write_bytes(table)
-        storage.upload(work.scratch / name, storage.join(ledger.uri, name))  # over a dead attempt's
+    table = _table(rows, found_NC)
+    predictions = f"predictions-{hashlib.sha256(table).hexdigest()[:16]}.csv"  # no attempt undoes another's
+    storage.create(storage.join(ledger.uri, predictions), table)
+    history = history_table([ledger.labels(each["round"]) for each in rounds])
+    storage.create(storage.join(ledger.uri, HISTORY), history)  # the sealed rounds alone decide it
     about, experts = classifiers.describe(folder), len(ledger.expert_labels())
     # Some of them no splits of this run know.
     known = behind(about, f"cell {work.cell.name}")
     require_remembered(work.config.state_uri, known.patients, known.scans)
-    result = _result(work.cell, rounds, best, about, experts) | {"test": measured}
+    result = _result(work.cell, rounds, best, about, experts) | {"test": measured, "predictions": predictions}
     storage.create(storage.join(ledger.uri, RESULT), stored_json.text(result).encode())
-    return result
+    return dict(stored_json.read(storage.join(ledger.uri, RESULT), RESULT_SHAPE))  # the first one's
 
 
 def _tested(

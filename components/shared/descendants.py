@@ -19,14 +19,14 @@ from typing import Self, TypeVar
 from components.shared import storage
 from components.shared.history import HISTORY
 from components.shared.lease import LEASE
-from components.shared.ledger import EXPERTS, RECORD
+from components.shared.ledger import EXPERTS, PUBLISHED, RECORD
 from components.shared.stored_json import described
 
 SEEN, LEASES = "patients", "leases"  # beside the GANs' folders: what each descends from, who works in it
 NOTES = "forgotten"
 FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", "runs", NOTES)
 # What a run keeps in a folder of its own; a folder of the state with anything else is not ours to touch.
-OF_RUNS = {RECORD, LEASE, HISTORY, EXPERTS, "rounds", "published", "cells", "synthetic", "report"}
+OF_RUNS = {RECORD, LEASE, HISTORY, EXPERTS, "rounds", PUBLISHED, "cells", "synthetic", "report"}
 _TEXTS = (".json", ".csv")  # what says whose the objects of a folder are
 _HASH = re.compile(rb"\b[0-9a-f]{16}(?:[0-9a-f]{48})?\b")  # of a scan, or of a snapshot
 _AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
@@ -83,9 +83,9 @@ def descent(
     it was kept as. Where it is None the scans that are known are all, and the planes kept of others, which
     alone tell what else is theirs, stay for who can ask.
     """
-    cells = _told_by(state_uri, "planes", _cell)
+    kept = _told_by(state_uri, "planes", _kept)
     snapshots = _told_by(state_uri, "snapshots", _entries)
-    scans, asked = _whole(cells), owners is not None
+    scans, asked = _whole(kept), owners is not None
     whose = _whose(scans, owners or {})
     shown = {*known, *(scan for scan, names in whose.items() if asked and patient in names)}
     files = {scan.file for scan in scans if scan.shown in shown} - {""}
@@ -97,7 +97,7 @@ def descent(
         *_marked(_own(state_uri, "finished"), marks),
         *listing,
         # Last: they tell which files are theirs.
-        *(uri for uri, scan in cells.items() if _is_theirs(scan, patient, shown, asked)),
+        *(uri for uri, scan in kept.items() if _is_theirs(scan, patient, shown, asked)),
     ]
     listed = [scan for told in _whole(snapshots) for scan in told]
     return Descent(
@@ -150,7 +150,7 @@ def _whole(told: Mapping[str, _Told | None]) -> list[_Told]:
     return [each for each in told.values() if each is not None]
 
 
-def _cell(data: bytes) -> _Scan | None:
+def _kept(data: bytes) -> _Scan | None:
     """Return the scan whose planes are kept."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:

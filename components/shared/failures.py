@@ -4,7 +4,6 @@
 {uri}/attempts.json     how many attempts began and ended without a word, as a killed one does
 """
 
-import json
 import re
 import tempfile
 from collections.abc import Callable
@@ -70,7 +69,7 @@ def _begin(uri: str, owner: str) -> None:
 
 def _keep(place: str, value: dict[str, object]) -> None:
     storage.delete(place)
-    storage.create(place, (json.dumps(value, indent=2) + "\n").encode())
+    storage.create(place, stored_json.text(value).encode())
 
 
 def reason_at(uri: str) -> str:

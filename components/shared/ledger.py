@@ -18,6 +18,8 @@ import csv
 import hashlib
 import io
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -173,24 +175,36 @@ class Ledger:
         """Keep a round's finished classifier, or take into the folder the one that another pod kept before.
 
         A pod that was given up may work on: the weights lie under their hash and the JSON, sent last, is
-        create-only, so that no attempt undoes what another one's round was sealed with.
+        create-only, so that no attempt undoes what another one's round was sealed with. Half of one, as a
+        power cut may leave it, is replaced while the round is open.
         """
-        about = (folder / ABOUT).read_bytes()
-        kept = storage.join(self.round_uri(number), ABOUT)
-        storage.upload(folder / WEIGHTS, self._weights_uri(number, about))
-        if not storage.create(kept, about) and not self.fetch_classifier(number, folder):
-            raise InputError(f"{kept}: its weights are missing or damaged; valid: a run_name of its own")
+        about, kept = (folder / ABOUT).read_bytes(), storage.join(self.round_uri(number), ABOUT)
+        while True:
+            before = storage.read_versioned(kept)[1] if storage.exists(kept) else ""
+            if before and self.fetch_classifier(number, folder):
+                return
+            if storage.exists(storage.join(self.round_uri(number), "round.json")):
+                raise self._not_sealed(number)
+            storage.upload(folder / WEIGHTS, self._weights_uri(number, about))
+            if storage.replace(kept, about, before) if before else storage.create(kept, about):
+                return
 
     def fetch_classifier(self, number: int, folder: Path) -> bool:
-        """Copy a round's kept classifier to a folder; False where none is whole."""
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            about = storage.read_bytes(storage.join(self.round_uri(number), ABOUT))
-            storage.download(self._weights_uri(number, about), folder / WEIGHTS)
-        except FileNotFoundError:
-            return False
-        (folder / ABOUT).write_bytes(about)
-        return weights_digest(folder / ABOUT) is not None
+        """Copy a round's kept classifier to a folder; False, and nothing changes, where none is whole."""
+        with tempfile.TemporaryDirectory() as scratch:
+            place = Path(scratch)
+            try:
+                about = storage.read_bytes(storage.join(self.round_uri(number), ABOUT))
+                storage.download(self._weights_uri(number, about), place / WEIGHTS)
+            except FileNotFoundError:
+                return False
+            (place / ABOUT).write_bytes(about)
+            if weights_digest(place / ABOUT) is None:
+                return False
+            folder.mkdir(parents=True, exist_ok=True)
+            for member in (WEIGHTS, ABOUT):
+                shutil.move(place / member, folder / member)
+        return True
 
     def _weights_uri(self, number: int, about: bytes) -> str:
         digest = str(described(about).get("digest", ""))
@@ -210,10 +224,13 @@ class Ledger:
             about.get("digest") != entry["classifier_digest"]
             or digest_of(about) != entry["classifier_record"]
         ):
-            raise InputError(
-                f"{self.round_uri(entry['round'])}: its classifier is missing, or changed since the round was"
-                " sealed; valid: a run_name of its own"
-            )
+            raise self._not_sealed(entry["round"])
+
+    def _not_sealed(self, number: int) -> InputError:
+        return InputError(
+            f"{self.round_uri(number)}: its classifier is missing, or changed since its round was sealed;"
+            " valid: a run_name of its own"
+        )
 
     def digest(self) -> str:
         """Return the hash of all sealed rounds."""

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared import stored_json
 from components.shared.faults import InputError
-from components.shared.files import write_whole
 from components.shared.geometry import Anatomy
 from components.shared.padding import padding_of
 from components.shared.planes import CORONAL, SAGITTAL
@@ -182,7 +182,7 @@ def without_names(text: str, name: str) -> str:
 def write(path: Path, passports: Sequence[Passport]) -> None:
     """Write passports as one JSON file that is either whole or absent."""
     listed = [asdict(passport) for passport in passports]
-    write_whole(path, json.dumps(listed, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    stored_json.write(path, listed)
 
 
 def read(path: Path) -> list[Passport]:

@@ -89,6 +89,7 @@ def list_entries(
 
 def write_snapshot(state_uri: str, entries: Sequence[VolumeEntry]) -> str:
     """Store a snapshot under its digest, once, and return the digest."""
+    # Not stored_json.text: the bytes are the digest, by which states know their volumes.
     text = json.dumps([asdict(entry) for entry in entries], indent=1, sort_keys=True) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     storage.create(_uri(state_uri, digest), text.encode())

@@ -36,8 +36,8 @@ def parse(uri: str, data: bytes, shape: Shape, valid: str = AGAIN) -> Any:
 
 
 def text(value: object) -> str:
-    """Return JSON with its keys in order, so that equal values give equal bytes."""
-    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+    """Return JSON with its keys in order, so that equal values give equal bytes; ValueError for a NaN."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write(path: Path, value: object) -> None:

@@ -13,8 +13,8 @@ from components.shared import storage, stored_json
 from components.shared.faults import InputError
 
 REAL_POOL, SYNTHETIC_POOL = "real", "synthetic"
-RESULT, PREDICTIONS = "result.json", "predictions.csv"  # of a cell; the former is written last
-RESULT_SHAPE: stored_json.Shape = {"best_round": int, "test": dict}
+RESULT = "result.json"  # of a cell, written last
+RESULT_SHAPE: stored_json.Shape = {"best_round": int, "test": dict, "predictions": str}
 MADE = "made.json"  # of a set of synthetic images, written last
 CELLS = "cells"  # the folder of all of them, below the study's
 ALL_PLANES, LABELLED_PLANES = "all", "labelled"  # what a GAN is trained on

@@ -1,9 +1,8 @@
 """Train one classifier on labelled real planes and, from round 1 on, on accepted synthetic ones.
 
-An epoch is as many images as there are real training planes of any class, labelled or not, the uncertain ones
-left out. So every arm of a
-study (all labels, a fraction, a fraction and synthetic planes) takes equally many optimiser steps, and
-arms differ in what they were shown alone.
+An epoch is as many images as there are real training planes with a class, labelled or hidden (uncertain
+planes have none). So every arm of a study (all labels, a fraction, a fraction and synthetic planes) takes
+equally many optimiser steps, and arms differ in what they were shown alone.
 """
 
 import math

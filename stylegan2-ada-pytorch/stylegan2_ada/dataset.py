@@ -43,7 +43,7 @@ class Dataset:
         return len(self.images) * (2 if self.mirror else 1)
 
     @property
-    def classes(self) -> bool:
+    def has_classes(self) -> bool:
         """Tell whether labels are classes, one 1 among zeros, and no vectors of other numbers."""
         if self.labels is None:
             return False

@@ -133,7 +133,10 @@ def _labels(
     generator: Generator, info: Mapping[str, Any], text: str | None, outdir: Path
 ) -> Mapping[Path, Tensor | None]:
     """Return the label of all images in a folder: of one folder, or of one for each class."""
-    count, classes = generator.architecture.labels, info.get("classes", True)  # imported networks do not say
+    count, classes = (
+        generator.architecture.labels,
+        info.get("labels_are_classes", True),
+    )  # imported networks do not say
     if text != EVERY or count < 2 or not classes:
         return {outdir: label_of(generator, text, classes=classes)}
     return {outdir / f"class{number}": label for number, label in enumerate(torch.eye(count))}

@@ -101,10 +101,9 @@ def train(
         images = _load(config, archive, members)
         labels = 0 if images.labels is None else images.labels.shape[1]
         config = settled(config, resume, labels, ranks=ranks.count, cuda=where.type == "cuda")
-        ranks.led(
-            lambda: stack.enter_context(locked(run_dir)), where
-        )  # what is refused before leaves no trace
         evaluate = _judge_of(images, detector, metric_options, run_dir)
+        # What was refused until here leaves no trace.
+        ranks.led(lambda: stack.enter_context(locked(run_dir)), where)
         identity = identity_of(config, images.digest, resume)
         ranks.led(lambda: claim(run_dir, identity, begin), where)
         if (finished := _finished(run_dir, identity.digest, config, evaluate)) is not None:
@@ -185,6 +184,13 @@ class _Keeper:
         """Tell whether so much was trained since the last one."""
         return self.listeners.is_due(time.monotonic() - self.saved, self.run.state.images - self.images)
 
+    def save_if_finite(self) -> None:
+        """Write one now, unless the networks diverged, on which all processes stop at the end of the tick."""
+        with self.run.timed():
+            is_wanted = self.run.state.ranks.first and self.run.state.is_finite()
+        if is_wanted:
+            self.save()
+
     def save(self) -> None:
         """Write one now."""
         run, state = self.run, self.run.state
@@ -205,15 +211,15 @@ def _train_tick(run: Run, keeper: _Keeper, notice: Notice) -> bool:
     state, config = run.state, run.config
     own = own_rows(config.batch, config.group, state.ranks)
     while not (state.within_tick and _ends_tick(run)):
-        if (
-            state.within_tick and keeper.is_due and state.is_finite()
-        ):  # if not, all processes stop at the tick
-            keeper.save()
+        if state.within_tick and keeper.is_due:
+            keeper.save_if_finite()
         with run.timed():
             reals, labels = run.images.batch(run.sampler.next(config.batch)[own], run.device)
             state.step(reals, labels)
         keeper.listeners.progress(min(state.images, config.images), config.images)
-        if notice.reached(state.ranks, state.images // config.batch, run.device):
+        with run.timed():  # several processes wait for each other's steps here
+            stopped = notice.reached(state.ranks, state.images // config.batch, run.device)
+        if stopped:
             return True
     return False
 
@@ -350,7 +356,7 @@ def _finished(
     gave_up = same_judge and info["stale"] >= config.patience > 0 and shown < config.images
     if not (gave_up or config.images <= shown < config.images + config.batch):
         return None
-    log.info("%s: finished at %g kimg before; a larger kimg goes on", run_dir, config.images / 1000)
+    log.info("%s: finished at %g kimg before; a larger kimg goes on", run_dir, info["kimg"])
     return TrainingResult(config=config, kimg=info["kimg"], history=info["history"])
 
 
@@ -371,7 +377,7 @@ def _write(run: Run, folder: Path, more: Mapping[str, float]) -> None:
         "channels": config.channels,
         "kimg": state.images / 1000,
         "seed": config.seed,
-        "classes": run.images.classes,
+        "labels_are_classes": run.images.has_classes,
         "config": asdict(config),
         "history": state.history,
         **more,

@@ -19,7 +19,7 @@ from components.shared.faults import InputError
 from components.shared.intervals import mean_interval
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL
 from components.shared.splits import TEST, Splits
-from components.shared.study import ARMS, PREDICTIONS, RESULT, SYNTHETIC_POOL, Grid
+from components.shared.study import ARMS, RESULT, SYNTHETIC_POOL, Grid
 from tests.drawn_planes import write_planes
 
 PER_CLASS = 20
@@ -48,7 +48,7 @@ def write_cell(study, cell, rows, right, taught):
         found = row.label == SAGITTAL or seen[row.patient, row.label] <= right[row.patient]
         says = row.label if found else SAGITTAL
         writer.writerow([row.image, *(0.9 if name == says else 0.05 for name in CLASSES)])
-    storage.create(f"{cell.uri(study)}/{PREDICTIONS}", buffer.getvalue().encode())
+    storage.create(f"{cell.uri(study)}/predictions-0.csv", buffer.getvalue().encode())
     validation = {"mean_patient_loss": 0.1, "balanced_accuracy": 0.9}
     rounds = [{"round": 0, "accepted": {}, "pool": 0, "validation": validation, "stop_reason": "max_rounds"}]
     rounds[0] |= {"taught": 0, "taught_flips": 0}
@@ -58,6 +58,7 @@ def write_cell(study, cell, rows, right, taught):
         "pseudo": {CORONAL: taught} if ARMS[cell.arm].pool else {},
         "expert_labels": 0,
         "best_round": 0,
+        "predictions": "predictions-0.csv",
         "digest": "d",
         "rounds": rounds,
         "test": {"balanced_accuracy": 0.9, "calibration": CALIBRATION},
@@ -269,7 +270,7 @@ def test_the_naive_interval_is_far_narrower(study):
 
 def test_predictions_of_other_planes_are_refused(study, tmp_path):
     study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})
-    table = next((tmp_path / "study/cells").glob("*/predictions.csv"))
+    table = next((tmp_path / "study/cells").glob("*/predictions-0.csv"))
     table.write_text(table.read_text().replace("p0", "q0"))
     with pytest.raises(InputError, match="predictions of other planes"):
         study({"A": 20, "B": 10, "C": 12, "D": 14, "E": 18})
@@ -277,7 +278,7 @@ def test_predictions_of_other_planes_are_refused(study, tmp_path):
 
 def test_predictions_that_are_no_numbers_are_refused(study, tmp_path):
     study(FOUND)
-    table = next((tmp_path / "study/cells").glob("*/predictions.csv"))
+    table = next((tmp_path / "study/cells").glob("*/predictions-0.csv"))
     table.write_text(table.read_text().replace("0.9", "nan", 1))
     with pytest.raises(InputError, match="a probability is no number"):
         study(FOUND)

@@ -197,49 +197,49 @@ def test_a_new_scan_costs_one_volume_and_other_cuts_cost_all(volumes, tmp_path):
     assert cut(tmp_path / "volumes", noise_max_content=0.05) == (total, total)
 
 
-def test_a_damaged_cell_is_removed_and_told(volumes, tmp_path):
+def test_a_damaged_object_is_removed_and_told(volumes, tmp_path):
     config = configured(volumes, tmp_path / "state")
     extract_shard(config, 0, 4)
-    (cell,) = (tmp_path / "state/planes").iterdir()
-    cell.write_bytes(cell.read_bytes()[:-100])
+    (kept,) = (tmp_path / "state/planes").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"\.zip: damaged, and removed; valid: run again"):
         extract_planes(config, tmp_path / "set")
-    assert not cell.exists()
+    assert not kept.exists()
     extract_planes(config, tmp_path / "set")
 
 
-def test_damage_anywhere_in_a_cell_is_told_or_changes_nothing(volumes, tmp_path):
+def test_damage_anywhere_in_kept_planes_is_told_or_changes_nothing(volumes, tmp_path):
     config = configured(volumes, tmp_path / "state")
     extract_shard(config, 0, 4)
-    (cell,) = (tmp_path / "state/planes").iterdir()
-    whole, told = cell.read_bytes(), 0
+    (kept,) = (tmp_path / "state/planes").iterdir()
+    whole, told = kept.read_bytes(), 0
 
     def held():
-        with open_kept(str(cell)) as opened:
+        with open_kept(str(kept)) as opened:
             return opened.passport, list(opened.planes())
 
     before = held()
     for place in np.linspace(0, len(whole) - 1, 60).astype(int):
         damaged = bytearray(whole)
         damaged[place] ^= 0x55
-        cell.write_bytes(damaged)
+        kept.write_bytes(damaged)
         try:
             assert held() == before
         except InputError as error:
             assert "damaged, and removed" in str(error)
-            assert not cell.exists()
+            assert not kept.exists()
             told += 1
     assert told > 30
 
 
-def test_an_error_of_whoever_reads_a_cell_costs_no_cell(volumes, tmp_path):
+def test_an_error_of_whoever_reads_kept_planes_costs_none(volumes, tmp_path):
     config = configured(volumes, tmp_path / "state")
     extract_shard(config, 0, 4)
-    (cell,) = (tmp_path / "state/planes").iterdir()
-    with pytest.raises(ValueError, match="theirs"), open_kept(str(cell)) as opened:
+    (kept,) = (tmp_path / "state/planes").iterdir()
+    with pytest.raises(ValueError, match="theirs"), open_kept(str(kept)) as opened:
         for _ in opened.planes():
             raise ValueError("theirs")
-    assert cell.exists()
+    assert kept.exists()
 
 
 @pytest.mark.parametrize("patient", ["sim02", "sim09"])

@@ -15,7 +15,7 @@ from components.shared.ledger import LabelRow, Ledger
 from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow
 from components.shared.rounds import ACCEPTED
 from components.shared.splits import TEST, TRAIN, Splits
-from components.shared.study import ARMS, CELLS, PREDICTIONS, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
+from components.shared.study import ARMS, CELLS, RESULT, SYNTHETIC_POOL, Cell, Grid, Source
 from components.validate_parameters.stage import results
 from components.validate_parameters.study import StudyParameters
 from tests.report.conftest import (
@@ -91,7 +91,7 @@ def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow], experts: int) -> 
         logits_C[CLASSES.index(row.label)] += SKILL[cell.arm]
         shares_C = np.exp(logits_C) / np.exp(logits_C).sum()
         writer.writerow([row.image, *(f"{share:.6f}" for share in shares_C)])
-    storage.create(storage.join(cell.uri(uri), PREDICTIONS), buffer.getvalue().encode())
+    storage.create(storage.join(cell.uri(uri), "predictions-0.csv"), buffer.getvalue().encode())
     pseudo = (
         dict(zip(CLASSES, (20, 24, 0), strict=True)) if ARMS[cell.arm].pool else dict.fromkeys(CLASSES, 0)
     )
@@ -105,7 +105,7 @@ def write_cell(uri: str, cell: Cell, rows: Sequence[PlaneRow], experts: int) -> 
     result = {
         "labelled": 40, "labelled_patients": 2, "pseudo": pseudo, "digest": "ab" * 32,
         "expert_labels": experts,
-        "best_round": rounds[-1]["round"], "rounds": rounds,
+        "best_round": rounds[-1]["round"], "rounds": rounds, "predictions": "predictions-0.csv",
         "test": {"balanced_accuracy": 0.85, "calibration": CALIBRATION},
     }  # fmt: skip
     storage.create(storage.join(cell.uri(uri), RESULT), json.dumps(result).encode())

@@ -132,7 +132,7 @@ def test_only_what_began_is_gone_on_with(state):
 
 def late(state):
     put(f"{state}/late/run.json", {"sides": {GONE: "train"}})
-    put(f"{state}/late/rounds/000/classifier.safetensors", "weights")
+    put(f"{state}/late/rounds/000/classifier-00.safetensors", "weights")
 
 
 @pytest.mark.parametrize(

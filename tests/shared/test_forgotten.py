@@ -15,7 +15,7 @@ from components.shared.forgotten import (
     require_remembered,
 )
 from components.shared.splits import Splits
-from tests.shared.two_patients import B32, B64, GONE, SCANS, STAYS, move, objects, put, write_cell
+from tests.shared.two_patients import B32, B64, GONE, SCANS, STAYS, move, objects, put, write_kept
 
 
 def test_what_descends_from_the_patient_goes_and_nothing_else(state):
@@ -33,13 +33,13 @@ def test_what_descends_from_the_patient_goes_and_nothing_else(state):
         "splits/0002.csv",
         "run_b/run.json",
         "run_b/rounds/000/classifier.json",
-        "run_b/rounds/000/classifier.safetensors",
+        "run_b/rounds/000/classifier-00.safetensors",
         "generators/b/generator.json",
         "generators/b/generator.safetensors",
         "generators/0002.json",
         "pseudonym.key",
     }
-    assert "run_a/rounds/000/classifier.safetensors" in removed
+    assert "run_a/rounds/000/classifier-00.safetensors" in removed
     for found in storage.list_tree(state):
         if not found.name.startswith("forgotten/"):
             assert GONE.encode() not in storage.read_bytes(found.uri), found.name
@@ -176,7 +176,7 @@ def test_an_equal_file_of_two_patients_is_nobodys_scan(state, digest):
     listing(state, "c", (STAYS, digest))
     listing(state, "d", (GONE, digest))
     for name, patient in (("c", STAYS), ("d", GONE)):
-        write_cell(f"{state}/planes/{name * 32}.zip", patient, "", digest)
+        write_kept(f"{state}/planes/{name * 32}.zip", patient, "", digest)
     put(f"{state}/run_c/run.json", {"snapshot_digest": "c" * 64})
     forget(state, GONE)
     assert {"run_c/run.json", f"snapshots/{'c' * 64}.json"} <= objects(state)
@@ -184,7 +184,7 @@ def test_an_equal_file_of_two_patients_is_nobodys_scan(state, digest):
 
 def test_a_refused_volume_marks_nothing(state):
     for name, patient in (("c", STAYS), ("d", GONE)):
-        write_cell(f"{state}/planes/{name * 32}.zip", patient, "", "nowhere:")
+        write_kept(f"{state}/planes/{name * 32}.zip", patient, "", "nowhere:")
     put(f"{state}/run_c/run.json", {"scans_seen": [""]})
     forget(state, GONE)
     assert {"run_c/run.json", f"planes/{'c' * 32}.zip"} <= objects(state)
@@ -193,7 +193,7 @@ def test_a_refused_volume_marks_nothing(state):
 def test_a_scan_that_comes_again_under_another_name_is_theirs(state):
     """What a run under way had read before goes too, and so does what it learnt from it."""
     forget(state, GONE)
-    write_cell(f"{state}/planes/{'e' * 32}.zip", STAYS, SCANS["a"], "etag:a")
+    write_kept(f"{state}/planes/{'e' * 32}.zip", STAYS, SCANS["a"], "etag:a")
     put(f"{state}/late/rounds/000/classifier.json", {"patients_seen": [STAYS], "scans_seen": [SCANS["a"]]})
     put(f"{state}/late/run.json", {"sides": {STAYS: "train"}})
     require_remembered(state, [STAYS], [SCANS["b"]])
@@ -235,7 +235,7 @@ def test_a_name_that_is_corrected_and_forgotten_at_once(state):
 
 
 def test_a_scan_that_was_theirs_by_mistake_stays_its_owners(state):
-    write_cell(f"{state}/planes/{'c' * 32}.zip", STAYS, SCANS["a"], "sha256:a")
+    write_kept(f"{state}/planes/{'c' * 32}.zip", STAYS, SCANS["a"], "sha256:a")
     put(f"{state}/run_c/run.json", {"scans_seen": [SCANS["a"]]})
     assert f"planes/{'a' * 32}.zip" in forget(state, GONE, {"sha256:a": STAYS, "sha256:b": STAYS})
     assert forgotten_scans(state) == {}
@@ -244,7 +244,7 @@ def test_a_scan_that_was_theirs_by_mistake_stays_its_owners(state):
 
 def test_of_one_scan_in_two_files_who_has_one_now_is_the_owner(state, capsys):
     """Corrected and written anew: the file that was kept as the patient's is gone."""
-    write_cell(f"{state}/planes/{'c' * 32}.zip", STAYS, SCANS["a"], "sha256:in another encoding")
+    write_kept(f"{state}/planes/{'c' * 32}.zip", STAYS, SCANS["a"], "sha256:in another encoding")
     forget(state, GONE, {"sha256:in another encoding": STAYS, "sha256:b": STAYS})
     assert forgotten_scans(state) == {}
     assert {f"planes/{'c' * 32}.zip"} <= objects(state)

@@ -148,7 +148,7 @@ def test_a_sealed_rounds_classifier_is_fetched_and_no_other(ledger, tmp_path):
     (tmp_path / "r/rounds/000" / f"classifier-{digests['classifier_digest'][:16]}.safetensors").write_bytes(
         b"other"
     )
-    with pytest.raises(InputError, match="missing, or changed since the round was sealed"):
+    with pytest.raises(InputError, match="missing, or changed since its round was sealed"):
         ledger.fetch_rounds(tmp_path / "again", ledger.digest())
 
 
@@ -164,29 +164,37 @@ def test_a_pod_that_was_given_up_takes_what_its_follower_kept(ledger, tmp_path):
     ledger.fetch_rounds(tmp_path / "out", ledger.digest())
 
 
-def test_kept_weights_that_were_lost_are_kept_again_or_named(ledger, tmp_path):
-    keep(ledger, tmp_path / "first", b"first")
-    (kept,) = (tmp_path / "r/rounds/000").glob("*.safetensors")
-    kept.unlink()
-    with pytest.raises(
-        InputError, match=r"rounds/000/classifier.json: its weights are missing or damaged; valid: "
-    ):
-        keep(ledger, tmp_path / "other", b"other")
-    keep(ledger, tmp_path / "again", b"first")
-    assert ledger.fetch_classifier(0, tmp_path / "out")
+@pytest.mark.parametrize("damage", ["no weights", b"", b"{", b'{"digest": "0"}'])
+def test_half_a_classifier_is_replaced_while_its_round_is_open(ledger, tmp_path, damage):
+    """A power cut may leave it; a training that is repeated on a GPU is another."""
+    digests = keep(ledger, tmp_path / "first", b"first")
+    for name in ("again", "sealed"):
+        if damage == "no weights":
+            for kept in (tmp_path / "r/rounds/000").glob("*.safetensors"):
+                kept.unlink()
+        else:
+            (tmp_path / "r/rounds/000/classifier.json").write_bytes(damage)
+        if name == "again":
+            digests = keep(ledger, tmp_path / name, b"again")
+            assert ledger.fetch_classifier(0, tmp_path / "out")
+            ledger.seal({"round": 0, **digests}, ROWS)
+    with pytest.raises(InputError, match="rounds/000: its classifier is missing, or changed since its round"):
+        keep(ledger, tmp_path / "late", b"late")
+    assert (tmp_path / "late/classifier.safetensors").read_bytes() == b"late"
 
 
 def test_a_classifier_whose_json_says_something_else_now_is_refused(ledger, tmp_path):
     ledger.seal({"round": 0, **keep(ledger, tmp_path / "first", b"first")}, ROWS)
     about = tmp_path / "r/rounds/000/classifier.json"
     about.write_text(about.read_text().replace("1.5", "0.5"))
-    with pytest.raises(InputError, match="missing, or changed since the round was sealed"):
+    with pytest.raises(InputError, match="missing, or changed since its round was sealed"):
         ledger.fetch_rounds(tmp_path / "out", ledger.digest())
 
 
 def test_a_classifier_without_its_last_file_is_none(ledger, tmp_path):
     (tmp_path / "r/rounds/000").mkdir(parents=True)
-    (tmp_path / "r/rounds/000/classifier.safetensors").write_bytes(b"half")
+    name = f"classifier-{hashlib.sha256(b'half').hexdigest()[:16]}.safetensors"
+    (tmp_path / "r/rounds/000" / name).write_bytes(b"half")
     assert not ledger.fetch_classifier(0, tmp_path / "out")
 
 

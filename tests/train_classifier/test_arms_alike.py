@@ -30,9 +30,9 @@ def synthetic(tmp_path_factory):
     return write_synthetic(tmp_path_factory.mktemp("synthetic"), ["a"], [CORONAL, SAGITTAL] * 20)
 
 
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory):
-    made = Ledger(state_uri=str(tmp_path_factory.mktemp("state")), run="r")
+@pytest.fixture
+def ledger(tmp_path):
+    made = Ledger(state_uri=str(tmp_path / "state"), run="r")
     made.begin({"folds": dict(SPLITS.folds), "sides": dict(SPLITS.sides)})
     return made
 
