@@ -58,3 +58,16 @@ def cut_texts(page: str) -> list[str]:
             if x - share * reach < -8 or x + (1 - share) * reach > width + 8:
                 cut.append(text)
     return cut
+
+
+def table(page: str, header: str) -> list[list[str]]:
+    """Return the texts of the one table with such a header, row by row."""
+    (found,) = (each for each in re.findall(r"<table.*?</table>", page, re.S) if header in each)
+    return [
+        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row, re.S)]
+        for row in re.findall(r"<tr.*?</tr>", found, re.S)
+    ]
+
+
+def between(interval: list[float], how: Any, word: str) -> str:
+    return f"{how(interval[0])} {word} {how(interval[1])}"

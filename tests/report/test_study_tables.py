@@ -1,12 +1,12 @@
 """Each column of a study's tables holds what its header says, of the arm, fold or patient of its row."""
 
-import re
 from typing import Any
 
 import pytest
 
 from components.report.words import count, decimal, p_value, percent, points
 from tests.report.fabricated_study import write_study
+from tests.report.pages import between, table
 from tests.report.test_study_page import render
 
 
@@ -15,19 +15,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]
     """Without A the tests are made whatever the headroom."""
     root = tmp_path_factory.mktemp("study")
     return render(write_study(root, patients=25, arms="BCDE"), root)
-
-
-def table(page: str, header: str) -> list[list[str]]:
-    """Return the texts of the one table with such a header, row by row."""
-    (found,) = (each for each in re.findall(r"<table.*?</table>", page, re.S) if header in each)
-    return [
-        [re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd]\b[^>]*>(.*?)</t[hd]>", row, re.S)]
-        for row in re.findall(r"<tr.*?</tr>", found, re.S)
-    ]
-
-
-def between(interval: list[float], how: Any, word: str) -> str:
-    return f"{how(interval[0])} {word} {how(interval[1])}"
 
 
 def test_an_arms_row_says_what_it_was_shown_and_came_to(made: tuple[str, dict[str, Any]]) -> None:
