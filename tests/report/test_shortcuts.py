@@ -1,3 +1,4 @@
+import json
 import re
 
 from components.report.page import environment
@@ -24,6 +25,13 @@ def test_a_leak_is_an_alarm_with_its_picture(tmp_path):
     assert 'class="alarm"' in html
     assert "in up to 93.0 % of planes: no figure here can be trusted" in html
     assert html.count('<img src="data:image/png;base64,') == 1
+
+
+def test_of_several_leaks_the_worst_is_told(tmp_path):
+    found = json.loads((write_findings(tmp_path, leak=True) / "audit.json").read_text())
+    found["cases"] += [{**found["cases"][0], "accuracy": share} for share in (0.99, 0.7)]
+    write_json(tmp_path / "audit.json", found)
+    assert "in up to 99.0 % of planes" in render(tmp_path)
 
 
 def test_an_audit_that_was_switched_off_says_so(tmp_path):

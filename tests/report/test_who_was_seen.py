@@ -10,6 +10,7 @@ from components.report import words
 from components.report.facts import CHOSEN, LAST, facts_of_run
 from components.report.shortcuts import shortcuts_section
 from components.report.stage import report
+from components.shared.planes import Seen
 
 
 def written(inputs, folder: Path):
@@ -25,6 +26,12 @@ def test_a_test_patient_behind_any_model_is_told(run_of, who, tmp_path):
     path.write_text(json.dumps(about | {"patients_seen": [*about["patients_seen"], "p11"]}))
     assert written(run, tmp_path)["patients"]["disjoint"] is False
     assert "Nothing on this page counts" in (tmp_path / "report.html").read_text()
+
+
+def test_a_test_patient_behind_the_synthetic_images_is_told(run_of, tmp_path):
+    run = run_of()
+    images = replace(run.synthetic, seen=run.synthetic.seen | Seen(patients=frozenset({"p11"})))
+    assert written(replace(run, synthetic=images), tmp_path)["patients"]["disjoint"] is False
 
 
 def test_the_gain_is_the_published_rounds_over_labelled_only(run_of, tmp_path):
