@@ -317,20 +317,26 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"generated images/s, batch {DRAWN}: {drawn}")
 
 
-def options() -> argparse.Namespace:
-    """Read the command line."""
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what `make` takes, of rounds and of where numbers are written."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     for name, (setting, default) in SETTINGS.items():
         kind = type(default or getattr(TrainingConfig(), setting))
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=setting)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--versus", choices=["none", "plain"], default="none")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep-freed-memory", action="store_true", help="both sides, as our commands do")
     parser.add_argument("--json", type=Path, help="write all numbers here")
+    return parser
+
+
+def options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--versus", choices=["none", "plain"], default="none")
+    parser.add_argument("--keep-freed-memory", action="store_true", help="both sides, as our commands do")
     return parser.parse_args()
 
 
