@@ -53,8 +53,11 @@ def run(pipeline: str, arguments: Mapping[str, Any], root: Path) -> Path:
         drop_broken_entries(cache_folder(root))
         events = EventFile(root / "events.jsonl")
         write_whole(root / "arguments.json", json.dumps(dict(arguments)))
-        if _work(pipeline, root, events, terminal) != 0:
-            reason = terminal.errors[0] if terminal.errors else f"see the log {root / 'run.log'}"
+        if (status := _work(pipeline, root, events, terminal)) != 0:
+            killed = (
+                f"killed by signal {-status}, as for memory; the same command goes on; " if status < 0 else ""
+            )
+            reason = terminal.errors[0] if terminal.errors else f"{killed}see the log {root / 'run.log'}"
             raise RunError(reason)
         return publish(json.loads((root / "outputs.json").read_text()), root)
 

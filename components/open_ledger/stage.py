@@ -56,7 +56,11 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     ledger = Ledger(state_uri=config.state_uri, run=run)
     ledger.begin(record)
     if ledger.finished:
-        emit("open_ledger", "warning", message=f"nothing is new: run {run} is finished, its results are kept")
+        emit(
+            "open_ledger",
+            "warning",
+            message=f"nothing is new: the rounds of run {run} are closed, its models stay",
+        )
     require_remembered(config.state_uri, splits.sides, planes.seen.scans)
     if uri := parameters["expert_labels_uri"]:
         ledger.keep_expert_labels(storage.read_bytes(uri).decode())

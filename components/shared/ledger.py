@@ -76,10 +76,22 @@ class Ledger:
             return
         known = self._record({})
         if different := _differences(record, known):
-            raise InputError(
-                f"run_name={self.run}: {uri} holds a run with other {', '.join(different)};"
-                " valid: a new run_name, or an empty one, which names the run by its contents"
-            )
+            raise self._another(different)
+
+    def require_same_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Refuse parameters with which the run of this name, if there is one, was not begun."""
+        if not storage.exists(storage.join(self.uri, RECORD)):
+            return
+        known = self._record({}).get("parameters", {})
+        if different := _differing(known, parameters):
+            raise self._another(different)
+
+    def _another(self, different: Sequence[str]) -> InputError:
+        return InputError(
+            f"run_name={self.run}: {storage.join(self.uri, RECORD)} holds a run with other"
+            f" {', '.join(different)}; valid: a new run_name, or an empty one, which names the run by its"
+            " contents"
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that the run was opened with."""
@@ -252,17 +264,17 @@ class Ledger:
 
 def _differences(record: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     """Return in a reader's words what two runs differ in: parameters by name, else volumes or code."""
-    before, now = known.get("parameters", {}), record.get("parameters", {})
-    named = [
-        f"{name} ({before.get(name)})"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
+    named = _differing(known.get("parameters", {}), record.get("parameters", {}))
     if record.get("snapshot_digest") != known.get("snapshot_digest"):
         named.append("volumes")
     if moved := _moved(known.get("sides", {}), record.get("sides", {})):
         named.append(f"sides of patients {moved}")
     return named or ([] if record == known else ["code"])
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    return [f"{name} ({before.get(name)}, now {now.get(name)})" for name in names]
 
 
 def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from components.report.language import ENGLISH, LANGUAGES
 from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.labels import UNITS
+from components.shared.ledger import Ledger
 from components.shared.progress import in_pod
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
@@ -140,9 +141,23 @@ def validate(parameters: Parameters) -> Sequence[str]:
 
     It reads at most the volumes' headers.
     """
-    for check in (require_types, *CHECKS, check_reach, check_starts, check_detector, check_experts):
+    for check in (
+        require_types,
+        *CHECKS,
+        check_reach,
+        check_run,
+        check_starts,
+        check_detector,
+        check_experts,
+    ):
         check(parameters)
     return check_volumes(parameters)
+
+
+def check_run(p: Any) -> None:
+    """Refuse a run_name under which the state holds a run of other parameters."""
+    if p.run_name:
+        Ledger(state_uri=p.state_uri, run=p.run_name).require_same_parameters(results(p))
 
 
 def check_volumes(p: Any) -> Sequence[str]:

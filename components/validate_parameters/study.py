@@ -24,6 +24,7 @@ from components.validate_parameters.stage import (
     check_reach,
     check_report,
     check_rounds,
+    check_run,
     check_volumes,
 )
 from components.validate_parameters.weights import check_detector, check_experts, check_kinds, check_starts
@@ -96,7 +97,7 @@ class StudyParameters:
 
 def validate_study(p: StudyParameters) -> Sequence[str]:
     """Return a line for each file that will be left out; raise InputError for what cannot be used at all."""
-    for check in (require_types, *CHECKS, check_reach, check_starts, check_detector):
+    for check in (require_types, *CHECKS, check_reach, check_run, check_starts, check_detector):
         check(p)
     check_experts(p, generators_of_studies)
     return check_volumes(p)

@@ -137,7 +137,9 @@ def check_experts(p: Any, kept: Callable[[str], Sequence[str]] = kept_digests) -
     if p.expert_labels_uri:
         with naming(p, "expert_labels_uri"):
             there = storage.exists(p.expert_labels_uri)
-        require(p, "expert_labels_uri", there, "empty, or a doubtful.csv that an expert filled in")
+        require(
+            p, "expert_labels_uri", there, "empty, or a doubtful.csv that is there, filled in by an expert"
+        )
         name = f"expert_labels_uri={p.expert_labels_uri}"
         try:
             text = storage.read_bytes(p.expert_labels_uri).decode()

@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _told(error, 2)
     except Stopped as stopped:
         return int(stopped.code or 0)
+    except KeyboardInterrupt:  # before a training's first step, or of another command
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -55,7 +55,7 @@ BASES: Mapping[str, Base] = MappingProxyType({
 class TrainingConfig:
     """What decides a run's result, beside its images; 0, "" and None mean the formula in `derived`."""
 
-    cfg: str = "auto"  # base of all that is left to formulas: a name of BASES
+    cfg: str = "auto"  # base: auto, stylegan2, paper256, paper512, paper1024 or cifar
     resolution: int = 256  # pixels, a power of two, 8..1024
     channels: int = 1  # of the images: 1 grey, 3 RGB
     fit: Fit = "refuse"  # what becomes of an image that is not square: refuse it, or crop it to its centre
@@ -74,7 +74,7 @@ class TrainingConfig:
     mirror: bool = True  # show every image mirrored too
     aug: str = "ada"  # p of the augmentations: ada (adapts), noaug (0) or fixed
     p: float = 0.0  # of aug=fixed
-    augment: str = "bgc"  # a set of augment.SETS
+    augment: str = "bgc"  # none, blit, geom, color, filter, noise, cutout, bg, bgc, bgcf, bgcfn or bgcfnc
     ada_target: float = 0.6  # mean sign of the discriminator on real images that p is moved to
     ada_kimg: float = 0.0  # over which p can go from 0 to 1
     ada_max: float = 0.8  # largest p

@@ -74,6 +74,8 @@ def label_of(generator: Generator, text: str | None, *, classes: bool = True) ->
     count = generator.architecture.labels
     if text is None and count == 0:
         return None
+    if text is None:
+        raise UsageError(f"class: missing, this network has labels; valid: {_valid_labels(count, classes)}")
     try:
         numbers = [float(number) for number in (text or "").split(",")]
     except ValueError:

@@ -96,7 +96,7 @@ def test_a_finished_run_of_others_is_refused_and_not_called_the_same(planes, tmp
         open_ledger(named, PARAMETERS | {"seed": 1}, planes, SPLITS)
     assert "nothing is new" not in capsys.readouterr().out
     open_ledger(named, PARAMETERS, planes, SPLITS)
-    assert "nothing is new: run mine is finished" in capsys.readouterr().out
+    assert "nothing is new: the rounds of run mine are closed" in capsys.readouterr().out
 
 
 def published(folder):

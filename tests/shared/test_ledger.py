@@ -94,7 +94,7 @@ def test_a_run_name_holds_one_study(ledger):
     ledger.begin(study)
     ledger.begin(study)
     others = {
-        r"images \(40\)": {**study, "fingerprint": "b", "parameters": {"images": 50, "seed": 0}},
+        r"images \(40, now 50\)": {**study, "fingerprint": "b", "parameters": {"images": 50, "seed": 0}},
         "volumes": {**study, "snapshot_digest": "t"},
         "code": {**study, "fingerprint": "b"},
     }

@@ -2,6 +2,7 @@ import json
 import logging
 import re
 import shutil
+import sys
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -380,3 +381,18 @@ def test_every_setting_is_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
         main(["train", "--help"])
     text = capsys.readouterr().out
     assert all("--" + field.name.replace("_", "-") in text for field in fields(TrainingConfig))
+
+
+@pytest.mark.parametrize("command", ["train", "generate"])
+def test_ctrl_c_outside_of_steps_ends_with_a_line_too(
+    tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    write_archive(tmp_path / "a.zip")
+    monkeypatch.setattr("stylegan2_ada.dataset.load", interrupted)
+    monkeypatch.setattr(sys.modules["stylegan2_ada.generate"], "load_generator", interrupted)
+    of_generating = ["generate", f"--network={tmp_path}", f"--outdir={tmp_path / 'out'}", "--seeds=1"]
+    assert main(flags(tmp_path) if command == "train" else of_generating) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"

@@ -3,15 +3,17 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from components.shared import numbered
 from components.shared.faults import InputError
+from components.shared.ledger import Ledger
 from components.shared.storage import clients, patience
 from components.validate_parameters.places import URIS, check_pipeline_root, check_places
-from components.validate_parameters.stage import Parameters, fingerprint, validate
+from components.validate_parameters.stage import Parameters, fingerprint, results, validate
 from components.validate_parameters.study import StudyParameters, validate_study
 from tests.edited_code import edit
 from tests.shared.buckets import s3_bucket
@@ -277,6 +279,16 @@ def test_other_code_gives_another_fingerprint(volumes, tmp_path, monkeypatch):
 )
 def test_a_taint_may_be_borne_by_its_name_or_every_one_and_for_a_time(volumes, toleration):
     assert not validate(given(volumes, gpu_tolerations=[toleration]))
+
+
+def test_a_run_name_of_another_run_is_refused_before_anything_is_computed(volumes, tmp_path):
+    begun = given(volumes, state_uri=str(tmp_path / "state"), run_name="mine")
+    Ledger(state_uri=begun.state_uri, run="mine").begin({"parameters": results(begun)})
+    validate(begun)
+    with pytest.raises(
+        InputError, match=r"^run_name=mine: .*run.json holds a run with other seed \(0, now 1\); v"
+    ):
+        validate(replace(begun, seed=1))
 
 
 def test_a_state_in_the_place_of_a_file_is_refused(volumes, tmp_path):
