@@ -10,11 +10,11 @@ from components.shared.faults import InputError
 from components.shared.history import reopen
 from components.shared.ledger import Ledger
 from components.shared.planes import GAN_CLASSES
-from components.shared.rounds import Round, best_round
+from components.shared.rounds import Round, RoundRule, best_round
 from components.shared.study import CELLS
 
 _COLUMNS = (
-    "round", "labelled", "pseudo", "val. loss", "val. accuracy", "judged", *GAN_CLASSES, "below", "capped",
+    "round", "labelled", "pseudo", "val. loss", "val. balanced", "judged", *GAN_CLASSES, "below", "capped",
     "rejected", "changed", "flips", "evicted", "stop",
 )  # fmt: skip
 
@@ -46,9 +46,21 @@ def _show(options: argparse.Namespace) -> None:
         reopen(ledger, options.round, options.to)
         said = f"round {options.round} is in {options.to}"
     else:
-        rounds = ledger.rounds()
-        said = table(rounds, best_round(rounds, ledger.rule())) if rounds else "no round is sealed yet"
+        said = told(ledger.rounds(), ledger.rule())
     print(said)  # noqa: T201
+
+
+def told(rounds: Sequence[Round], rule: RoundRule) -> str:
+    """Return the rounds as a table, and by what the marked one is chosen."""
+    if not rounds:
+        return "no round is sealed yet"
+    chosen = "of rounds from 1 on that with the lowest loss on validation patients"
+    if not rule.trusts_validation:
+        chosen = f"the last one, as {rule.validation_patients} validation patients are too few to choose by"
+    word, last = "the best so far", ""
+    if rounds[-1]["stop_reason"]:
+        word, last = "published", "; the last round accepts nothing, as nobody would train on it"
+    return f"{table(rounds, best_round(rounds, rule))}\n* {word}: {chosen}{last}"
 
 
 def table(rounds: Sequence[Round], best: int) -> str:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
 from components.relabel_images.stage import Config, relabel_images
 from components.shared.ledger import Ledger
 from pipelines.__main__ import main
+from pipelines.rounds import told
 
 
 @pytest.fixture
@@ -38,10 +40,25 @@ def state(tmp_path):
 
 def test_the_table_has_a_line_a_round_and_marks_the_best(state, capsys):
     assert main(["rounds", "--state-uri", state, "--run", "mine"]) == 0
-    header, first, second = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
-    assert header.startswith("round labelled pseudo val. loss")
-    assert first == "0 20 0 0.500 90.0 % 3 1 1 0 0 1 - 0 0"
-    assert second == "*1 20 2 0.250 95.0 % 3 0 0 0 0 1 0.0 % 0 0 max_rounds"
+    header, *rounds, legend = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+    assert header.startswith("round labelled pseudo val. loss val. balanced judged")
+    assert rounds[0] == "0 20 0 0.500 90.0 % 3 1 1 0 0 1 - 0 0"
+    assert rounds[1] == "*1 20 2 0.250 95.0 % 3 0 0 0 0 1 0.0 % 0 0 max_rounds"
+    assert legend.startswith(
+        "* published: of rounds from 1 on that with the lowest loss on validation patients; the"
+    )
+
+
+def test_the_legend_says_by_what_a_round_was_chosen(state):
+    ledger = Ledger(state_uri=state, run="mine")
+    rounds, few = ledger.rounds(), replace(ledger.rule(), validation_patients=2)
+    assert "\n* published: the last one, as 2 validation patients are too few to choose by; " in told(
+        rounds, few
+    )
+    assert told(rounds[:1], few).endswith(
+        "\n* the best so far: the last one, as 2 validation patients are too few to choose by"
+    )
+    assert told([], few) == "no round is sealed yet"
 
 
 def test_a_round_is_copied_out_by_its_number(state, tmp_path, capsys):
