@@ -11,12 +11,11 @@ in, timed in the same run: no data sheet is believed. Phases without much arithm
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from gan_training import PHASES, Bench, machine, make, parser_of, require_usable, timed
+from gan_training import PHASES, Bench, machine, make, parser_of, require_usable, seconds_of, timed
 from stylegan2_ada.errors import UsageError
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -36,14 +35,7 @@ def pace(bench: Bench) -> float:
     """Return operations a second of one large product of matrices, the best of a few."""
     side = _SIDES[bench.device.type]
     a, b = torch.randn(2, side, side, device=bench.device, dtype=bench.trainer.g.low)
-    seconds = []
-    for _ in range(_ROUNDS):
-        bench.sync()
-        began = time.perf_counter()
-        torch.mm(a, b)
-        bench.sync()
-        seconds.append(time.perf_counter() - began)
-    return 2 * side**3 / min(seconds)
+    return 2 * side**3 / min(seconds_of(bench, lambda: torch.mm(a, b)) for _ in range(_ROUNDS))
 
 
 def operators(bench: Bench, part: Callable[[], object], count: int) -> str:

@@ -249,13 +249,14 @@ def timed(benches: dict[str, Bench], rounds: int) -> dict[str, dict[str, list[fl
     for counted in (False, *[True] * rounds):
         for part in next(iter(benches.values())).parts():
             for name, bench in benches.items():
-                taken = _seconds(bench, bench.parts()[part])
+                taken = seconds_of(bench, bench.parts()[part])
                 if counted:
                     seconds.setdefault(part, {}).setdefault(name, []).append(taken)
     return seconds
 
 
-def _seconds(bench: Bench, part: Callable[[], object]) -> float:
+def seconds_of(bench: Bench, part: Callable[[], object]) -> float:
+    """Return what a part takes, with nothing waiting on the device before or after."""
     bench.sync()
     began = time.perf_counter()
     part()

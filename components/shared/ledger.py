@@ -147,10 +147,13 @@ class Ledger:
         """Where a round's objects are."""
         return storage.join(self.uri, "rounds", f"{number:03}")
 
+    def _seal_uri(self, number: int) -> str:
+        return storage.join(self.round_uri(number), "round.json")
+
     def rounds(self) -> list[Round]:
         """Return the sealed rounds in order, from 0 to the last."""
         found: list[Round] = []
-        while storage.exists(uri := storage.join(self.round_uri(len(found)), "round.json")):
+        while storage.exists(uri := self._seal_uri(len(found))):
             found.append(_read(uri, _SEALED))
         return found
 
@@ -164,7 +167,7 @@ class Ledger:
         folder = self.round_uri(summary["round"])
         digest = hashlib.sha256(text).hexdigest()
         record = stored_json.text({**summary, "labels_sha256": digest}).encode()
-        seal = storage.join(folder, "round.json")
+        seal = self._seal_uri(summary["round"])
         if not storage.exists(seal):
             storage.create(_labels_uri(folder, digest), text)  # under its own name: no attempt undoes another
             storage.create(seal, record)
@@ -176,7 +179,7 @@ class Ledger:
     def labels(self, number: int) -> list[LabelRow]:
         """Return a sealed round's labels, refusing a file that is not the one it sealed."""
         folder = self.round_uri(number)
-        expected = _read(storage.join(folder, "round.json"), _SEALED)["labels_sha256"]
+        expected = _read(self._seal_uri(number), _SEALED)["labels_sha256"]
         uri = _labels_uri(folder, expected)
         text = storage.read_bytes(uri)
         if hashlib.sha256(text).hexdigest() != expected:
@@ -195,7 +198,7 @@ class Ledger:
             before = storage.read_versioned(kept)[1] if storage.exists(kept) else ""
             if before and self.fetch_classifier(number, folder):
                 return
-            if storage.exists(storage.join(self.round_uri(number), "round.json")):
+            if storage.exists(self._seal_uri(number)):
                 raise self._not_sealed(number)
             storage.upload(folder / WEIGHTS, self._weights_uri(number, about))
             if storage.replace(kept, about, before) if before else storage.create(kept, about):
