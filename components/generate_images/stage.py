@@ -8,6 +8,7 @@ from typing import Any
 
 import stylegan2_ada
 
+from components.shared.accelerator import accelerator
 from components.shared.faults import InputError
 from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, silent
@@ -32,7 +33,7 @@ def generate_images(
     """Write a PlaneSet of synthetic planes into out and return its counts by truncation."""
     counts = count_by_truncation(config)
     with input_errors():
-        network, info = stylegan2_ada.load_generator(generator)
+        network, info = stylegan2_ada.load_generator(generator, str(accelerator()))
     seen = known_seen(info, generator.name)
     settings = asdict(config) | {"generator": info["digest"]}
     writer = PlaneSetWriter(folder=out, side=info["resolution"], settings=settings, seen=seen)
@@ -59,8 +60,8 @@ def count_by_truncation(config: Config) -> Mapping[float, int]:
     psis = config.truncations
     if not psis or len({f"{psi:.2f}" for psi in psis}) < len(psis):
         raise InputError(f"truncations={list(psis)}: valid: one or more, different in two decimals")
-    if not all(0 <= psi <= 2 for psi in psis):
-        raise InputError(f"truncations={list(psis)}: valid: each 0 to 2")
+    if not all(0 < psi <= 2 for psi in psis):
+        raise InputError(f"truncations={list(psis)}: valid: each above 0, to 2")
     if config.images < len(psis):
         raise InputError(f"images={config.images}: valid: at least {len(psis)}, one a truncation")
     if not 0 <= config.seed < 2**31:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from components.judge_synthetic.likeness import shrunk
 from components.shared import classifier as classifiers
 from components.shared import storage
+from components.shared.accelerator import accelerator
 from components.shared.planes import PlaneRow, PlaneSet
 
 ENOUGH = 2048  # images below which FID says more about their number than about them
@@ -43,7 +44,7 @@ class ClassifierDetector:
     @torch.inference_mode()
     def __call__(self, images_NCHW: Tensor) -> Tensor:
         """Return features, float32 N x F, of grey images, uint8 N x 1 x H x W."""
-        at = classifiers.device()
+        at = accelerator()
         grey_NCHW = images_NCHW.to(at).float() / 255
         size = (self.size_px, self.size_px)
         grey_NCHW = nn.functional.interpolate(grey_NCHW, size=size, mode="bilinear", antialias=True)
@@ -58,7 +59,7 @@ def classifier_detector(folder: Path) -> ClassifierDetector:
     last = classifiers.HEADS[opened.architecture].removesuffix(".")
     opened.network.set_submodule(last, nn.Identity())
     return ClassifierDetector(
-        network=opened.network.to(classifiers.device()).eval(),
+        network=opened.network.to(accelerator()).eval(),
         size_px=opened.size_px,
         mean=opened.mean,
         std=opened.std,
@@ -72,7 +73,7 @@ def file_detector(uri: str) -> Detector:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / uri.rstrip("/").rpartition("/")[2]
         storage.download(uri, path)
-        return load_detector(path, device=classifiers.device())
+        return load_detector(path, device=accelerator())
 
 
 def features_of(

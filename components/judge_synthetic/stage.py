@@ -24,6 +24,7 @@ from components.judge_synthetic.likeness import Nearest, nearest, shrunk, views_
 from components.judge_synthetic.sheet import PAIRS, draw_sheet
 from components.shared import classifier as classifiers
 from components.shared import stored_json
+from components.shared.accelerator import accelerator
 from components.shared.faults import InputError
 from components.shared.files import whole
 from components.shared.judgement import FOLDER, JUDGEMENT, OWN_FEATURES, SHEET, TABLE
@@ -131,7 +132,7 @@ def _naming(config: Config) -> Iterator[None]:
 
 def _look(planes: PlaneSet, rows: Sequence[PlaneRow], synthetic: PlaneSet, progress: Progress) -> _Likeness:
     """Compare every synthetic image with every training plane, and those with one another."""
-    at, total = classifiers.device(), len(synthetic.rows)
+    at, total = accelerator(), len(synthetic.rows)
     real_MHW, fake_NHW = views_of(planes, rows, at), views_of(synthetic, synthetic.rows, at)
     progress(total // 4, total)
     reference = copies.reference_of(real_MHW, rows)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from components.shared import stored_json
+from components.shared.accelerator import accelerator
 from components.shared.calibration import logs_of, tempered
 from components.shared.faults import InputError
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet, Seen
@@ -58,11 +59,6 @@ def build(architecture: str, classes: int) -> nn.Module:
     return ARCHITECTURES[architecture](weights=None, num_classes=classes)
 
 
-def device() -> torch.device:
-    """Return the accelerator where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def precision(at: torch.device) -> torch.autocast:
     """Return the context networks run in: bfloat16 on an accelerator, float32 on the CPU."""
     return torch.autocast(at.type, dtype=torch.bfloat16, enabled=at.type == "cuda")
@@ -94,7 +90,7 @@ def uncalibrated(
     classifier: Classifier, images_NHW: Tensor, batch: int, progress: Progress = silent
 ) -> NDArray[np.float32]:
     """Return N x CLASSES probabilities as the network gives them, averaged over two views."""
-    at = device()
+    at = accelerator()
     network = classifier.network.to(at, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     columns = known_columns(classifier)
     shares_NC = np.zeros((len(images_NHW), len(CLASSES)), np.float32)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.shared.classifier import HEADS, Classifier, as_input, device, precision
+from components.shared.accelerator import accelerator
+from components.shared.classifier import HEADS, Classifier, as_input, precision
 from components.shared.faults import InputError
 from components.shared.progress import Progress
 from components.train_classifier.augment import augment
@@ -48,7 +49,7 @@ def fit(
     classifier: Classifier, examples: Examples, plan: Plan, progress: Progress
 ) -> Sequence[Mapping[str, float]]:
     """Train the network in place; return the mean loss of every epoch."""
-    at = device()
+    at = accelerator()
     network = classifier.network.to(at, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(plan.seed)
     images_NHW, targets_N = examples.images.to(at), examples.targets.to(at)

@@ -15,6 +15,7 @@ import stylegan2_ada
 from stylegan2_ada import checkpoint
 
 from components.shared import storage, stored_json
+from components.shared.accelerator import accelerator
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
@@ -73,6 +74,7 @@ def train_gan(
                 planes.archive,
                 [row.image for row in rows],
                 folder.path,
+                device=str(accelerator()),
                 resume=start,
                 on_progress=progress,
                 on_checkpoint=lambda _: folder.save(),

@@ -43,6 +43,10 @@ def test_no_entry_point_no_root_and_labels(kind):
         assert f"org.opencontainers.image.{name}=" in labels
 
 
+def test_the_large_image_finds_the_driver_where_gke_puts_it():
+    assert ("ENV", "LD_LIBRARY_PATH=/usr/local/nvidia/lib64") in instructions("gpu")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_packages_come_by_hash_and_our_own_without_others(kind):
     runs = [value for word, value in instructions(kind) if word == "RUN"]
