@@ -42,12 +42,14 @@ def knowing_names(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 def lasting(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """Retry a task whose pod is lost, and ask for the little that a task needs which says nothing else.
+    """Retry a task whose pod is lost, and give it the little that a task needs which says nothing else.
 
     Argo measures the longest back-off from the first attempt's start, so a short one would forbid the
     retry of exactly the long tasks that need it. A pod that asks for nothing is the first that a full node
-    throws out, and is refused where a namespace has a quota.
+    throws out, and is refused where a namespace has a quota. Where a policy makes its root read-only, nothing
+    else gives it a /tmp, in which KFP's launcher writes too.
     """
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp")  # noqa: S108
     task.set_cpu_request(SMALL_CPU).set_memory_request(SMALL_MEMORY)
     return task.set_retry(num_retries=5, backoff_duration="60s", backoff_factor=2, backoff_max_duration="30d")
 
@@ -57,13 +59,10 @@ def uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
     return lasting(task).set_caching_options(enable_caching=False)
 
 
-def identity(
-    pipeline: str, p: SimpleNamespace, checked: dsl.PipelineTask, snapshot: Channel
-) -> dict[str, Channel]:
-    """Return what a run is known by once it has ended: another of the same has nothing to do."""
+def identity(pipeline: str, p: SimpleNamespace, checked: dsl.PipelineTask) -> dict[str, Channel]:
+    """Return what a run is known by once it has ended: another of the same volumes has nothing to do."""
     return {
         "pipeline": pipeline,
         "fingerprint": checked.outputs["fingerprint"],
-        "snapshot_digest": snapshot,
         **{name: getattr(p, name) for name in ("state_uri", "run_name", "audit", "language")},
     }

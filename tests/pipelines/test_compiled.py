@@ -1,6 +1,7 @@
 """What the compiled pipelines ask of a cluster."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -56,7 +57,7 @@ def test_behind_its_gate_a_pipeline_has_the_same_form_and_no_task_before_it_but_
     assert gated["root"]["inputDefinitions"] == plain["root"]["inputDefinitions"]
     first = {"augmentation": "validate-parameters", "study": "validate-study"}[name]
     root = gated["root"]["dag"]["tasks"]
-    assert set(root) == {first, "snapshot-volumes", "anything-new", "condition-1"}
+    assert set(root) == {first, "anything-new", "condition-1"}
     assert root["condition-1"]["triggerPolicy"]["condition"].endswith("== 'go'")
     last = {"augmentation": {"report", "keep-generator"}, "study": {"settle-study"}}[name]
     assert last <= set(tasks(gated)["keep-finished"]["dependentTasks"])
@@ -93,10 +94,12 @@ def test_no_pod_asks_for_nothing(compiled, graph_of, name):
         assert ("cpuRequest" in resources) == small  # no second figure beside a parameter's
 
 
-@pytest.mark.parametrize("name", ["augmentation", "apply", "study"])
+@pytest.mark.parametrize(
+    "name", ["augmentation", "apply", "study", "augmentation-when-new", "study-when-new"]
+)
 def test_the_key_of_pseudonyms_is_mounted_where_names_are_seen_and_nowhere_else(compiled, name):
     mounted = {
-        task.removeprefix("exec-"): executor["secretAsVolume"][0]
+        re.sub(r"^exec-|-\d+$", "", task): executor["secretAsVolume"][0]  # -2: behind the gate once more
         for task, executor in platform_of(compiled, name).items()
         if "secretAsVolume" in executor
     }
@@ -104,8 +107,9 @@ def test_the_key_of_pseudonyms_is_mounted_where_names_are_seen_and_nowhere_else(
         "augmentation": "validate-parameters",
         "apply": "validate-application",
         "study": "validate-study",
-    }[name]
-    assert set(mounted) == {first, "snapshot-volumes"}
+    }[name.removesuffix("-when-new")]
+    gate = {"anything-new"} if "when-new" in name else set()
+    assert set(mounted) == {first, "snapshot-volumes"} | gate
     for secret in mounted.values():
         assert secret["optional"] is True
         assert secret["mountPath"] == "/etc/fontanelle/pseudonym"
