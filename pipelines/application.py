@@ -66,7 +66,7 @@ def apply(
         language: Language of the page; en or es.
         cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
         memory: Memory that a task on volumes asks for and may use, e.g. 8Gi.
-        gpu_count: GPUs of a GPU task, as text; 0 for nodes without one.
+        gpu_count: GPUs of a GPU task, as text; a stage uses one, 0 is for nodes without.
         gpu_type: Resource name of the GPUs.
         gpu_cpu: Cores that a GPU task asks for, e.g. 4.
         gpu_memory: Memory that a GPU task asks for and may use, e.g. 16Gi.

@@ -26,12 +26,12 @@ from components.split_patients.component import split_patients
 from pipelines.planes import cut_planes
 from pipelines.tasks import GPU, identity, knowing_names, lasting, on_gpu, sized, uncached
 
-_ENCLOSING = ("all_cells", "all_sources", "parallelism")  # which `locals` shows beside the parameters
+_ENCLOSING = ("all_cells", "all_sources", "parallelism", "pods")  # which `locals` shows too
 
 
-@dsl.pipeline(name="one-cell")
-def one_cell(
-    cell: str,
+@dsl.pipeline(name="some-cells")
+def some_cells(
+    cells: str,
     state_uri: str,
     run: str,
     owner: str,
@@ -44,7 +44,7 @@ def one_cell(
     planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
 ) -> None:
-    """Run one cell on a GPU node.
+    """Run the cells of one pod on a GPU node.
 
     It needs a pipeline of its own: in a loop's body kfp.local does not find the parameters that place a task.
     """
@@ -53,9 +53,9 @@ def one_cell(
     on_gpu(run_arm(**told), p).set_caching_options(enable_caching=False)
 
 
-@dsl.pipeline(name="one-source")
-def one_source(
-    source: str,
+@dsl.pipeline(name="some-sources")
+def some_sources(
+    sources: str,
     state_uri: str,
     run: str,
     owner: str,
@@ -69,18 +69,18 @@ def one_source(
     planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
 ) -> None:
-    """Train one GAN on a GPU node and sample it."""
+    """Train the GANs of one pod on a GPU node and sample them."""
     p = SimpleNamespace(**locals())
     told = {name: value for name, value in vars(p).items() if name not in GPU}
     on_gpu(make_synthetic(**told), p).set_caching_options(enable_caching=False)
 
 
 def cells_at(parallelism: int) -> Any:
-    """Return the pipeline that runs a list of cells, so many at a time."""
+    """Return the pipeline that runs the cells of each pod, so many pods at a time."""
 
     @dsl.pipeline(name="all-cells")
     def all_cells(
-        cells: list[str],
+        pods: list[str],
         state_uri: str,
         run: str,
         owner: str,
@@ -93,19 +93,19 @@ def cells_at(parallelism: int) -> Any:
         planes: dsl.Input[dsl.Dataset],
         splits: dsl.Input[dsl.Artifact],
     ) -> None:
-        shared = {name: value for name, value in locals().items() if name not in ("cells", *_ENCLOSING)}
-        with dsl.ParallelFor(cells, parallelism=parallelism) as cell:
-            one_cell(cell=cell, **shared)
+        shared = {name: value for name, value in locals().items() if name not in _ENCLOSING}
+        with dsl.ParallelFor(pods, parallelism=parallelism) as cells:
+            some_cells(cells=cells, **shared)
 
     return all_cells
 
 
 def sources_at(parallelism: int) -> Any:
-    """Return the pipeline that makes a list of sets of synthetic images, so many at a time."""
+    """Return the pipeline that makes each pod's sets of synthetic images, so many pods at a time."""
 
     @dsl.pipeline(name="all-sources")
     def all_sources(
-        sources: list[str],
+        pods: list[str],
         state_uri: str,
         run: str,
         owner: str,
@@ -119,9 +119,9 @@ def sources_at(parallelism: int) -> Any:
         planes: dsl.Input[dsl.Dataset],
         splits: dsl.Input[dsl.Artifact],
     ) -> None:
-        shared = {name: value for name, value in locals().items() if name not in ("sources", *_ENCLOSING)}
-        with dsl.ParallelFor(sources, parallelism=parallelism) as source:
-            one_source(source=source, **shared)
+        shared = {name: value for name, value in locals().items() if name not in _ENCLOSING}
+        with dsl.ParallelFor(pods, parallelism=parallelism) as sources:
+            some_sources(sources=sources, **shared)
 
     return all_sources
 
@@ -258,7 +258,7 @@ def study_of(parallelism: int) -> Any:
             language: Language of the report; en or es.
             cpu: Cores that a task on volumes asks for, e.g. 2 or 500m.
             memory: Memory that a task on volumes asks for and may use, e.g. 8Gi.
-            gpu_count: GPUs of a GPU task, as text; 0 for nodes without one.
+            gpu_count: GPUs of a GPU task, as text; a stage uses one, 0 is for nodes without.
             gpu_type: Resource name of the GPUs.
             gpu_cpu: Cores that a GPU task asks for, e.g. 4.
             gpu_memory: Memory that a GPU task asks for and may use, e.g. 16Gi.
@@ -289,11 +289,11 @@ def study_of(parallelism: int) -> Any:
         told = {**inputs, **{name: getattr(p, name) for name in GPU}}
         told["owner"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         first, then = (uncached(list_cells(step=step, **state)).output for step in (BASELINE, PSEUDO))
-        baseline = all_cells(cells=first, **told)
+        baseline = all_cells(pods=first, **told)
         # After the baseline arms: the features of their classifiers tell how near images are to planes.
         listed = uncached(list_sources(**state)).output
-        made = all_sources(sources=listed, gan_checkpoint_kimg=gan_checkpoint_kimg, **told).after(baseline)
-        pseudo = all_cells(cells=then, **told).after(made)
+        made = all_sources(pods=listed, gan_checkpoint_kimg=gan_checkpoint_kimg, **told).after(baseline)
+        pseudo = all_cells(pods=then, **told).after(made)
         closed = uncached(
             close_study(
                 parameters=checked.outputs["parameters"],
@@ -304,7 +304,8 @@ def study_of(parallelism: int) -> Any:
             ).after(pseudo)
         )
         settled = uncached(settle_study(study=closed.outputs["result"], state_uri=state_uri, run=run))
-        uncached(keep_finished(**identity("study", p, checked, snapshot.output)).after(settled))
+        told = identity("study", p, checked)
+        uncached(keep_finished(snapshot_digest=snapshot.output, **told).after(settled))
         outputs = closed.outputs
         return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])
 

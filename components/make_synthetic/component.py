@@ -9,13 +9,16 @@ from components.shared.images import GPU_IMAGE
 def make_synthetic(
     planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
-    source: str,
+    sources: str,
     state_uri: str,
     run: str,
     owner: str,
     gan_checkpoint_kimg: float,
 ) -> str:
-    """Train one GAN of an open study and sample it; a failure is kept as a reason, and other arms go on."""
+    """Train GANs of an open study and sample them, one after the other; a blank stands between their names.
+
+    A failure is kept as a reason, and the others go on.
+    """
     from pathlib import Path
 
     from components.make_synthetic.stage import Config, make_synthetic
@@ -26,13 +29,17 @@ def make_synthetic(
     from components.shared.splits import Splits
     from components.shared.study import Source
 
-    study, chosen = Ledger(state_uri=state_uri, run=run), Source.named(source)
-    with stage(f"synthetic {source}") as progress:
+    study = Ledger(state_uri=state_uri, run=run)
 
-        def work() -> None:
-            parameters = study.parameters() | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
-            config = Config.of(state_uri, study.uri, parameters)
-            opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-            make_synthetic(config, chosen, *opened, progress)
+    def make_one(source: Source) -> str:
+        with stage(f"synthetic {source.name}") as progress:
 
-        return surviving(chosen.uri(study.uri), f"synthetic {source}", owner, work)
+            def work() -> None:
+                parameters = study.parameters() | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
+                config = Config.of(state_uri, study.uri, parameters)
+                opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+                make_synthetic(config, source, *opened, progress)
+
+            return surviving(source.uri(study.uri), f"synthetic {source.name}", owner, work)
+
+    return " ".join([make_one(Source.named(name)) for name in sources.split()])

@@ -38,22 +38,22 @@ def open_study(
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def list_cells(state_uri: str, run: str, step: str) -> list[str]:
-    """Return the names of all cells of the baseline arms, or of those with pseudo-labels."""
+    """Return the names of the cells of baseline arms, or of those with pseudo-labels; a pod's as one."""
     from components.shared.ledger import Ledger
-    from components.shared.study import Grid
+    from components.shared.study import Grid, dealt
 
     grid = Grid.of(Ledger(state_uri=state_uri, run=run).parameters())
-    return [cell.name for cell in grid.cells(step)]
+    return dealt([cell.name for cell in grid.cells(step)])
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def list_sources(state_uri: str, run: str) -> list[str]:
-    """Return the names of all sets of synthetic images that the arms ask for."""
+    """Return the names of all sets of synthetic images that the arms ask for; a pod's as one."""
     from components.shared.ledger import Ledger
-    from components.shared.study import Grid
+    from components.shared.study import Grid, dealt
 
     grid = Grid.of(Ledger(state_uri=state_uri, run=run).parameters())
-    return [source.name for source in grid.sources()]
+    return dealt([source.name for source in grid.sources()])
 
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)

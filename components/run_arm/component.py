@@ -9,12 +9,15 @@ from components.shared.images import GPU_IMAGE
 def run_arm(
     planes: dsl.Input[dsl.Dataset],
     splits: dsl.Input[dsl.Artifact],
-    cell: str,
+    cells: str,
     state_uri: str,
     run: str,
     owner: str,
 ) -> str:
-    """Train and test one cell of an open study; a failure becomes its row in the report, the others go on."""
+    """Train and test cells of an open study, one after the other; a blank stands between their names.
+
+    A cell's failure becomes its row in the report, and the others go on.
+    """
     from pathlib import Path
 
     from components.run_arm.stage import Config, run_arm
@@ -25,12 +28,16 @@ def run_arm(
     from components.shared.splits import Splits
     from components.shared.study import Cell
 
-    study, chosen = Ledger(state_uri=state_uri, run=run), Cell.named(cell)
-    with stage(f"arm {cell}") as progress:
+    study = Ledger(state_uri=state_uri, run=run)
 
-        def work() -> None:
-            config = Config.of(state_uri, study.uri, study.parameters(), study.expert_labels())
-            opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-            run_arm(config, chosen, *opened, owner, progress)
+    def run_one(cell: Cell) -> str:
+        with stage(f"arm {cell.name}") as progress:
 
-        return surviving(chosen.uri(study.uri), f"arm {cell}", owner, work)
+            def work() -> None:
+                config = Config.of(state_uri, study.uri, study.parameters(), study.expert_labels())
+                opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+                run_arm(config, cell, *opened, owner, progress)
+
+            return surviving(cell.uri(study.uri), f"arm {cell.name}", owner, work)
+
+    return " ".join([run_one(Cell.named(name)) for name in cells.split()])

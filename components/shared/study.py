@@ -16,6 +16,7 @@ REAL_POOL, SYNTHETIC_POOL = "real", "synthetic"
 RESULT = "result.json"  # of a cell, written last
 RESULT_SHAPE: stored_json.Shape = {"best_round": int, "test": dict, "predictions": str}
 MADE = "made.json"  # of a set of synthetic images, written last
+MOST_PODS = 40  # of a step of a study, each several pods and nodes of Argo's workflow, which may grow to 1 MB
 CELLS = "cells"  # the folder of all of them, below the study's
 ALL_PLANES, LABELLED_PLANES = "all", "labelled"  # what a GAN is trained on
 BASELINE, PSEUDO = "baseline", "pseudo"  # the two steps of a fold: pseudo-labels start from arm C
@@ -167,6 +168,12 @@ class Source:
             raise InputError(f"source={name}: valid: a name such as fold0_all_gan0")
         fold, planes, gan = found.groups()
         return cls(fold=int(fold), planes=planes, gan=int(gan))
+
+
+def dealt(names: Sequence[str]) -> list[str]:
+    """Return what each pod of a step does, in order: one name, or where there are many as few as can be."""
+    size = -(-len(names) // MOST_PODS) or 1
+    return [" ".join(names[i : i + size]) for i in range(0, len(names), size)]
 
 
 def generators_of_studies(state_uri: str) -> list[str]:

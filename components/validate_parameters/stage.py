@@ -33,6 +33,8 @@ CLASSIFIERS = ("convnext_tiny", "resnet18")
 AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
 AUDITS = ("stop", "warn", "off")
+# Each is up to a dozen nodes of Argo's workflow, which may grow to 1 MB.
+MOST_SHARDS, MOST_ROUNDS = 20, 20
 
 # Where things are kept, what they run on and how the report is written changes no result.
 PLACES = (
@@ -187,7 +189,7 @@ def check_reach(p: Any) -> None:
 
 def check_planes(p: Any) -> None:
     """Check how planes are cut, in the parameters of any pipeline that cuts them."""
-    require(p, "extract_shards", 1 <= p.extract_shards <= 1000, "1 to 1000")
+    require(p, "extract_shards", 1 <= p.extract_shards <= MOST_SHARDS, f"1 to {MOST_SHARDS}")
     Cuts.among(vars(p))
 
 
@@ -247,7 +249,7 @@ def check_rounds(p: Any) -> None:
     require(p, "confidence_threshold", 0 <= p.confidence_threshold < 1, "at least 0 and below 1, e.g. 0.75")
     require_one_of(p, "threshold_rule", (GLOBAL, ADAPTIVE))
     require(p, "max_class_ratio", 1 <= p.max_class_ratio <= 1_000_000, "1 to 1000000, e.g. 3")
-    require(p, "max_rounds", 1 <= p.max_rounds <= 50, "1 to 50")
+    require(p, "max_rounds", 1 <= p.max_rounds <= MOST_ROUNDS, f"1 to {MOST_ROUNDS}")
     require(p, "patience", 1 <= p.patience <= 50, "1 to 50")
     require(p, "min_gain", 0 <= p.min_gain <= 1, "0 to 1 nats")
     require_one_of(p, "relabel", (ALL, REMAINING))

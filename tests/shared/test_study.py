@@ -3,10 +3,12 @@
 from dataclasses import asdict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.shared.faults import InputError
 from components.shared.splits import FOLDS, SPLITS, TEST, Splits
-from components.shared.study import ARMS, BASELINE, PSEUDO, Cell, Grid, Source
+from components.shared.study import ARMS, BASELINE, MOST_PODS, PSEUDO, Cell, Grid, Source, dealt
 
 GRID = Grid(folds=2, fractions=[0.2, 0.5], seeds=3, gans=2, arms="ABCDEFG")
 
@@ -51,6 +53,14 @@ def test_other_names_are_refused(name):
         Cell.named(name)
     with pytest.raises(InputError, match="valid: a name such as"):
         Source.named(name)
+
+
+@given(count=st.integers(0, 1000))
+def test_names_are_dealt_in_order_to_few_pods(count):
+    names = [f"fold{k}_all_gan0" for k in range(count)]
+    pods = dealt(names)
+    assert " ".join(pods).split() == names
+    assert len(pods) == count if count <= MOST_PODS else MOST_PODS / 2 <= len(pods) <= MOST_PODS
 
 
 def test_every_synthetic_pool_has_its_source():
