@@ -9,7 +9,7 @@ from pathlib import Path
 
 _STATE, _PARENT, _START = 0, 1, 19  # fields of /proc/PID/stat, counted from the one after the name
 _CONTAINERS = ("/.dockerenv", "/run/.containerenv")  # files that Docker and podman leave in theirs
-_POD = "KUBERNETES_SERVICE_HOST"
+POD = "KUBERNETES_SERVICE_HOST"  # in the environment of every pod
 _DEAD = ("Z", "X")  # ended, and waiting for its parent to notice
 
 
@@ -58,7 +58,7 @@ def installation() -> str:
     The id itself is not to leave the machine (man machine-id): a hash under a name of ours stands for it.
     """
     told = _text("/etc/machine-id")
-    if not re.fullmatch("[0-9a-f]{32}", told) or any(map(os.path.exists, _CONTAINERS)) or _POD in os.environ:
+    if not re.fullmatch("[0-9a-f]{32}", told) or any(map(os.path.exists, _CONTAINERS)) or POD in os.environ:
         return ""
     return hmac.new(told.encode(), b"fontanelle lease", "sha256").hexdigest()[:16]
 
@@ -69,13 +69,19 @@ def _text(path: str) -> str:
     return ""
 
 
-def seconds_under(program: str) -> float | None:
-    """Return how long the nearest process above this one has run whose command names a program, if any."""
+def ages_under(program: str) -> tuple[float, float] | None:
+    """Return how many seconds the nearest process above this one has run whose command names a program.
+
+    This process's own follow; None where there is no such process.
+    """
     process = os.getppid()
     while process > 0 and (status := _status(process)):
         if program.encode() in Path(f"/proc/{process}/cmdline").read_bytes():
             up = float(Path("/proc/uptime").read_text().split()[0])
-            return up - int(status[_START]) / os.sysconf("SC_CLK_TCK")
+            above, own = (
+                int(each[_START]) / os.sysconf("SC_CLK_TCK") for each in (status, _status(os.getpid()))
+            )
+            return up - above, up - own
         process = int(status[_PARENT])
     return None
 

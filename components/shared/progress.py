@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from components.shared.faults import AbsentError, AwayError, InputError
-from components.shared.processes import is_alive, seconds_under
+from components.shared.processes import ages_under, is_alive
 
 Progress = Callable[[int, int], None]  # images done, images in all
 EVENTS = "FONTANELLE_EVENTS"
@@ -33,7 +33,6 @@ def silent(done: int, total: int) -> None:
 def stage(name: str) -> Iterator[Progress]:
     """Announce a stage, hand it a progress function, and report its end or its error in one line."""
     die_with_parent()
-    copied, began = seconds_under(LAUNCHER), time.monotonic()
     emit(name, "start")
     lock = _hold_lock()
     try:
@@ -46,19 +45,21 @@ def stage(name: str) -> Iterator[Progress]:
         raise
     finally:
         lock.close()
-    emit(name, "done", **_copying(copied, time.monotonic() - began))
+    emit(name, "done", **_copying())
 
 
 def in_pod() -> bool:
     """Tell whether this stage is a task of a cluster."""
-    return seconds_under(LAUNCHER) is not None
+    return ages_under(LAUNCHER) is not None
 
 
-def _copying(copied: float | None, worked: float) -> dict[str, float]:
-    """Return what a pod's inputs cost: seconds before the stage, seconds of it, and the former's share."""
-    if copied is None:
+def _copying() -> dict[str, float]:
+    """Return what a pod's inputs cost: seconds before this process, its own, and the former's share."""
+    if (ages := ages_under(LAUNCHER)) is None:
         return {}
-    share = copied / (copied + worked)
+    launched, worked = ages
+    copied = launched - worked
+    share = copied / max(launched, 1e-9)
     return {"copied_s": round(copied, 1), "worked_s": round(worked, 1), "copied_share": round(share, 4)}
 
 

@@ -19,13 +19,14 @@ with stage("train_gan"):
 def test_in_a_pod_a_stage_says_how_long_its_inputs_were_copied(tmp_path):
     launcher = tmp_path / "kfp-launcher" / "launch"
     launcher.parent.mkdir()
-    launcher.write_text(f"#!/bin/sh\nsleep 1\n'{sys.executable}' -c '{STAGE}'\ntrue\n")
+    launcher.write_text(f"#!/bin/sh\nsleep 3\n'{sys.executable}' -c '{STAGE}{STAGE}'\ntrue\n")
     launcher.chmod(0o755)
     told = subprocess.run([launcher], capture_output=True, text=True, check=True)
-    start, done = (json.loads(line) for line in told.stdout.splitlines())
+    start, first, _, second = (json.loads(line) for line in told.stdout.splitlines())
     assert start["event"] == "start"
-    assert 1 <= done["copied_s"] < 60
-    assert done["copied_share"] > 0.5
+    assert 3 <= first["copied_s"] < 60
+    assert first["copied_share"] > 0.5
+    assert second["copied_s"] == first["copied_s"]  # what the process did before is no copying
 
 
 def test_without_a_launcher_it_says_nothing_of_copies(capsys):
