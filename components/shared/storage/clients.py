@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.shared.faults import InputError
+from components.shared.processes import POD
 from components.shared.storage.patience import Patience, Wait
 
 AWS_READ_S = 20.0  # without a byte
@@ -18,8 +19,8 @@ _AWAY_CODES = ("InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDow
 @lru_cache(maxsize=1)
 def google() -> Any:
     """Return the client of gs://; STORAGE_EMULATOR_HOST names another server."""
-    # Asking for credentials where there is no metadata server must not take ten seconds.
-    os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
+    if POD not in os.environ:  # where there is no metadata server, asking it must not take ten seconds
+        os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
