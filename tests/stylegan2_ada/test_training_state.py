@@ -216,6 +216,30 @@ def test_a_phase_is_the_same_however_the_batch_is_cut(phase: str, batch_gpu: int
         assert torch.allclose(value, parted[name], rtol=1e-4, atol=slack + 1e-9), name
 
 
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_real_and_generated_images_are_judged_apart_though_in_one_pass(group: int) -> None:
+    """A second formulation, a pass for each set: minibatch deviation must not compare one with the other."""
+    state = TrainingState.fresh(replace(BATCH, group=group), CPU, labels=LABELS)
+    images, labels = drawn_batch()
+    drawn = Chance(0, 0, CPU).phase("Dmain")
+    (part,) = state.parts
+    latents = drawn.latents(8, state.g.styles, 0.9, LABELS)
+    with torch.no_grad():
+        w, other = (state.g.mapping(z, latents.labels) for z in (latents.z, latents.other))
+        w = torch.cat([w[:, : latents.cutoff], other[:, latents.cutoff :]], dim=1)
+        fakes = state.g.synthesis(w, rng=drawn.noise(8, part))
+    judged = []
+    for stream, (shown, told) in enumerate(((fakes, latents.labels), (images, labels))):
+        draws = RandomDraws(count=8, rng=drawn.augment_rng(stream))
+        judged.append(state.d(augment(shown, SETS[BATCH.augment], state.p, draws), told))
+    named = dict(state.d.named_parameters())
+    expected = torch.autograd.grad(loss.discriminator_loss(*judged), list(named.values()))
+    found = gradients(state, "Dmain")
+    for name, gradient in zip(named, expected, strict=True):
+        assert torch.allclose(found[name], gradient, rtol=1e-4, atol=1e-6 * float(gradient.abs().max())), name
+    assert found["signs"].item() == pytest.approx(judged[1].sign().mean().item())
+
+
 def test_parts_hold_whole_groups_in_their_order() -> None:
     for ranks, most in ((1, 6), (2, 0), (3, 4)):
         columns = set()
