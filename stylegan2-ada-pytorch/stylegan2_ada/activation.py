@@ -56,7 +56,9 @@ class _Slope(torch.autograd.Function):
         if clamp is None and gain == 1:
             passed = _leaky_backward(grad, y, SLOPE, True)
         else:
-            passed = grad * gain if clamp is None else _clamp_backward(grad, y, -clamp, clamp).mul_(gain)
+            passed = grad * gain if clamp is None else _clamp_backward(grad, y, -clamp, clamp)
+            if clamp is not None and gain != 1:
+                passed.mul_(gain)
             _leaky_backward(passed, y, SLOPE, True, grad_input=passed)
         return passed
 

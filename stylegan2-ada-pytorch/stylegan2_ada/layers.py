@@ -10,7 +10,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stylegan2_ada.activation import activate_
 from stylegan2_ada.convolution import conv, conv_down, conv_up
@@ -35,11 +34,14 @@ def modulated_conv(x_NIHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, taps: 
 def demodulation(weight_OIKK: Tensor, style_NI: Tensor) -> Tensor:
     """Return 1 / sigma of Equation 3, N x O.
 
-    sum_ik (s_i w_oik)^2 takes sum_k w^2 first: N x O x I numbers, and no weights of each image. A product of
-    matrices would save a hundredth of a step, but MKL rounds it by the processor: parity comes first.
+    sum_ik (s_i w_oik)^2 takes sum_k w^2 first, and no weights of each image. On a CPU a product of matrices
+    would save a hundredth of a step, but MKL rounds it by the processor: parity comes first.
     """
-    power_OI = weight_OIKK.square().sum(dim=(2, 3))
-    variance_NO = (style_NI.square()[:, None] * power_OI).sum(dim=2)
+    power_OI, power_NI = weight_OIKK.square().sum(dim=(2, 3)), style_NI.square()
+    if power_NI.device.type == "cpu":
+        variance_NO = (power_NI[:, None] * power_OI).sum(dim=2)
+    else:
+        variance_NO = power_NI @ power_OI.T
     return (variance_NO + 1e-8).rsqrt()
 
 
@@ -96,9 +98,9 @@ class FullyConnected(nn.Module):
 
     def forward(self, x_NI: Tensor) -> Tensor:
         """Map N x inputs to N x outputs."""
-        gain = GAIN if self.active else 1.0
-        scale = gain * self.rate / math.sqrt(self.weight.shape[1])
-        y_NO = functional.linear(x_NI, self.weight * scale, self.bias * (gain * self.rate))
+        gain = (GAIN if self.active else 1.0) * self.rate
+        scale = gain / math.sqrt(self.weight.shape[1])
+        y_NO = torch.addmm(self.bias, x_NI, self.weight.T, beta=gain, alpha=scale)
         return activate_(y_NO) if self.active else y_NO
 
 

@@ -47,7 +47,9 @@ def line(row: Mapping[str, float], kimg: float, pace: float, memory: float) -> s
         f"G {row['g_loss']:.3g} D {row['d_loss']:.3g}",
         f"mem {memory:.1f} GB",
     ]
-    return " | ".join(parts + [f"{name} {row[name]:.3g}" for name in ("kid", "fid") if name in row])
+    more = [name for name in ("kid", "fid") if name in row]
+    more += ["skipped"] if row.get("skipped") else []  # share of the steps
+    return " | ".join(parts + [f"{name} {row[name]:.3g}" for name in more])
 
 
 class Journal:

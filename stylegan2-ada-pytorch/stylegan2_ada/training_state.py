@@ -5,6 +5,7 @@ optimiser. Every value that it reports is a mean over the whole batch.
 """
 
 import copy
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,19 +51,38 @@ def lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.
     return torch.optim.Adam(network.parameters(), lr=learning_rate * share, betas=betas, eps=1e-8, fused=True)
 
 
-def descend(optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share) -> dict[str, Tensor]:
-    """Move an optimiser by the gradient of all parts of all processes; return the sums of their reports."""
+def descend(
+    optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share, *, scale: float = 1.0
+) -> dict[str, Tensor]:
+    """Move an optimiser by the gradient of all parts of all processes; return the sums of their reports.
+
+    With a scale other than 1, a power of two, the loss is so much larger on its way back.
+    """
     optimiser.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
     for part in parts:
         value, facts = share(part)
-        value.backward()  # type: ignore[no-untyped-call]
+        (value * scale).backward()  # type: ignore[no-untyped-call]
         for name, fact in facts.items():
             totals[name] = fact.detach() + totals.get(name, 0.0)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    ranks.add_up([*(p.grad for p in parameters if p.grad is not None), *totals.values()])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    ranks.add_up([*gradients, *totals.values()])
+    if scale != 1:
+        totals["skipped"] = _unscale(optimiser, gradients, scale)
     optimiser.step()
     return totals
+
+
+def _unscale(optimiser: torch.optim.Adam, gradients: list[Tensor], scale: float) -> Tensor:
+    """Undo the scale; have the optimiser skip its step where a gradient is no number, and tell by 1.
+
+    Nothing waits for that: fused Adam reads `found_inf` on the device, as it does for torch.amp.GradScaler.
+    """
+    found = torch.zeros((), device=gradients[0].device)
+    torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, torch.full_like(found, 1 / scale))
+    optimiser.found_inf = found  # type: ignore[attr-defined]
+    return found
 
 
 @dataclass(kw_only=True)
@@ -168,7 +188,7 @@ class TrainingState:
             return value, {"g_loss": value, "style": style_D}
 
         with loss.frozen(self.d):
-            self._note(descend(self.g_optimiser, self.ranks, self.parts, share))
+            self._note(self._descend(self.g_optimiser, self.parts, share))
 
     def g_reg(self, chance: Chance) -> None:
         """Move the generator by path length regularisation, on half a batch.
@@ -195,7 +215,7 @@ class TrainingState:
             value = penalty_N.sum() / size * self._path_scale
             return value, {"style": style_D, "path_length": lengths_N.sum() / size}
 
-        self._note(descend(self.g_optimiser, self.ranks, self.path_parts, share))
+        self._note(self._descend(self.g_optimiser, self.path_parts, share))
         self.path_mean = loss.moved_path_mean(self.path_mean, mean)
 
     def d_main(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
@@ -208,12 +228,16 @@ class TrainingState:
             with torch.no_grad():
                 w_NLD, style_D = self._styles(mine, size)
                 fakes = self.g.synthesis(w_NLD, rng=drawn.noise(size, part))
-            fake_logits = self.d(self._augment(fakes, drawn, 0, part), mine.labels)
-            real_logits = self._judge(part.of_own(reals), labels, drawn, part)
+            shown = self._augment(part.of_own(reals), drawn, 1, part)
+            images = _in_turn(self._augment(fakes, drawn, 0, part), shown)
+            told = (
+                None if mine.labels is None or labels is None else _in_turn(mine.labels, part.of_own(labels))
+            )
+            fake_logits, real_logits = self.d(images, told).reshape(-1, 2, 1).unbind(dim=1)
             value = loss.discriminator_loss(fake_logits, real_logits) * (len(part.rows) / size)
             return value, {"d_loss": value, "real_sign": real_logits.sign().sum() / size, "style": style_D}
 
-        self._note(descend(self.d_optimiser, self.ranks, self.parts, share))
+        self._note(self._descend(self.d_optimiser, self.parts, share))
 
     def d_reg(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
         """Move the discriminator by R1 on this process's real images."""
@@ -222,11 +246,12 @@ class TrainingState:
 
         def share(part: Part) -> tuple[Tensor, dict[str, Tensor]]:
             images = part.of_own(reals).detach().requires_grad_(True)
-            logits = self._judge(images, labels, drawn, part)
+            labels_NK = None if labels is None else part.of_own(labels)
+            logits = self.d(self._augment(images, drawn, 1, part), labels_NK)
             penalty = loss.r1_penalty(images, logits).sum() / size
             return penalty * weight, {"r1": penalty, "real_sign": logits.sign().sum() / size}
 
-        self._note(descend(self.d_optimiser, self.ranks, self.parts, share))
+        self._note(self._descend(self.d_optimiser, self.parts, share))
 
     @torch.no_grad()
     def average(self) -> None:
@@ -252,6 +277,12 @@ class TrainingState:
     def _path_scale(self) -> float:
         return (self.config.path_weight or 0.0) * self.config.path_interval
 
+    def _descend(self, optimiser: torch.optim.Adam, parts: list[Part], share: Share) -> dict[str, Tensor]:
+        """Move an optimiser; in float16 one image's share of a mean would round to nothing going back."""
+        low = self.config.dtype == "fp16"
+        scale = 2.0 ** int(math.log2(self.config.batch)) if low else 1.0
+        return descend(optimiser, self.ranks, parts, share, scale=scale)
+
     def _latents(self, count: int, drawn: PhaseChance) -> Latents:
         return drawn.latents(count, self.g.styles, self.config.mixing or 0.0, self.labels)
 
@@ -264,11 +295,6 @@ class TrainingState:
             other_NLD = self.g.mapping(latents.other, latents.labels)
             w_NLD = torch.cat([w_NLD[:, :cutoff], other_NLD[:, cutoff:]], dim=1)
         return w_NLD, mean_D
-
-    def _judge(self, images: Tensor, labels: Tensor | None, drawn: PhaseChance, part: Part) -> Tensor:
-        labels_NK = None if labels is None else part.of_own(labels)
-        logits_N1: Tensor = self.d(self._augment(images, drawn, 1, part), labels_NK)
-        return logits_N1
 
     def _augment(self, images: Tensor, drawn: PhaseChance, stream: int, part: Part) -> Tensor:
         draws = RandomDraws(
@@ -317,6 +343,14 @@ def _networks(config: TrainingConfig, labels: int, device: torch.device) -> tupl
     for network in (g, d):
         network.to(device)
     return g, d
+
+
+def _in_turn(fakes: Tensor, reals: Tensor) -> Tensor:
+    """Return both sets' rows in turn, so that the discriminator takes them in one pass.
+
+    Minibatch deviation still compares those of one set alone: image i of a set meets i + N/group of the same.
+    """
+    return torch.stack([fakes, reals], dim=1).flatten(0, 1)
 
 
 def _half(config: TrainingConfig) -> int:
