@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 BEST = "best"  # folder of the network of the best KID
 _GRID = 64  # images in a grid
 _LARGER = 4  # times the gamma of a run that diverged: what to try next
+_MOST_SKIPPED = 0.5  # of a tick's phases, whose gradients were no numbers: the rest learns nothing either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +57,14 @@ class Listeners:
     checkpoint_seconds: float = 60.0  # at least, between two checkpoints
     checkpoint_kimg: float = 0.0  # likewise; above 0 it stands in for the clock
 
-    def is_due(self, seconds: float, images: int) -> bool:
-        """Tell whether so much since the last checkpoint asks for another."""
+    def is_due(self, seconds: float, images: int, cost: float) -> bool:
+        """Tell whether so much since the last checkpoint, which took `cost` seconds, asks for another.
+
+        By the clock they take a twentieth of the time at most, unless they became ten times as rare as asked.
+        """
         if self.checkpoint_kimg:
             return images >= round(1000 * self.checkpoint_kimg)
-        return seconds >= self.checkpoint_seconds
+        return seconds >= max(self.checkpoint_seconds, min(20 * cost, 10 * self.checkpoint_seconds))
 
 
 def train(
@@ -161,7 +165,7 @@ def _work(run: Run, listeners: Listeners) -> TrainingResult:
             if _train_tick(run, keeper, notice):
                 _stop(run, keeper, notice.signal)
             row = _close_tick(run)
-            if state.images >= config.images or _crossed(state, round(config.snapshot_kimg * 1000)):
+            if state.images >= config.images or _passed(state, round(config.snapshot_kimg * 1000)):
                 row |= _judge(run, _snapshot(run, journal))
             if journal is not None:
                 _report(run, journal, run.seconds - before, state.images - images)
@@ -177,12 +181,13 @@ class _Keeper:
 
     def __init__(self, run: Run, listeners: Listeners) -> None:
         self.run, self.listeners = run, listeners
-        self.saved, self.images = time.monotonic(), run.state.images
+        self.saved, self.images, self.cost = time.monotonic(), run.state.images, 0.0
 
     @property
     def is_due(self) -> bool:
         """Tell whether so much was trained since the last one."""
-        return self.listeners.is_due(time.monotonic() - self.saved, self.run.state.images - self.images)
+        since = time.monotonic() - self.saved
+        return self.listeners.is_due(since, self.run.state.images - self.images, self.cost)
 
     def save_if_finite(self) -> None:
         """Write one now, unless the networks diverged, on which all processes stop at the end of the tick."""
@@ -193,7 +198,7 @@ class _Keeper:
 
     def save(self) -> None:
         """Write one now."""
-        run, state = self.run, self.run.state
+        run, state, begun = self.run, self.run.state, time.monotonic()
         if state.ranks.first:
             checkpoint.write(
                 run.folder, run.digest, state.images, run.state_dict(), keep=run.config.keep,
@@ -201,6 +206,7 @@ class _Keeper:
             )  # fmt: skip
             self.listeners.checkpoint(run.folder)
         self.saved, self.images = time.monotonic(), state.images
+        self.cost = self.saved - begun
 
 
 def _train_tick(run: Run, keeper: _Keeper, notice: Notice) -> bool:
@@ -234,6 +240,7 @@ def _stop(run: Run, keeper: _Keeper, asked: signal.Signals) -> NoReturn:
     """Write a checkpoint of this very step and end, as a signal asked."""
     _require_numbers(run, {})
     keeper.save()
+    run.state.ranks.led(lambda: None, run.device)  # torchrun ends the first process too once another one ends
     kimg = run.state.images / 1000
     log.info("stopped by %s at %.3f kimg: the same command goes on from there", asked.name, kimg)
     raise Stopped(asked)
@@ -242,6 +249,12 @@ def _stop(run: Run, keeper: _Keeper, asked: signal.Signals) -> NoReturn:
 def _crossed(state: TrainingState, interval: int) -> bool:
     """Tell whether the last step reached or passed a multiple of the interval."""
     return state.images // interval != (state.images - state.config.batch) // interval
+
+
+def _passed(state: TrainingState, interval: int) -> bool:
+    """Tell whether the tick that the last row closes reached or passed a multiple of the interval."""
+    before = round(1000 * state.history[-2]["kimg"]) if len(state.history) > 1 else 0
+    return state.images // interval != before // interval
 
 
 def _close_tick(run: Run) -> dict[str, float]:
@@ -253,7 +266,8 @@ def _close_tick(run: Run) -> dict[str, float]:
 
 
 def _require_numbers(run: Run, row: Mapping[str, float]) -> None:
-    if run.state.is_finite() and all(map(math.isfinite, row.values())):
+    skipped = row.get("skipped", 0.0) > _MOST_SKIPPED
+    if run.state.is_finite() and all(map(math.isfinite, row.values())) and not skipped:
         return
     measured = f" ({dict(row)})" if row else ""
     raise DivergenceError(f"not a number after {run.state.images / 1000:g} kimg{measured}; {_way_on(run)}")

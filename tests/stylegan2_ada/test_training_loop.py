@@ -25,8 +25,10 @@ from stylegan2_ada import (
     train,
 )
 from stylegan2_ada.dataset import load
+from stylegan2_ada.errors import Stopped
 from stylegan2_ada.features import MetricOptions
 from stylegan2_ada.sampler import Sampler
+from stylegan2_ada.training_loop import Listeners
 from stylegan2_ada.training_state import TrainingState
 from torch import Tensor
 
@@ -117,6 +119,49 @@ def test_a_run_killed_twenty_times_ends_as_an_unbroken_one(tmp_path: Path) -> No
     with start(tmp_path / "a.zip", members, tmp_path / "broken", config) as process:
         process.communicate(timeout=300)
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize(
+    ("tick_kimg", "snapshot_kimg", "shown"),
+    [
+        (
+            0.012,
+            0.02,
+            [0.0, 0.024, 0.048, 0.06],
+        ),  # 0.02, 0.04 and 0.06, at the end of the tick that passed it
+        (0.02, 0.012, [0.0, 0.02, 0.04, 0.06]),
+        (0.012, 0.024, [0.0, 0.024, 0.048, 0.06]),
+        (0.012, 0.05, [0.0, 0.06]),
+    ],
+)
+def test_a_snapshot_comes_with_the_tick_that_passes_its_time(
+    tmp_path: Path, tick_kimg: float, snapshot_kimg: float, shown: list[float]
+) -> None:
+    write_archive(tmp_path / "a.zip")
+    config = replace(TINY, kimg=0.06, tick_kimg=tick_kimg, snapshot_kimg=snapshot_kimg)
+
+    def stop_once(done: int, _: int) -> None:
+        if done == 28 and not checkpoint.paths(tmp_path / "run"):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped):  # within a tick
+        train(config, tmp_path / "a.zip", None, tmp_path / "run", on_progress=stop_once)
+    train(config, tmp_path / "a.zip", None, tmp_path / "run")
+    grids = sorted((tmp_path / "run/snapshots").glob("fakes_*.png"))
+    assert [int(grid.stem.removeprefix("fakes_")) / 1000 for grid in grids] == shown
+
+
+def test_checkpoints_by_the_clock_take_a_twentieth_of_it_at_most() -> None:
+    clock, counted = Listeners(checkpoint_seconds=60.0), Listeners(checkpoint_kimg=1.0)
+    assert [clock.is_due(seconds, 10**6, cost=1.0) for seconds in (59.0, 61.0)] == [False, True]
+    assert [clock.is_due(seconds, 10**6, cost=6.0) for seconds in (61.0, 119.0, 121.0)] == [
+        False,
+        False,
+        True,
+    ]
+    assert [clock.is_due(seconds, 10**6, cost=500.0) for seconds in (599.0, 601.0)] == [False, True]
+    assert [counted.is_due(0.0, images, cost=500.0) for images in (999, 1000)] == [False, True]
+    assert Listeners(checkpoint_seconds=0).is_due(0.0, 0, cost=500.0)
 
 
 def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
