@@ -36,7 +36,7 @@ _STRUCTURE = (
     "d_blocks",
 )  # fmt: skip
 _DTYPES = MappingProxyType({"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16})
-_BY_DATA = frozenset({"resolution", "labels"})
+_SETTLED = frozenset({"resolution", "labels", "d_mapping_layers"})  # by the data, and by no setting
 
 log = logging.getLogger(__name__)
 
@@ -159,13 +159,13 @@ def transferred(wanted: Architecture, given: Collection[str], folder: Path) -> A
     """Return the architecture of a run that starts from a folder's networks.
 
     It is the folder's, but for the image channels and the precision, which stay as wanted. Fields in `given`
-    are set by the user, resolution and labels by the data: where these differ, UsageError names each.
+    are set by the user, others by the data or by nobody: where these differ, UsageError names each.
     """
     info = read_info(folder)
     there = architecture_in(info)
     _check_files(folder, info, (GENERATOR, DISCRIMINATOR, *((RAW,) if _DIGESTS[RAW] in info else ())))
     different = [name for name in _STRUCTURE if getattr(there, name) != getattr(wanted, name)]
-    _refuse([name for name in different if name in _BY_DATA or name in given], there, wanted, folder)
+    _refuse([name for name in different if name in _SETTLED or name in given], there, wanted, folder)
     for name in different:
         log.info("%s %s, as in %s, not %s", name, getattr(there, name), folder, getattr(wanted, name))
     if there.channels != wanted.channels:

@@ -133,6 +133,14 @@ def test_every_difference_in_what_the_user_set_is_named(folder: Path) -> None:
     assert "channel_base" not in str(caught.value)
 
 
+def test_labels_mapped_by_another_number_of_layers_are_refused_before_a_run_begins(tmp_path: Path) -> None:
+    """Settings have no name for it, so that a run could not follow them."""
+    other = replace(ARCHITECTURE, labels=3, d_mapping_layers=4)
+    save(tmp_path, other.generator(), other.discriminator(4), other, {})
+    with pytest.raises(UsageError, match="d_mapping_layers 4 there, 8 here"):
+        transferred(replace(ARCHITECTURE, labels=3), (), tmp_path)
+
+
 def test_a_transfer_skips_no_tensor_of_another_architecture(folder: Path) -> None:
     other = replace(ARCHITECTURE, mapping_layers=8, g_blocks="resnet")
     with pytest.raises(UsageError, match="mapping_layers 2 there, 8 here; g_blocks skip there, resnet here"):
