@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylegan2_ada.training_state import SKIPPED
+
 log = logging.getLogger(__name__)
 
 STATS, EVENTS = "stats.jsonl", "events"
@@ -44,11 +46,11 @@ def line(row: Mapping[str, float], kimg: float, pace: float, memory: float) -> s
         f"{pace:.3g} s/kimg",
         f"ETA {duration(max(kimg - row['kimg'], 0) * pace)}",
         f"p {row['augment_p']:.3g}",
-        f"G {row['g_loss']:.3g} D {row['d_loss']:.3g}",
+        " ".join(f"{name[0].upper()} {row[name]:.3g}" for name in ("g_loss", "d_loss") if name in row),
         f"mem {memory:.1f} GB",
     ]
     more = [name for name in ("kid", "fid") if name in row]
-    more += ["skipped"] if row.get("skipped") else []  # share of the steps
+    more += [name for name in row if name.startswith(SKIPPED) and row[name]]  # share of a phase's steps
     return " | ".join(parts + [f"{name} {row[name]:.3g}" for name in more])
 
 

@@ -29,14 +29,15 @@ from stylegan2_ada.run_folder import Begin, claim, identity_of, locked
 from stylegan2_ada.sampler import Sampler
 from stylegan2_ada.snapshots import deviation
 from stylegan2_ada.stopping import Notice, heard
-from stylegan2_ada.training_state import TrainingState
+from stylegan2_ada.training_state import SKIPPED, TrainingState
 
 log = logging.getLogger(__name__)
 
 BEST = "best"  # folder of the network of the best KID
 _GRID = 64  # images in a grid
 _LARGER = 4  # times the gamma of a run that diverged: what to try next
-_MOST_SKIPPED = 0.5  # of a tick's phases, whose gradients were no numbers: the rest learns nothing either
+_STUCK = 3  # ticks in which every step of a phase was skipped: the scale stays, so no later one will not be
+_SPARSE, _RAREST_S = 20, 600.0  # times a checkpoint's own seconds, and seconds, between two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,13 @@ class Listeners:
     def is_due(self, seconds: float, images: int, cost: float) -> bool:
         """Tell whether so much since the last checkpoint, which took `cost` seconds, asks for another.
 
-        By the clock they take a twentieth of the time at most, unless they became ten times as rare as asked.
+        By the clock they take a twentieth of the time at most, but for one each ten minutes.
         """
         if self.checkpoint_kimg:
             return images >= round(1000 * self.checkpoint_kimg)
-        return seconds >= max(self.checkpoint_seconds, min(20 * cost, 10 * self.checkpoint_seconds))
+        if not self.checkpoint_seconds:
+            return True
+        return seconds >= max(self.checkpoint_seconds, min(_SPARSE * cost, _RAREST_S))
 
 
 def train(
@@ -262,15 +265,27 @@ def _close_tick(run: Run) -> dict[str, float]:
     with run.timed():
         row = run.state.tick()  # which waits for what the device has left to do
     _require_numbers(run, row)
+    _require_steps(run.state.history)
     return row
 
 
 def _require_numbers(run: Run, row: Mapping[str, float]) -> None:
-    skipped = row.get("skipped", 0.0) > _MOST_SKIPPED
-    if run.state.is_finite() and all(map(math.isfinite, row.values())) and not skipped:
+    if run.state.is_finite() and all(map(math.isfinite, row.values())):
         return
     measured = f" ({dict(row)})" if row else ""
     raise DivergenceError(f"not a number after {run.state.images / 1000:g} kimg{measured}; {_way_on(run)}")
+
+
+def _require_steps(history: Sequence[Mapping[str, float]]) -> None:
+    """Refuse to go on where one phase's gradients overflow float16 at every step."""
+    for name in history[-1]:
+        shares = [row[name] for row in history if name in row][-_STUCK:]
+        if name.startswith(SKIPPED) and len(shares) == _STUCK and min(shares) == 1:
+            phase = name.removeprefix(SKIPPED)
+            raise DivergenceError(
+                f"gradients of {phase} overflowed float16 at every step of {_STUCK} ticks; try --outdir NEW"
+                " with --dtype bf16 or fp32"
+            )
 
 
 def _way_on(run: Run) -> str:

@@ -25,6 +25,7 @@ from stylegan2_ada.errors import UsageError
 from stylegan2_ada.networks import Architecture, Discriminator, Generator, freeze, track_style_mean
 
 ADA_INTERVAL = 4  # steps between two moves of p
+SKIPPED = "skipped_"  # and a phase: share of its steps
 # Settings that decide which tensors there are.
 ARCHITECTURE = (
     "resolution", "channels", "channel_base", "channel_max", "mapping_layers", "g_blocks", "d_blocks",
@@ -52,30 +53,31 @@ def lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.
 
 
 def descend(
-    optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share, *, scale: float = 1.0
+    optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share, *, scale: float | None = None
 ) -> dict[str, Tensor]:
     """Move an optimiser by the gradient of all parts of all processes; return the sums of their reports.
 
-    With a scale other than 1, a power of two, the loss is so much larger on its way back.
+    With a scale, a power of two, losses are multiplied by it before they go back and gradients divided after;
+    a step whose gradient is no number is then skipped, and reported as `skipped`.
     """
     optimiser.zero_grad(set_to_none=True)
     totals: dict[str, Tensor] = {}
     for part in parts:
         value, facts = share(part)
-        (value * scale).backward()  # type: ignore[no-untyped-call]
+        (value if scale is None else value * scale).backward()  # type: ignore[no-untyped-call]
         for name, fact in facts.items():
             totals[name] = fact.detach() + totals.get(name, 0.0)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
     ranks.add_up([*gradients, *totals.values()])
-    if scale != 1:
+    if scale is not None:
         totals["skipped"] = _unscale(optimiser, gradients, scale)
     optimiser.step()
     return totals
 
 
 def _unscale(optimiser: torch.optim.Adam, gradients: list[Tensor], scale: float) -> Tensor:
-    """Undo the scale; have the optimiser skip its step where a gradient is no number, and tell by 1.
+    """Undo the scale; have the optimiser skip its step where a gradient is no number, which 1 tells.
 
     Nothing waits for that: fused Adam reads `found_inf` on the device, as it does for torch.amp.GradScaler.
     """
@@ -188,7 +190,7 @@ class TrainingState:
             return value, {"g_loss": value, "style": style_D}
 
         with loss.frozen(self.d):
-            self._note(self._descend(self.g_optimiser, self.parts, share))
+            self._note(self._descend("Gmain", self.g_optimiser, self.parts, share))
 
     def g_reg(self, chance: Chance) -> None:
         """Move the generator by path length regularisation, on half a batch.
@@ -215,8 +217,9 @@ class TrainingState:
             value = penalty_N.sum() / size * self._path_scale
             return value, {"style": style_D, "path_length": lengths_N.sum() / size}
 
-        self._note(self._descend(self.g_optimiser, self.path_parts, share))
-        self.path_mean = loss.moved_path_mean(self.path_mean, mean)
+        self._note(self._descend("Greg", self.g_optimiser, self.path_parts, share))
+        moved = loss.moved_path_mean(self.path_mean, mean)
+        self.path_mean = torch.where(mean.isfinite(), moved, self.path_mean)  # it may overflow in float16
 
     def d_main(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
         """Move the discriminator by its loss on this process's real images and as many generated ones."""
@@ -230,14 +233,13 @@ class TrainingState:
                 fakes = self.g.synthesis(w_NLD, rng=drawn.noise(size, part))
             shown = self._augment(part.of_own(reals), drawn, 1, part)
             images = _in_turn(self._augment(fakes, drawn, 0, part), shown)
-            told = (
-                None if mine.labels is None or labels is None else _in_turn(mine.labels, part.of_own(labels))
-            )
-            fake_logits, real_logits = self.d(images, told).reshape(-1, 2, 1).unbind(dim=1)
+            drawn_NK, own_NK = mine.labels, None if labels is None else part.of_own(labels)
+            labels_NK = None if drawn_NK is None or own_NK is None else _in_turn(drawn_NK, own_NK)
+            fake_logits, real_logits = self.d(images, labels_NK).reshape(-1, 2, 1).unbind(dim=1)
             value = loss.discriminator_loss(fake_logits, real_logits) * (len(part.rows) / size)
             return value, {"d_loss": value, "real_sign": real_logits.sign().sum() / size, "style": style_D}
 
-        self._note(self._descend(self.d_optimiser, self.parts, share))
+        self._note(self._descend("Dmain", self.d_optimiser, self.parts, share))
 
     def d_reg(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
         """Move the discriminator by R1 on this process's real images."""
@@ -251,7 +253,7 @@ class TrainingState:
             penalty = loss.r1_penalty(images, logits).sum() / size
             return penalty * weight, {"r1": penalty, "real_sign": logits.sign().sum() / size}
 
-        self._note(self._descend(self.d_optimiser, self.parts, share))
+        self._note(self._descend("Dreg", self.d_optimiser, self.parts, share))
 
     @torch.no_grad()
     def average(self) -> None:
@@ -277,11 +279,14 @@ class TrainingState:
     def _path_scale(self) -> float:
         return (self.config.path_weight or 0.0) * self.config.path_interval
 
-    def _descend(self, optimiser: torch.optim.Adam, parts: list[Part], share: Share) -> dict[str, Tensor]:
+    def _descend(
+        self, phase: str, optimiser: torch.optim.Adam, parts: list[Part], share: Share
+    ) -> dict[str, Tensor]:
         """Move an optimiser; in float16 one image's share of a mean would round to nothing going back."""
         low = self.config.dtype == "fp16"
-        scale = 2.0 ** int(math.log2(self.config.batch)) if low else 1.0
-        return descend(optimiser, self.ranks, parts, share, scale=scale)
+        scale = 2.0 ** int(math.log2(self.config.batch)) if low else None
+        facts = descend(optimiser, self.ranks, parts, share, scale=scale)
+        return {SKIPPED + phase if name == "skipped" else name: fact for name, fact in facts.items()}
 
     def _latents(self, count: int, drawn: PhaseChance) -> Latents:
         return drawn.latents(count, self.g.styles, self.config.mixing or 0.0, self.labels)
@@ -321,7 +326,10 @@ class TrainingState:
 
     def tick(self) -> dict[str, float]:
         """Add the means since the last tick to the history and return them."""
-        means = {name: torch.stack(values).mean().item() for name, values in sorted(self.sums.items())}
+        found = {name: torch.stack(values) for name, values in sorted(self.sums.items())}
+        # A length of path that overflowed float16 counts for nothing, as the step that it was skipped in.
+        numbers = {name: values[values.isfinite()] for name, values in found.items()}
+        means = {name: values.mean().item() for name, values in numbers.items() if len(values)}
         row = {"kimg": self.images / 1000, "augment_p": self.p, **means}
         self.sums.clear()
         self.history.append(row)

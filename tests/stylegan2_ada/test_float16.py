@@ -3,6 +3,9 @@
 Of a mean over 16 images a 256 px discriminator's highest block would get gradients that are half rounding.
 """
 
+import itertools
+import math
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stylegan2_ada import TrainingConfig, derived, train, training_loop
+from stylegan2_ada import TrainingConfig, derived, loss, train
 from stylegan2_ada.chance import Chance
 from stylegan2_ada.distributed import Ranks, cut
 from stylegan2_ada.errors import DivergenceError
-from stylegan2_ada.training_state import TrainingState, descend, lazy_adam
+from stylegan2_ada.training_state import SKIPPED, TrainingState, descend, lazy_adam
 
 CPU = torch.device("cpu")
+FLOAT16 = TrainingConfig(resolution=8, batch=4, channel_base=64, augment="bg", dtype="fp16")
 TINY = derived(TrainingConfig(resolution=8, batch=6, channel_base=64, kimg=0.024, aug="noaug", dtype="fp16"))
 PARTS = cut(4, 1, Ranks(), 0, CPU)
 
@@ -31,7 +35,7 @@ def linear() -> tuple[torch.nn.Linear, torch.optim.Adam]:
 
 def test_what_float16_would_round_to_nothing_arrives_with_a_scale() -> None:
     grads = {}
-    for scale in (1.0, 2.0**16):
+    for scale in (None, 2.0**16):
         network, optimiser = linear()
         told = descend(
             optimiser,
@@ -41,22 +45,21 @@ def test_what_float16_would_round_to_nothing_arrives_with_a_scale() -> None:
             scale=scale,
         )
         grads[scale] = network.weight.grad
-        assert ("skipped" in told) == (scale != 1)
-    assert not grads[1.0].any()
+        assert ("skipped" in told) == (scale is not None)
+    assert grads[None] is not None and not grads[None].any()
     assert torch.equal(grads[2.0**16], torch.full((1, 3), 2.0**-28))
 
 
 def test_in_float32_a_scale_changes_no_bit() -> None:
     images = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
-    def trained(scale: float) -> torch.Tensor:
+    def gradient(scale: float | None) -> torch.Tensor:
         network, optimiser = linear()
-        for _ in range(3):
-            descend(optimiser, Ranks(), PARTS, lambda _: (network(images).square().mean(), {}), scale=scale)
-        return network.weight.detach()
+        descend(optimiser, Ranks(), PARTS, lambda _: (network(images).square().mean(), {}), scale=scale)
+        assert network.weight.grad is not None
+        return network.weight.grad
 
-    ends = [trained(scale) for scale in (1.0, 64.0)]
-    assert torch.equal(*ends)
+    assert torch.equal(gradient(None), gradient(64.0))
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
@@ -76,12 +79,14 @@ def test_a_step_whose_gradient_is_no_number_is_skipped_and_told(bad: float) -> N
     assert not torch.equal(network.weight, before[0])
 
 
-def test_float16_alone_is_scaled() -> None:
+@pytest.mark.parametrize("batch", [1, 6])
+def test_float16_alone_is_scaled_and_watched(batch: int) -> None:
     for dtype in ("fp32", "bf16", "fp16"):
-        state = TrainingState.fresh(replace(TINY, dtype=dtype), CPU)
-        state.step(torch.zeros(6, 1, 8, 8))
-        assert ("skipped" in state.sums) == (dtype == "fp16")
-    assert [float(value) for value in state.sums["skipped"]] == [0.0] * 4  # each phase of the first step
+        state = TrainingState.fresh(replace(TINY, dtype=dtype, batch=batch, group=1), CPU)
+        state.step(torch.zeros(batch, 1, 8, 8))
+        skipped = {name: float(*values) for name, values in state.sums.items() if name.startswith(SKIPPED)}
+        phases = ("Gmain", "Greg", "Dmain", "Dreg") if dtype == "fp16" else ()
+        assert skipped == {SKIPPED + phase: 0.0 for phase in phases}
 
 
 def test_phases_of_float16_move_as_those_of_float32_where_both_compute_in_it() -> None:
@@ -104,13 +109,37 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_a_run_ends_where_it_skips_most_of_its_steps_and_goes_on_where_it_skips_few(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def overflowing(monkeypatch: pytest.MonkeyPatch, measured: str, steps: Collection[int]) -> None:
+    """Let what a loss function returns be infinite at some of its calls."""
+    function, calls = getattr(loss, measured), itertools.count()
+
+    def overflow(*args: torch.Tensor, **options: bool) -> torch.Tensor:
+        value: torch.Tensor = function(*args, **options)
+        return value * float("inf") if next(calls) in steps else value
+
+    monkeypatch.setattr(loss, measured, overflow)
+
+
+@pytest.mark.parametrize(
+    ("measured", "phase", "each"),
+    [("discriminator_loss", "Dmain", 1), ("r1_penalty", "Dreg", 16), ("path_lengths", "Greg", 4)],
+)
+def test_a_run_ends_where_a_phase_skips_every_step(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: str, phase: str, each: int
 ) -> None:
-    settings = replace(TINY, dtype="auto", tick_kimg=0.012, group=2)
-    tick = TrainingState.tick
-    shares = iter([0.25, 0.75])
-    monkeypatch.setattr(TrainingState, "tick", lambda state: tick(state) | {"skipped": next(shares)})
-    monkeypatch.setattr(training_loop, "_write_last", lambda run: None)
-    with pytest.raises(DivergenceError, match=r"^not a number after 0.024 kimg .*'skipped': 0\.75"):
+    overflowing(monkeypatch, measured, range(1000))
+    settings = replace(FLOAT16, kimg=0.004 * each * 3, tick_kimg=0.004 * each)
+    with pytest.raises(DivergenceError, match=rf"^gradients of {phase} overflowed float16 at every step"):
         train(settings, images, None, tmp_path / "run")
+
+
+@pytest.mark.parametrize("measured", ["r1_penalty", "path_lengths"])
+def test_one_overflow_in_an_inner_gradient_costs_one_step(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measured: str
+) -> None:
+    overflowing(monkeypatch, measured, [1])
+    settings = replace(FLOAT16, kimg=0.16, tick_kimg=0.08)
+    history = train(settings, images, None, tmp_path / "run").history
+    first, second = ([row[name] for name in row if name.startswith(SKIPPED)] for row in history)
+    assert any(first) and not any(second)
+    assert all(math.isfinite(value) for row in history for value in row.values())
