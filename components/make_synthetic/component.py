@@ -17,7 +17,8 @@ def make_synthetic(
 ) -> str:
     """Train GANs of an open study and sample them, one after the other; a blank stands between their names.
 
-    A failure is kept as a reason, and the others go on.
+    A failure is kept as a reason, and the others go on; only where the store is away, or a patient was
+    forgotten meanwhile, does the task fail.
     """
     from pathlib import Path
 

@@ -16,7 +16,8 @@ def run_arm(
 ) -> str:
     """Train and test cells of an open study, one after the other; a blank stands between their names.
 
-    A cell's failure becomes its row in the report, and the others go on.
+    A cell's failure becomes its row in the report, and the others go on; only where the store is away, or a
+    patient was forgotten meanwhile, does the task fail.
     """
     from pathlib import Path
 

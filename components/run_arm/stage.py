@@ -1,4 +1,4 @@
-"""One cell of a study in one task: train, judge the pool, relabel, train again; then the test patients.
+"""One cell of a study in one pod: train, judge the pool, relabel, train again; then the test patients.
 
 The rounds are those of the pipeline `augmentation`, done by the same functions in the same order. The cell's
 ledger, {state_uri}/{run}/cells/{cell}/, is what a pod that is lost goes on from:
