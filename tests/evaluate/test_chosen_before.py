@@ -9,7 +9,7 @@ from components.evaluate.stage import Config, evaluate
 from components.shared import classifier as classifiers
 from components.shared.metrics import measure, predictions_of
 from components.shared.planes import NOISE, PlaneSet, PlaneSetWriter
-from components.shared.splits import TEST
+from components.shared.splits import TEST, TRAIN
 from components.train_classifier.stage import Config as Training
 from components.train_classifier.stage import train_classifier
 from tests.drawn_planes import SPLITS, write_planes
@@ -56,3 +56,10 @@ def test_the_grey_level_of_noise_is_not_chosen_on_who_is_tested(planes, model, t
     bright = lightened(planes, tmp_path / "planes", SPLITS.patients(TEST))
     result = evaluate(Config(), bright, SPLITS, {"mine": model}, tmp_path)
     assert result["models"]["mine"]["noise_by_grey"] == 0
+
+
+def test_the_grey_level_of_noise_is_chosen_on_who_validates_as_well(planes, model, tmp_path):
+    trains = SPLITS.patients(TRAIN)
+    rows = [row for row in planes.rows if row.label != NOISE or row.patient not in trains]
+    result = evaluate(Config(), replace(planes, rows=rows), SPLITS, {"mine": model}, tmp_path)
+    assert result["models"]["mine"]["noise_by_grey"] == 1
