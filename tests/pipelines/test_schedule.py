@@ -116,8 +116,23 @@ def test_another_build_replaces_the_job(schedule, server, build, tmp_path):
     assert job["pipeline_version_reference"]["pipeline_version_id"] == newest
 
 
+def test_a_file_that_says_the_same_in_another_order_changes_nothing(schedule, file):
+    first, second = "pool: gpus", "spot: 'true'"
+    change(file, "gpu_count: 2", f"gpu_count: 2\n  gpu_node_selector: {{{first}, {second}}}")
+    schedule()
+    change(file, f"{first}, {second}", f"{second}, {first}")
+    change(file, "name: weekly\npipeline: augmentation", "pipeline: augmentation\nname: weekly")
+    assert schedule() == "kept as it is"
+
+
 @pytest.mark.parametrize(
-    ("key", "value"), [("mode", "DISABLE"), ("max_concurrency", "10"), ("no_catchup", False)]
+    ("key", "value"),
+    [
+        ("mode", "DISABLE"),
+        ("max_concurrency", "10"),
+        ("no_catchup", False),
+        ("trigger", {"periodic_schedule": {"interval_second": "60"}}),
+    ],
 )
 def test_what_somebody_changed_on_the_server_is_put_right(key, value, schedule, server):
     schedule()
@@ -131,10 +146,10 @@ def test_what_somebody_changed_on_the_server_is_put_right(key, value, schedule, 
 def test_of_several_jobs_of_the_name_one_is_left_and_other_names_stay(schedule, server):
     schedule()
     (job,) = server.jobs.values()
-    doubles = [("a", "weekly"), ("b", "weekly"), ("c", "weekly"), ("d", "daily")]
+    doubles = [("a", "weekly"), ("b", "weekly"), ("c", "weekly"), ("d", "daily"), ("e", "weekly too")]
     server.jobs |= {key: {**job, "recurring_run_id": key, "display_name": name} for key, name in doubles}
     assert schedule() == "kept as it is and its doubles removed"
-    assert sorted(job["display_name"] for job in server.jobs.values()) == ["daily", "weekly"]
+    assert sorted(job["display_name"] for job in server.jobs.values()) == ["daily", "weekly", "weekly too"]
 
 
 def test_enabled_false_removes_it(schedule, server, file):
@@ -244,6 +259,7 @@ def test_in_a_namespace_of_several_users(build, file):
         ("parameters:", "parameters: [", ":7: no YAML"),
         ("label_fraction: 0.1", f"truncations: {'[' * 3000}", ": no YAML"),
         ("name: weekly", 'name: "we\\n"', r":2: name: 'we\n': not usable"),
+        ("name: weekly", f"name: {'w' * 101}", f":2: name: {'w' * 101}: not usable; valid: up to 100"),
         ("name: weekly", 'name: weekly\nexperiment: ""', ":3: experiment: : not usable; valid: a name"),
         ("name: weekly", 'name: weekly\nservice_account: ""', ":3: service_account: : no name of"),
         ("name: weekly", "name: weekly\nservice_account: No Such", ":3: service_account: No Such: no name"),

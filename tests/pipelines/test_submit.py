@@ -236,6 +236,16 @@ def test_a_secret_that_no_header_can_hold_is_refused(server, build, tmp_path, ca
         assert f"{option} {tmp_path / 'secret'}: has letters other than ASCII's" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["", "\n", "two words\n", "one\nanother\n"])
+def test_a_file_of_a_secret_that_holds_none_or_several_is_refused(text, server, build, tmp_path, capsys):
+    path = tmp_path / "secret"
+    path.write_text(text)
+    for option in ("--token-file", "--cookie-file"):
+        assert ask("submit", server, build, *PLACES, option, str(path)) == 1
+        assert f"{option} {path}: empty or of several words; valid: " in capsys.readouterr().err
+    assert not server.runs
+
+
 def test_the_namespace_and_the_cookie_of_kfps_own_session_are_taken(build, tmp_path, monkeypatch):
     (tmp_path / "context.json").write_text('{"namespace": "clinic", "client_authentication_cookie": "s=1"}')
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
