@@ -69,6 +69,15 @@ def test_a_link_that_leads_nowhere_is_listed_in_its_folder_alone(tmp_path):
     assert [each.name for each in storage.list_tree(str(tmp_path))] == ["b"]
 
 
+def test_hidden_files_are_part_of_a_folder_and_unfinished_ones_are_not(tmp_path):
+    folder = tmp_path / "folder"
+    for name in (".hidden", "deep/.hidden", "deep/.a.part", f".a.{'0' * 32}.part"):
+        storage.create(str(folder / name), b"some")
+    assert [found.name for found in storage.list_tree(str(folder))] == [".hidden", "deep/.hidden"]
+    storage.upload(folder, str(tmp_path / "copy"))
+    assert sorted(path.name for path in (tmp_path / "copy").rglob("*") if path.is_file()) == [".hidden"] * 2
+
+
 def test_what_is_absent_is_a_file_not_found_error(place, tmp_path):
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(storage.join(place, "absent"))

@@ -1,9 +1,11 @@
 """Storage where two writers meet, an answer is odd, or equal sizes are all that can be compared."""
 
 import gzip
+import hashlib
 import os
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import SSLError as BotocoreSSLError
@@ -12,6 +14,7 @@ from requests.exceptions import SSLError
 from components.shared import lease, storage
 from components.shared.faults import InputError
 from components.shared.storage import clients, gcs, local, patience, s3, transfer
+from components.shared.storage.objects import StoredObject, agrees
 from tests.shared.buckets import gcs_bucket, s3_bucket
 
 
@@ -211,3 +214,84 @@ def test_a_part_whose_writer_ends_at_this_moment_stops_nobody(tmp_path):
 def test_a_renewal_ends_before_its_lease_goes_stale_however_long_the_store_is_away(hangs_s):
     """It is four requests at most, each of which may hang once more at the end of patience."""
     assert lease.RENEW_S + 4 * (patience.PATIENT.whole_s + hangs_s) < lease.STALE_S
+
+
+@pytest.mark.parametrize(("bucket", "module"), [(gcs_bucket, gcs), (s3_bucket, s3)], ids=["gs", "s3"])
+def test_the_generation_of_an_object_is_of_the_bytes_that_were_read(bucket, module, monkeypatch):
+    """What another writer makes of it as the bytes arrive must not be taken for read."""
+    compare = module.agree
+    with bucket(monkeypatch) as (uri, _):
+        storage.create(f"{uri}/list", b"old")
+
+        def meanwhile(*given):
+            storage.delete(f"{uri}/list")
+            storage.create(f"{uri}/list", b"newer")
+            return compare(*given)
+
+        with monkeypatch.context() as other:
+            other.setattr(module, "agree", meanwhile)
+            data, generation = storage.read_versioned(f"{uri}/list")
+        assert data == b"old"
+        assert not storage.replace(f"{uri}/list", b"made of the old", generation)
+        assert storage.read_bytes(f"{uri}/list") == b"newer"
+
+
+def test_the_generation_of_a_file_is_of_the_bytes_that_were_read(tmp_path, monkeypatch):
+    uri, other, opened = tmp_path / "list", tmp_path / "other", Path.open
+    uri.write_bytes(b"old")
+    other.write_bytes(b"newer")
+
+    def meanwhile(path, *given, **named):
+        file = opened(path, *given, **named)
+        other.replace(uri)
+        return file
+
+    with monkeypatch.context() as replaced:
+        replaced.setattr(Path, "open", meanwhile)
+        data, generation = storage.read_versioned(str(uri))
+    assert data == b"old"
+    assert not storage.replace(str(uri), b"made of the old", generation)
+    assert uri.read_bytes() == b"newer"
+
+
+def test_who_has_a_file_open_as_it_is_replaced_reads_the_old_one_whole(tmp_path):
+    uri = tmp_path / "list"
+    storage.create(str(uri), b"old")
+    with uri.open("rb") as reader:
+        assert storage.replace(str(uri), b"newer", storage.read_versioned(str(uri))[1])
+        assert reader.read() == b"old"
+
+
+def test_an_object_that_is_removed_as_it_is_replaced_stays_removed(monkeypatch):
+    generation_of = s3._generation
+
+    def generation(head):
+        storage.delete(f"{uri}/lease")
+        return generation_of(head)
+
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.create(f"{uri}/lease", b"old")
+        read = storage.read_versioned(f"{uri}/lease")[1]
+        monkeypatch.setattr(s3, "_generation", generation)
+        assert not storage.replace(f"{uri}/lease", b"new", read)
+        assert not storage.exists(f"{uri}/lease")
+
+
+@pytest.mark.parametrize("large", [1, 64 << 20], ids=["in parts", "in one piece"])
+def test_what_is_written_to_s3_is_known_by_its_sha256(large, monkeypatch, tmp_path):
+    """Its ETag is no hash of the bytes where a bucket encrypts them, or where they came in parts."""
+    monkeypatch.setattr(s3, "_LARGE", large)
+    (tmp_path / "a").write_bytes(b"some bytes")
+    with s3_bucket(monkeypatch) as (uri, _):
+        storage.upload(tmp_path / "a", f"{uri}/set/a")
+        storage.create(f"{uri}/set/b", b"some bytes")
+        storage.replace(f"{uri}/set/b", b"some bytes", storage.read_versioned(f"{uri}/set/b")[1])
+        digests = {found.digest for found in storage.list_objects(f"{uri}/set")}
+    assert digests == {f"sha256:{hashlib.sha256(b'some bytes').hexdigest()}"}
+
+
+def test_another_size_is_another_file_where_no_sum_is_known(tmp_path):
+    (tmp_path / "a").write_bytes(b"some")
+    same, longer = (StoredObject(name="a", uri="", size=size, checksum="etag:1") for size in (4, 5))
+    assert agrees(tmp_path / "a", same) is None, "nobody can tell"
+    assert agrees(tmp_path / "a", longer) is False

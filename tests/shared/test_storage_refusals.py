@@ -25,10 +25,13 @@ def source(tmp_path):
     return folder
 
 
-def test_a_name_that_leads_out_of_its_folder_is_refused(bucket, tmp_path):
-    storage.create(f"{bucket[0]}/set/../evil", b"x")
-    with pytest.raises(InputError, match=r"set/\.\./evil: leads out"):
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_a_name_that_leads_out_of_its_folder_is_refused(bucket, tmp_path, is_absolute):
+    name = f"{tmp_path}/evil" if is_absolute else "../evil"
+    storage.create(f"{bucket[0]}/set/{name}", b"x")
+    with pytest.raises(InputError, match=rf"set/{name}: leads out"):
         storage.download(f"{bucket[0]}/set", tmp_path / "copy")
+    assert not (tmp_path / "evil").exists()
 
 
 @pytest.mark.parametrize("action", ["create", "upload"])
