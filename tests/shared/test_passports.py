@@ -16,8 +16,9 @@ from components.shared import passports
 from components.shared.faults import InputError
 from components.shared.geometry import Anatomy, Window, planes_of
 from components.shared.nrrd_fields import fault
-from components.shared.passports import ACCEPT, REFUSE, SUSPECT, axis_codes, without_names
+from components.shared.passports import ACCEPT, REFUSE, SUSPECT, axis_codes, content_profile, without_names
 from components.shared.phantom import simulate_patients
+from components.shared.planes import CORONAL, SAGITTAL
 from components.shared.snapshots import VolumeEntry
 from components.shared.suspicions import suspicions
 from components.shared.thumbnails import thumbnail
@@ -68,6 +69,22 @@ def test_the_profile_is_of_the_planes_at_angle_0_by_offset(accepted):
         assert offsets == sorted(set(offsets))
         assert 0.0 in offsets
     assert sum(map(len, accepted.measured.profile.values())) * 2 == accepted.measured.planes
+
+
+def test_the_profile_of_a_class_holds_no_other_angle():
+    cuts = [(CORONAL, angle, offset, 0.5 + angle / 100) for angle in (-15, 0, 15) for offset in (4, -4)]
+    cuts += [(SAGITTAL, angle, 0, 0.2 + angle / 100) for angle in (-15, 0, 15)]
+    assert content_profile(cuts, CORONAL) == ((-4, 0.5), (4, 0.5))
+    assert content_profile(cuts, SAGITTAL) == ((0, 0.2),)
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_the_centre_is_of_the_content_and_not_of_the_block(axis, head, accepted):
+    """By which the audit's blanks stand in for the scan."""
+    empty = [(12 * (each == axis), 0) for each in range(3)]
+    wider = passport_of(dataclasses.replace(head, data_XYZ=np.pad(head.data_XYZ, empty)))
+    moved = np.subtract(wider.measured.centre_voxels, accepted.measured.centre_voxels)
+    np.testing.assert_allclose(moved, 12 * np.eye(3)[axis], atol=0.5)
 
 
 def test_exchanged_axes_are_told_and_not_mended(head):
@@ -124,6 +141,22 @@ def test_every_doubt_has_its_sentence(accepted, name):
     (reason,) = suspicions(dataclasses.replace(accepted.measured, **changes))
     assert words in reason
     assert "\n" not in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "beyond"),
+    [
+        ("origin_distance_mm", 100.0, 100.1),
+        ("replaced", 2621, 2622),  # of 64 x 64 x 64 voxels, 1 %
+        ("profile", {"coronal": ((0.0, 0.1),)}, {"coronal": ((0.0, 0.0999),)}),
+        ("radius_mm", 150.0, 150.1),
+        ("radius_mm", 15.0, 14.9),
+        ("spacing_mm", (0.5, 0.5, 1.5), (0.5, 0.5, 1.6)),
+    ],
+)
+def test_at_its_bound_a_measure_is_no_doubt_yet(accepted, name, bound, beyond):
+    found = [suspicions(dataclasses.replace(accepted.measured, **{name: each})) for each in (bound, beyond)]
+    assert [len(each) for each in found] == [0, 1]
 
 
 def test_a_volume_without_anatomy_is_suspect_and_makes_no_error():
