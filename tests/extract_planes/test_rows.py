@@ -1,14 +1,17 @@
 """A row says where its picture was cut, and its label follows its content at both bounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from components.extract_planes.cut import Cuts, label_of
+from components.extract_planes.cut import MAX_PLANES, Cuts, label_of, requested
 from components.extract_planes.stage import extract_planes
+from components.shared.faults import InputError
 from components.shared.geometry import Anatomy, Plane, Window
 from components.shared.phantom import simulate_patients
 from components.shared.planes import NOISE, UNCERTAIN, PlaneSet
-from components.shared.volumes import read_volume
+from components.shared.volumes import Volume, read_volume, write_volume
 from tests.extract_planes.test_stage import ANGLES, SPACING, configured, pseudonym
 
 CUTS = Cuts(plane_angles_deg=ANGLES, plane_spacing_mm=SPACING, field_of_view_mm=80.0, side_px=64)
@@ -27,6 +30,26 @@ def test_a_row_says_where_its_picture_was_cut(tmp_path):
         assert np.array_equal(shown, picture), row.image
         assert row.content == round(content, 4)
         assert [float(each) for each in row.normal.split()] == pytest.approx(plane.axes[2], abs=1e-6)
+
+
+def test_a_row_has_the_verdict_of_its_volume(tmp_path):
+    far, near = simulate_patients(tmp_path / "volumes", patients=1, size=48)
+    volume = read_volume(far)
+    write_volume(far, replace(volume, affine=volume.affine + 900 * np.outer([1, 0, 0, 0], [0, 0, 0, 1])))
+    extract_planes(configured(tmp_path / "volumes", tmp_path / "state"), tmp_path / "set")
+    verdicts = {(row.session, row.verdict) for row in PlaneSet.open(tmp_path / "set").rows}
+    told = {far: "suspect", near: "accept"}
+    assert verdicts == {(pseudonym("session", path.stem), verdict) for path, verdict in told.items()}
+
+
+def test_more_planes_than_any_head_needs_are_refused():
+    volume = Volume(data_XYZ=np.full((90, 90, 90), 7, np.uint8), affine=np.eye(4))
+    anatomy = Anatomy.of(volume, CUTS.window)
+    few, many = (replace(CUTS, plane_spacing_mm=spacing) for spacing in (1.0, 0.1))
+    angles = [float(angle) for angle in range(-20, 21)]
+    assert 0 < len(requested(replace(few, plane_angles_deg=angles), anatomy)) <= MAX_PLANES
+    with pytest.raises(InputError, match=r"which asks for \d+ planes; valid: spacings in millimetres, or a"):
+        requested(replace(many, plane_angles_deg=angles), anatomy)
 
 
 @pytest.mark.parametrize(

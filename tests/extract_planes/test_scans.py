@@ -31,6 +31,16 @@ def test_a_scan_is_told_by_what_it_shows(volumes, tmp_path):
     assert {row.scan for row in again.rows} == again.seen.scans
 
 
+def test_two_files_that_cannot_be_read_are_not_one_scan_of_two_patients(volumes, tmp_path):
+    place = copied(volumes, tmp_path / "volumes")
+    for name in ("sim08_2024_01_01.nrrd", "sim09_2024_01_01.nrrd"):
+        (place / name).write_text(f"no volume, {name}")
+    extract_planes(configured(place, tmp_path / "state"), tmp_path / "set")
+    found = passports.read(tmp_path / "set/passports.json")
+    refused = {each.patient for each in found if each.verdict == passports.REFUSE}
+    assert refused == {pseudonym("patient", "sim08"), pseudonym("patient", "sim09")}
+
+
 def test_a_scan_of_a_forgotten_patient_is_left_out_under_any_name(volumes, tmp_path, capsys):
     place, state = copied(volumes, tmp_path / "volumes"), tmp_path / "state"
     gone = pseudonym("patient", "sim02")
