@@ -102,7 +102,8 @@ def write_images(
     folder: Path, images: Sequence[np.ndarray], patients: Sequence[str], side: int = 64, psi: float = 1.0
 ) -> PlaneSet:
     """Write pictures as a synthetic PlaneSet of the patients that its generator saw."""
-    with PlaneSetWriter(folder=folder, side=side, seen=Seen(patients=frozenset(patients))) as writer:
+    seen, settings = Seen(patients=frozenset(patients)), {"truncations": [psi]}
+    with PlaneSetWriter(folder=folder, side=side, seen=seen, settings=settings) as writer:
         for seed, image_HW in enumerate(images):
             row = PlaneRow(
                 image=f"synthetic/psi{psi:.2f}_seed{seed:06}.png",

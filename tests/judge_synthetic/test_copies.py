@@ -5,11 +5,13 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from components.judge_synthetic import copies
-from components.judge_synthetic.likeness import nearest, views_of
+from components.judge_synthetic import copies, stage
+from components.judge_synthetic.copies import Reference, are_copies
+from components.judge_synthetic.likeness import Nearest, nearest, views_of
 from components.judge_synthetic.stage import Config, judge_synthetic
 from components.shared.faults import InputError
-from components.shared.planes import GAN_CLASSES, PlaneSet
+from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet
+from components.shared.splits import Splits
 from tests.judge_synthetic.conftest import seen_by, write_images
 
 CPU = torch.device("cpu")
@@ -54,7 +56,7 @@ def test_ten_in_a_hundred_copies_are_all_found_and_dropped(planes, splits, tmp_p
     assert [row.image for row in kept.rows] == [name for name in names if name not in called]
     before = {row.image: row for row in images.rows}
     assert all(row == before[row.image] for row in kept.rows)
-    assert (kept.seen, kept.side) == (images.seen, side)
+    assert (kept.seen, kept.side, kept.settings) == (images.seen, side, images.settings)
     assert {"images.csv", "worst.png", "judgement.json"} == {
         path.name for path in (kept.folder / "judged").iterdir()
     }
@@ -76,6 +78,16 @@ def test_copies_are_told_by_patient(planes, splits, tmp_path):
     assert float(line["likeness"]) > float(line["limit"]) >= float(line["neighbour"])
 
 
+def test_the_sheet_of_the_worst_pairs_begins_with_the_copies(planes, splits, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(stage, "draw_sheet", lambda _, pairs, captions: drawn.extend(captions))
+    pictures = [*seen_by(planes, splits, "test"), *seen_by(planes, splits, "train")[:3]]
+    images = write_images(tmp_path / "made", pictures, splits.patients("train"), 128)
+    judged(planes, splits, images, tmp_path / "kept", max_copy_rate=1.0)
+    assert [caption.endswith(", copy") for caption in drawn[:3]] == [True] * 3
+    assert not drawn[-1].endswith(", copy")
+
+
 def test_up_to_the_rate_that_is_borne_copies_are_kept(planes, splits, tmp_path):
     pictures = [*seen_by(planes, splits, "test"), *seen_by(planes, splits, "train")[:3]]
     images = write_images(tmp_path / "made", pictures, splits.patients("train"), 128)
@@ -83,6 +95,26 @@ def test_up_to_the_rate_that_is_borne_copies_are_kept(planes, splits, tmp_path):
     assert found["copies"]["count"] >= 3
     assert found["copies"]["dropped"] == 0
     assert len(PlaneSet.open(tmp_path / "kept").rows) == len(pictures)
+    rate = found["copies"]["rate"]
+    exact = judged(planes, splits, images, tmp_path / "exact", max_copy_rate=rate)
+    assert exact["copies"]["dropped"] == 0
+
+
+def test_a_copy_is_liker_than_the_next_plane_is_and_than_strangers_are():
+    reference = Reference(
+        neighbours_M=np.array([0.9, 0.99], np.float32), strangers=0.95, by_patient={}, sessions=None
+    )
+    likeness_N, index_N = np.array([0.94, 0.96, 0.98, 0.995], np.float32), np.array([0, 0, 1, 1])
+    found = Nearest(likeness_N=likeness_N, index_N=index_N)
+    assert are_copies(found, reference).tolist() == [False, True, False, True]
+
+
+def test_of_one_training_patient_the_reader_is_warned(planes, splits, thrice, tmp_path):
+    sides = {patient: "train" if patient == thrice else "test" for patient in splits.sides}
+    images = write_images(tmp_path / "made", seen_by(planes, splits, "test"), [thrice], 128)
+    found = judged(planes, Splits(splits.folds, sides), images, tmp_path / "kept")
+    assert (found["training_patients"], found["copies"]["strangers"]) == (1, None)
+    assert [caution for caution in found["cautions"] if caution.startswith("one training patient: ")]
 
 
 def test_nothing_but_copies_is_refused(planes, splits, tmp_path):
@@ -130,3 +162,25 @@ def test_without_two_sessions_no_patient_can_be_judged(planes, splits, thrice, t
     found = copies.memorised(rows, np.ones(len(rows), np.float32), copies.reference_of(views_NHW, rows))
     assert (found["judged"], found["patients"]) == (False, [])
     assert found["reason"] == "no training patient has two sessions"
+
+
+def test_scans_without_a_sessions_name_are_sessions_of_their_own():
+    rows = [PlaneRow(image=f"{volume}{k}", patient="a", volume=volume) for volume in "vw" for k in range(2)]
+    views_NHW = torch.nn.functional.normalize(torch.eye(4).repeat_interleave(256, 1), dim=1).view(4, 32, 32)
+    assert copies.reference_of(views_NHW, rows).sessions is not None
+    once = [*rows[:2], *rows[:2]]
+    assert copies.reference_of(views_NHW, once).sessions is None
+
+
+@pytest.mark.parametrize(("strangers", "is_judged"), [(0.89, True), (0.9, False), (0.95, False)])
+def test_where_two_patients_are_as_alike_as_two_sessions_nobody_can_be_judged(strangers, is_judged):
+    reference = Reference(
+        neighbours_M=np.zeros(2, np.float32),
+        strangers=0.95,
+        by_patient={"a": 0.5, "b": strangers},
+        sessions=0.9,
+    )
+    rows = [PlaneRow(image=name, patient=name) for name in "ab"]
+    found = copies.memorised(rows, np.array([0.97, 0.2], np.float32), reference)
+    assert (found["judged"], found["patients"]) == (is_judged, ["a"] * is_judged)
+    assert is_judged or found["reason"].startswith("two sessions of one patient are no liker")

@@ -113,8 +113,8 @@ def test_without_a_network_the_classifiers_last_layer_but_one_is_used(
 
 
 def test_each_truncation_has_its_figures(planes, splits, tmp_path):
-    pictures = seen_by(planes, splits, "test")
-    half = write_images(tmp_path / "half", pictures[:30], splits.patients("train"), SIDE, psi=0.5)
+    pictures = [*seen_by(planes, splits, "train")[:15], *seen_by(planes, splits, "test")[:15]]
+    half = write_images(tmp_path / "half", pictures, splits.patients("train"), SIDE, psi=0.5)
     with PlaneSetWriter(folder=tmp_path / "both", side=SIDE, seen=half.seen) as writer:
         for place, (row, image_HW) in enumerate(zip(half.rows, half.images(half.rows), strict=True)):
             writer.add(image_HW, row)
@@ -122,11 +122,15 @@ def test_each_truncation_has_its_figures(planes, splits, tmp_path):
                 writer.add(image_HW, replace(row, image=f"synthetic/whole{place}.png", truncation=1.0))
     uri = script(tmp_path / "pooled.pt", Pooled())
     both = type(half).open(tmp_path / "both")
-    found = judge_synthetic(Config(inception_uri=uri), planes, splits, both, None, tmp_path / "kept")
+    config = Config(inception_uri=uri, max_copy_rate=1.0)
+    found = judge_synthetic(config, planes, splits, both, None, tmp_path / "kept")
     assert list(found["by_truncation"]) == ["0.5", "1.0"]
     assert found["by_truncation"]["0.5"]["fid"] > 0
     assert found["by_truncation"]["1.0"]["fid"] is None  # three images
-    assert found["copies"]["by_truncation"]["1.0"]["images"] == 3
+    assert found["cautions"][0].startswith("FID of 3 images, ")
+    copied = found["copies"]["by_truncation"]
+    assert copied["1.0"] == {"images": 3, "copies": 3}
+    assert copied["0.5"] == {"images": 30, "copies": found["copies"]["count"] - 3}
 
 
 def test_equal_inputs_give_equal_bytes(planes, splits, synthetic, tmp_path):
@@ -145,16 +149,20 @@ def test_the_worst_pairs_are_a_picture(planes, splits, synthetic, tmp_path):
         assert len(sheet.getcolors(256)) > 20
 
 
-def test_a_generator_that_saw_a_test_patient_is_refused(planes, splits, synthetic, tmp_path):
-    seen = Seen(patients=frozenset([*splits.patients("train"), splits.patients("test")[0]]))
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_a_generator_that_saw_another_patient_is_refused(side, planes, splits, synthetic, tmp_path):
+    seen = Seen(patients=frozenset([*splits.patients("train"), splits.patients(side)[0]]))
     leaked = replace(synthetic, seen=seen)
-    with pytest.raises(InputError, match=rf"synthetic planes .*{splits.patients('test')[0]} \(test\)"):
+    with pytest.raises(InputError, match=rf"synthetic planes .*{splits.patients(side)[0]} \({side}\)"):
         judge_synthetic(Config(), planes, splits, leaked, None, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_classifier_that_saw_a_test_patient_is_refused(planes, splits, synthetic, classifier, tmp_path):
-    swapped = type(splits)(splits.folds, splits.sides | {splits.patients("train")[0]: "test"})
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_a_classifier_that_saw_another_patient_is_refused(
+    side, planes, splits, synthetic, classifier, tmp_path
+):
+    swapped = type(splits)(splits.folds, splits.sides | {splits.patients("train")[0]: side})
     innocent = replace(synthetic, seen=Seen(patients=frozenset(swapped.patients("train"))))
     with pytest.raises(InputError, match=r"classifier .* made from patients"):
         judge_synthetic(Config(), planes, swapped, innocent, classifier, tmp_path / "kept")
@@ -165,6 +173,9 @@ def test_empty_sets_are_refused(planes, splits, synthetic, tmp_path):
         judge_synthetic(Config(), planes, splits, replace(synthetic, rows=[]), None, tmp_path)
     with pytest.raises(InputError, match="no coronal or sagittal plane of a training patient"):
         judge_synthetic(Config(), replace(planes, rows=[]), splits, synthetic, None, tmp_path)
+    one = replace(planes, rows=trained(planes, splits)[:1])
+    with pytest.raises(InputError, match="one plane of a training patient; valid: at least two"):
+        judge_synthetic(Config(), one, splits, synthetic, None, tmp_path)
 
 
 def test_wrong_feature_networks_are_refused_by_name(planes, splits, synthetic, tmp_path):
