@@ -254,9 +254,11 @@ def test_full_stops_a_run_goes_on_with_warn_and_is_not_seen_when_off(volumes, tm
 
 def test_planes_without_passports_are_refused(volumes, tmp_path):
     planes = extracted(volumes, tmp_path)
+    audit_shortcuts(Config(audit="off", seed=0), planes, tmp_path / "out")
     (planes / "passports.json").unlink()
     with pytest.raises(InputError, match=r"passports\.json: absent"):
         audit_shortcuts(Config(audit="stop", seed=0), planes, tmp_path / "out")
+    assert not (tmp_path / "out" / FINDINGS).exists(), "what an earlier audit found is not this one's"
 
 
 def test_a_volume_without_a_passport_is_named(volumes, tmp_path):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from components.audit_shortcuts.blanks import CONSTANT, cut
-from components.audit_shortcuts.judges import nearest_neighbour
-from components.audit_shortcuts.real import _judged
+from components.audit_shortcuts.judges import Sheet, nearest_neighbour, regression
+from components.audit_shortcuts.real import _balanced, _judged
 from components.audit_shortcuts.stage import ENOUGH_PATIENTS, _cuts, _groups
 from components.shared.planes import CORONAL, SAGITTAL, PlaneRow, PlaneSet
 from tests.audit_shortcuts.blank_scans import CUTS, scans_of
@@ -30,6 +30,34 @@ def test_real_planes_are_judged_without_the_other_scans_of_their_patient():
     ]
     number_N1 = np.array([[10.0 * int(row.patient[1]) + (row.label == SAGITTAL)] for row in rows])
     assert _judged(rows, number_N1, nearest_neighbour, 0)["accuracy"] < 0.7
+
+
+def test_no_regression_learns_from_the_other_scans_of_a_patient():
+    """By features that each patient has alone."""
+    patients, scans, planes = 6, 2, 4
+    groups_N = np.repeat(np.arange(patients), scans * planes)
+    sagittal_N = np.tile([True, False], patients * scans * planes // 2)
+    sheet = Sheet(
+        features_NF=np.eye(patients)[groups_N] * np.where(sagittal_N, 1.0, -1.0)[:, None],
+        sagittal_N=sagittal_N,
+        groups_N=groups_N,
+        volumes_N=np.repeat(np.arange(patients * scans), planes),
+    )
+    assert regression(sheet).mean() == 0.5
+    assert regression(replace(sheet, groups_N=sheet.volumes_N)).mean() > 0.9, "they would give it away"
+
+
+def test_as_many_planes_of_each_class_are_judged_from_end_to_end_of_a_volume():
+    rows = [
+        PlaneRow(image=f"{label}{k}", label=label, volume="v", offset_mm=float(k))
+        for label, count in ((CORONAL, 9), (SAGITTAL, 3))
+        for k in range(count)
+    ]
+    for wanted, offsets in ((9, {0, 1, 2}), (2, {0, 2})):
+        chosen = _balanced(rows, {"v"}, wanted)
+        assert {row.offset_mm for row in chosen if row.label == SAGITTAL} == offsets
+        coronal = [row.offset_mm for row in chosen if row.label == CORONAL]
+        assert (len(coronal), min(coronal), max(coronal)) == (len(offsets), 0, 8)
 
 
 def test_a_blank_shows_the_sphere_of_the_scan_that_it_stands_for():
