@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.audit_shortcuts.blanks import CONSTANT, KINDS, RAMP, SPECKLE, gather
-from components.audit_shortcuts.judges import PIXELS, SPECTRA
+from components.audit_shortcuts.judges import PIXELS, SPECTRA, Sheet, judge, nearest_neighbour, pixels
 from components.audit_shortcuts.stage import (
     FEWEST_BLANKS,
     MOST_SCANS,
@@ -69,6 +69,33 @@ def test_a_mark_on_some_planes_alone_is_found(share, tmp_path):
     cases = judge_pictures(SPECKLE, replace(seen, images_NHW=images), range(MOST_SCANS), 0, tmp_path)
     assert any(case["leak"] for case in cases) == (share > 0)
     assert all(case["accuracy"] < 0.65 for case in cases), "no stronger than stated"
+
+
+def test_a_run_has_one_chance_of_a_false_alarm_for_all_its_looks(tmp_path):
+    """They are six: two judges at three kinds of blank."""
+    seen = gather(SPECKLE, scans_of(wanted=6), replace(CUTS, planes=8), 0)
+    sheet = Sheet(
+        features_NF=pixels(seen.images_NHW),
+        sagittal_N=seen.sagittal_N,
+        groups_N=seen.blanks_N,
+        volumes_N=seen.blanks_N,
+    )
+    case, _ = judge_pictures(SPECKLE, seen, range(6), 0, tmp_path)
+    assert case["surely_above"] == judge(sheet, nearest_neighbour, 0.025 / 6, 0).surely_above
+    assert case["surely_above"] < judge(sheet, nearest_neighbour, 0.025, 0).surely_above
+
+
+def test_an_interval_is_nearly_twice_what_independent_volumes_would_have():
+    """Each is judged by models that the others made."""
+    shares_V = np.random.default_rng(0).uniform(0.35, 0.65, 40)
+    sheet = Sheet(
+        features_NF=np.zeros((40, 1)),
+        sagittal_N=np.zeros(40, bool),
+        groups_N=np.arange(40),
+        volumes_N=np.arange(40),
+    )
+    low, high = judge(sheet, lambda _: shares_V, 0.025, 0).interval
+    assert (high - low) / 2 == pytest.approx(1.9 * 1.96 * shares_V.std() / np.sqrt(40), rel=0.1)
 
 
 @pytest.mark.parametrize("kind", [CONSTANT, RAMP])
