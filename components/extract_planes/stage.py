@@ -170,6 +170,7 @@ def _read(config: Config, entry: VolumeEntry, files: Sequence[Path]) -> _Opened:
         content = volume_hash([storage.hash_file(file) for file in files])
         volume = read_volume(files[0], config.cuts.missing_geometry)
         anatomy = Anatomy.of(volume, config.cuts.window)
+        requested(config.cuts, anatomy)  # refuses a header whose unit asks for planes without end
         return _Opened(entry=entry, content=content, volume=volume, anatomy=anatomy)
     except InputError as error:
         return _unusable(entry, error, content)

@@ -7,6 +7,7 @@ import pytest
 
 from components.extract_planes.cut import MAX_PLANES, Cuts, label_of, requested
 from components.extract_planes.stage import extract_planes
+from components.shared import passports
 from components.shared.faults import InputError
 from components.shared.geometry import Anatomy, Plane, Window
 from components.shared.phantom import simulate_patients
@@ -50,6 +51,23 @@ def test_more_planes_than_any_head_needs_are_refused():
     assert 0 < len(requested(replace(few, plane_angles_deg=angles), anatomy)) <= MAX_PLANES
     with pytest.raises(InputError, match=r"which asks for \d+ planes; valid: spacings in millimetres, or a"):
         requested(replace(many, plane_angles_deg=angles), anatomy)
+
+
+def test_a_volume_that_asks_for_too_many_planes_is_left_out_and_the_others_are_cut(tmp_path):
+    """A header in micrometres, say; one file's slip must not end the run of all."""
+    wrong, right = simulate_patients(tmp_path / "volumes", patients=1, size=32)
+    volume = read_volume(wrong)
+    write_volume(wrong, replace(volume, affine=volume.affine * [[30], [30], [30], [1]]))
+    extract_planes(
+        configured(tmp_path / "volumes", tmp_path / "state", plane_spacing_mm=0.6), tmp_path / "set"
+    )
+    rows = PlaneSet.open(tmp_path / "set").rows
+    assert {row.session for row in rows} == {pseudonym("session", right.stem)}
+    (refused,) = [
+        each for each in passports.read(tmp_path / "set/passports.json") if each.verdict == "refuse"
+    ]
+    assert refused.session == pseudonym("session", wrong.stem)
+    assert "planes; valid: spacings in millimetres" in refused.reason
 
 
 @pytest.mark.parametrize(
