@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.audit_shortcuts.blanks import CONSTANT, KINDS, RAMP, SPECKLE, gather
+from components.audit_shortcuts.blanks import CONSTANT, KINDS, RAMP, SPECKLE, cut, gather
 from components.audit_shortcuts.judges import PIXELS, SPECTRA, Sheet, judge, nearest_neighbour, pixels
 from components.audit_shortcuts.stage import (
     FEWEST_BLANKS,
@@ -120,6 +120,19 @@ def test_a_ramp_gives_a_coronal_plane_and_its_partner_the_same_picture():
             [shown for shown, _ in anatomy.sample([plane for plane in planes if plane.name == name])]
         )
     assert all(np.array_equal(*pair) for pair in zip(*images, strict=True))
+
+
+def test_every_other_scan_has_its_ramps_the_other_way_round():
+    """One way alone, brighter towards the front would be as much a class as a scanner's grid is."""
+    scan = scans_of()[0]
+    ways = {}
+    for number, _, picture_HW in cut(RAMP, [scan] * 4, CUTS, 0):
+        side = picture_HW.shape[0] // 2
+        rise = picture_HW[side:].mean() - picture_HW[:side].mean()
+        if abs(rise) > 20:  # the ramp along superior, which every plane holds
+            ways.setdefault(number, set()).add(bool(rise > 0))
+    assert [ways[number] for number in range(4)] == [ways[0], ways[1], ways[0], ways[1]]
+    assert len(ways[0]) == 1 and ways[0] != ways[1]
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 3])
