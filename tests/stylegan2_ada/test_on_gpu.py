@@ -11,7 +11,7 @@ import torch
 from stylegan2_ada import TrainingConfig, checkpoint, derived, loss, train
 from stylegan2_ada.augment import SETS, RandomDraws, augment
 from stylegan2_ada.chance import Chance
-from stylegan2_ada.training_state import TrainingState
+from stylegan2_ada.training_state import SKIPPED, TrainingState
 from torch import Tensor
 
 from tests.stylegan2_ada.archives import write_archive
@@ -115,6 +115,17 @@ def test_half_precision_gives_the_losses_of_float32(dtype: str) -> None:
     exact, low = rows
     for name in exact.keys() - {"real_sign"}:  # of logits about 0
         assert low[name] == pytest.approx(exact[name], rel=0.05, abs=0.02), name
+
+
+def test_a_step_whose_gradients_are_no_numbers_is_skipped() -> None:
+    state, (images, labels) = on(GPU, dtype="fp16"), batch(GPU)
+    state.step(images, labels)
+    before = [parameter.clone() for parameter in state.d.parameters()]
+    state.d_main(images * float("nan"), labels, Chance(0, 1, GPU))
+    assert all(map(torch.equal, before, state.d.parameters()))
+    assert state.sums[SKIPPED + "Dmain"][-1].item() == 1
+    state.d_main(images, labels, Chance(0, 1, GPU))
+    assert not all(map(torch.equal, before, state.d.parameters()))
 
 
 def test_accumulated_parts_give_the_step_of_the_whole_batch() -> None:
