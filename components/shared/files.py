@@ -1,5 +1,6 @@
 """Local files that are either whole or absent."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +16,18 @@ def whole(path: Path) -> Iterator[Path]:
     part = path.with_name(path.name + ".part")
     try:
         yield part
+        sync(part)
         part.replace(path)
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
         raise
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file: a name that it had before might stand for nothing after a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -5,7 +5,6 @@ checkpoint-<run>-<images>.json  size and hash of the former; written after it
 """
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,8 +34,6 @@ def write(
     with whole(path) as part:
         with part.open("wb") as file:
             torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
         digest = sha256(part)
     write_json(path.with_suffix(".json"), {"run": run, "images": images, "sha256": digest})
     _prune(folder, run, path, keep)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ def whole(path: Path) -> Iterator[Path]:
     part = path.with_suffix(f".{uuid.uuid4().hex}.part")  # no other process writes into it
     try:
         yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # else the name might stand for nothing after a power cut
         part.replace(path)
     except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
         reason = str(error).partition("\n")[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from components.shared.faults import InputError
+from components.shared.files import sync
 from components.shared.storage.objects import NOWHERE, VALID, StoredObject, absent, hash_file
 
 _PART = re.compile(r"\..+\.[0-9a-f]{32}\.part", re.DOTALL)  # what part_of makes
@@ -108,6 +109,7 @@ def create(uri: str, data: bytes) -> bool:
     path = path_of(uri)
     with part_of(path) as part:
         part.write_bytes(data)
+        sync(part)
         try:
             os.link(part, path)
         except FileExistsError:
@@ -127,6 +129,7 @@ def replace(uri: str, data: bytes, generation: str) -> bool:
     path = path_of(uri)
     with part_of(path) as part, _locked(path.parent):
         part.write_bytes(data)
+        sync(part)
         if not path.is_file() or _generation(path.stat()) != generation:
             return False
         part.replace(path)
@@ -138,6 +141,7 @@ def send(path: Path, uri: str) -> None:
     target = path_of(uri)
     with part_of(target) as part:
         shutil.copyfile(path, part)
+        sync(part)
         part.replace(target)
 
 
