@@ -60,8 +60,8 @@ def count_by_truncation(config: Config) -> Mapping[float, int]:
     psis = config.truncations
     if not psis or len({f"{psi:.2f}" for psi in psis}) < len(psis):
         raise InputError(f"truncations={list(psis)}: valid: one or more, different in two decimals")
-    if not all(0 < psi <= 2 for psi in psis):
-        raise InputError(f"truncations={list(psis)}: valid: each above 0, to 2")
+    if not all(0.01 <= psi <= 2 for psi in psis):
+        raise InputError(f"truncations={list(psis)}: valid: each from 0.01 to 2")
     if config.images < len(psis):
         raise InputError(f"images={config.images}: valid: at least {len(psis)}, one a truncation")
     if not 0 <= config.seed < 2**31:

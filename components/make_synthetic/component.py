@@ -23,7 +23,7 @@ def make_synthetic(
     from pathlib import Path
 
     from components.make_synthetic.stage import Config, make_synthetic
-    from components.shared.failures import surviving
+    from components.shared.failures import in_turn, surviving
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
     from components.shared.progress import stage
@@ -31,6 +31,8 @@ def make_synthetic(
     from components.shared.study import Source
 
     study = Ledger(state_uri=state_uri, run=run)
+    named = {name: Source.named(name) for name in sources.split()}
+    order, killed = in_turn({name: source.uri(study.uri) for name, source in named.items()}, owner)
 
     def make_one(source: Source) -> str:
         with stage(f"synthetic {source.name}") as progress:
@@ -41,6 +43,6 @@ def make_synthetic(
                 opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
                 make_synthetic(config, source, *opened, progress)
 
-            return surviving(source.uri(study.uri), f"synthetic {source.name}", owner, work)
+            return surviving(source.uri(study.uri), f"synthetic {source.name}", owner, work, killed)
 
-    return " ".join([make_one(Source.named(name)) for name in sources.split()])
+    return " ".join([make_one(named[name]) for name in order])

@@ -22,7 +22,7 @@ def run_arm(
     from pathlib import Path
 
     from components.run_arm.stage import Config, run_arm
-    from components.shared.failures import surviving
+    from components.shared.failures import in_turn, surviving
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
     from components.shared.progress import stage
@@ -30,6 +30,8 @@ def run_arm(
     from components.shared.study import Cell
 
     study = Ledger(state_uri=state_uri, run=run)
+    named = {name: Cell.named(name) for name in cells.split()}
+    order, killed = in_turn({name: cell.uri(study.uri) for name, cell in named.items()}, owner)
 
     def run_one(cell: Cell) -> str:
         with stage(f"arm {cell.name}") as progress:
@@ -39,6 +41,6 @@ def run_arm(
                 opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
                 run_arm(config, cell, *opened, owner, progress)
 
-            return surviving(cell.uri(study.uri), f"arm {cell.name}", owner, work)
+            return surviving(cell.uri(study.uri), f"arm {cell.name}", owner, work, killed)
 
-    return " ".join([run_one(Cell.named(name)) for name in cells.split()])
+    return " ".join([run_one(named[name]) for name in order])

@@ -6,7 +6,8 @@
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from components.shared import storage, stored_json
 from components.shared.faults import AwayError, ForgottenError, InputError
@@ -22,20 +23,33 @@ _PATIENT = re.compile(r"\b[0-9a-f]{4}-[0-9a-f]{10}\b")
 MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
-def surviving(uri: str, name: str, owner: str, work: Callable[[], object]) -> str:
+def in_turn(parts: Mapping[str, str], owner: str) -> tuple[list[str], int]:
+    """Return the names of a pod's parts, those first that killed it least, and how often it was killed.
+
+    `parts` says where each is. So one that kills its pod keeps no other from its turn.
+    """
+    killed = dict.fromkeys(parts, 0)
+    for name, uri in parts.items():
+        with suppress(InputError):  # of a damaged count, which the part itself will name
+            killed[name] = _killed(uri, owner)
+    return sorted(killed, key=killed.__getitem__), sum(killed.values())
+
+
+def surviving(uri: str, name: str, owner: str, work: Callable[[], object], killed_in_pod: int = 0) -> str:
     """Return `done`, or `failed` with the reason kept at {uri}/failed.json until an attempt succeeds.
 
     A part that another run works at is waited for. A killed process (out of memory, a lost node) leaves no
-    reason, so the attempts of a run (`owner`) are counted: after five the part is given up. One that was
-    interrupted by hand does not count, and a store that is away is no reason of this part's: that is raised.
+    reason, so the attempts of a run (`owner`) are counted: after five, of its own or of its pod, a part that
+    was killed is given up. One that was interrupted by hand does not count, and a store that is away is no
+    reason of this part's: that is raised.
     """
     with waiting_lease(uri, name, owner):
-        return _try(uri, name, owner, work)
+        return _try(uri, name, owner, work, killed_in_pod)
 
 
-def _try(uri: str, name: str, owner: str, work: Callable[[], object]) -> str:
+def _try(uri: str, name: str, owner: str, work: Callable[[], object], killed_in_pod: int) -> str:
     try:
-        _begin(uri, owner)
+        _begin(uri, owner, killed_in_pod)
         work()
     except (AwayError, ForgottenError):
         raise  # the one says nothing of this part, the other names who must not be named in the state
@@ -51,20 +65,25 @@ def _try(uri: str, name: str, owner: str, work: Callable[[], object]) -> str:
     return DONE_WORD
 
 
-def _begin(uri: str, owner: str) -> None:
+def _begin(uri: str, owner: str, killed_in_pod: int) -> None:
     """Count this attempt, or raise where too many of this run were killed before it."""
-    place = storage.join(uri, ATTEMPTS)
-    try:
-        known = stored_json.read(place, {"owner": str, "begun": int})
-    except FileNotFoundError:
-        known = {}
-    killed = known["begun"] if known.get("owner") == owner else 0
-    if killed >= MOST_KILLED:
+    killed = _killed(uri, owner)
+    if killed and max(killed, killed_in_pod) >= MOST_KILLED:
+        pod = f" ({killed_in_pod} with others of its pod)" if killed_in_pod > killed else ""
         raise InputError(
-            f"killed {killed} times without a word, as for memory or with its node; valid: a larger"
+            f"killed {killed} times without a word{pod}, as for memory or with its node; valid: a larger"
             " gpu_memory, or nodes that last"
         )
-    _keep(place, {"owner": owner, "begun": killed + 1})
+    _keep(storage.join(uri, ATTEMPTS), {"owner": owner, "begun": killed + 1})
+
+
+def _killed(uri: str, owner: str) -> int:
+    """Return how many attempts of a run at a part began and did not end."""
+    try:
+        known = stored_json.read(storage.join(uri, ATTEMPTS), {"owner": str, "begun": int})
+    except FileNotFoundError:
+        return 0
+    return int(known["begun"]) if known["owner"] == owner else 0
 
 
 def _keep(place: str, value: dict[str, object]) -> None:

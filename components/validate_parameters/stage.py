@@ -224,8 +224,8 @@ def check_gan(p: Any) -> None:
     require_one_of(p, "gan_augment", AUGMENTATIONS)
     require(p, "gan_checkpoint_kimg", 0 <= p.gan_checkpoint_kimg <= 100_000, "0 (by the clock) to 100000")
     named = {f"{psi:.2f}" for psi in psis}  # as the images are
-    usable = bool(psis) and len(named) == len(psis) and all(0 < psi <= 2 for psi in psis)
-    require(p, "truncations", usable, "psi in (0, 2], different in two decimals")
+    usable = bool(psis) and len(named) == len(psis) and all(0.01 <= psi <= 2 for psi in psis)
+    require(p, "truncations", usable, "psi from 0.01 to 2, different in two decimals")
     require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
 
 

@@ -88,7 +88,7 @@ class TrainingConfig:
     r1_interval: int = 16  # steps between two gradient penalties of the discriminator
     group: int = 0  # images in minibatch deviation
     tick_kimg: float = 0.0  # between two rows of statistics
-    snapshot_kimg: float = 200.0  # between two grids of generated images, which are judged
+    snapshot_kimg: float = 200.0  # between two grids of generated images, at a tick's end, which are judged
     patience: int = 0  # snapshots without a better KID after which to stop; 0: never; wants a detector
     collapse_ratio: float = 0.02  # deviation between generated images, of the real ones', that is none
     keep: int = 3  # checkpoints

@@ -30,6 +30,10 @@ def whole(path: Path) -> Iterator[Path]:
         with part.open("rb") as file:
             os.fsync(file.fileno())  # else the name might stand for nothing after a power cut
         part.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk is no error of a name, to Python
+            error.filename = str(path)
+        raise
     except (RuntimeError, SafetensorError) as error:  # what torch and safetensors make of a full disk
         reason = str(error).partition("\n")[0]
         raise OSError(errno.EIO, f"not written, the disk may be full ({reason})", str(path)) from error

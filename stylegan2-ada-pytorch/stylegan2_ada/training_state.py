@@ -279,13 +279,15 @@ class TrainingState:
     def _path_scale(self) -> float:
         return (self.config.path_weight or 0.0) * self.config.path_interval
 
+    @property
+    def _scale(self) -> float | None:
+        return 2.0 ** int(math.log2(self.config.batch)) if self.d.low == torch.float16 else None
+
     def _descend(
         self, phase: str, optimiser: torch.optim.Adam, parts: list[Part], share: Share
     ) -> dict[str, Tensor]:
         """Move an optimiser; in float16 one image's share of a mean would round to nothing going back."""
-        low = self.config.dtype == "fp16"
-        scale = 2.0 ** int(math.log2(self.config.batch)) if low else None
-        facts = descend(optimiser, self.ranks, parts, share, scale=scale)
+        facts = descend(optimiser, self.ranks, parts, share, scale=self._scale)
         return {SKIPPED + phase if name == "skipped" else name: fact for name, fact in facts.items()}
 
     def _latents(self, count: int, drawn: PhaseChance) -> Latents:
@@ -327,9 +329,11 @@ class TrainingState:
     def tick(self) -> dict[str, float]:
         """Add the means since the last tick to the history and return them."""
         found = {name: torch.stack(values) for name, values in sorted(self.sums.items())}
-        # A length of path that overflowed float16 counts for nothing, as the step that it was skipped in.
-        numbers = {name: values[values.isfinite()] for name, values in found.items()}
-        means = {name: values.mean().item() for name, values in numbers.items() if len(values)}
+        if (
+            self._scale is not None
+        ):  # what overflowed float16 counts for nothing, as the step that was skipped
+            found = {name: values[values.isfinite()] for name, values in found.items()}
+        means = {name: values.mean().item() for name, values in found.items() if len(values)}
         row = {"kimg": self.images / 1000, "augment_p": self.p, **means}
         self.sums.clear()
         self.history.append(row)

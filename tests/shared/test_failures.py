@@ -56,6 +56,32 @@ def test_a_part_that_is_killed_each_time_is_given_up_and_then_tried_anew(tmp_pat
     assert surviving(uri, "part", "run", lambda: worked.append(1)) == DONE_WORD and worked
 
 
+POD = """
+import os, signal, sys
+from pathlib import Path
+from components.shared.failures import in_turn, surviving
+parts = {name: f"{sys.argv[1]}/{name}" for name in ("bad1", "bad2", "good", "bad3")}
+order, killed = in_turn(parts, "run")
+for name in order:
+    kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    surviving(parts[name], name, "run", Path(sys.argv[1], "done").touch if name == "good" else kill, killed)
+"""
+
+
+def test_parts_that_kill_their_pod_are_given_up_together_and_keep_no_other_from_its_turn(
+    tmp_path: Path,
+) -> None:
+    """A cluster makes a lost pod anew five times, however many parts it has."""
+    pods = [
+        subprocess.run([sys.executable, "-c", POD, tmp_path], check=False) for _ in range(MOST_KILLED + 1)
+    ]
+    assert [pod.returncode for pod in pods] == [-signal.SIGKILL] * MOST_KILLED + [0]
+    assert (tmp_path / "done").exists()
+    for name in ("bad1", "bad2", "bad3"):
+        reason = reason_at(str(tmp_path / name))
+        assert "times without a word (5 with others of its pod), as for memory or with its node" in reason
+
+
 def test_another_run_counts_anew(tmp_path: Path) -> None:
     uri = str(tmp_path / "part")
     for _ in range(MOST_KILLED):
