@@ -23,26 +23,21 @@ def make_synthetic(
     from pathlib import Path
 
     from components.make_synthetic.stage import Config, make_synthetic
-    from components.shared.failures import in_turn, surviving
+    from components.shared.failures import each_surviving
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
-    from components.shared.progress import stage
+    from components.shared.progress import Progress
     from components.shared.splits import Splits
     from components.shared.study import Source
 
     study = Ledger(state_uri=state_uri, run=run)
-    named = {name: Source.named(name) for name in sources.split()}
-    order, killed = in_turn({name: source.uri(study.uri) for name, source in named.items()}, owner)
+    named = {f"synthetic {name}": Source.named(name) for name in sources.split()}
 
-    def make_one(source: Source) -> str:
-        with stage(f"synthetic {source.name}") as progress:
+    def work(name: str, progress: Progress) -> None:
+        config = Config.of(
+            state_uri, study.uri, study.parameters() | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
+        )
+        opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+        make_synthetic(config, named[name], *opened, progress)
 
-            def work() -> None:
-                parameters = study.parameters() | {"gan_checkpoint_kimg": gan_checkpoint_kimg}
-                config = Config.of(state_uri, study.uri, parameters)
-                opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-                make_synthetic(config, source, *opened, progress)
-
-            return surviving(source.uri(study.uri), f"synthetic {source.name}", owner, work, killed)
-
-    return " ".join([make_one(named[name]) for name in order])
+    return each_surviving({name: part.uri(study.uri) for name, part in named.items()}, owner, work)

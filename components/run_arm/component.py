@@ -22,25 +22,19 @@ def run_arm(
     from pathlib import Path
 
     from components.run_arm.stage import Config, run_arm
-    from components.shared.failures import in_turn, surviving
+    from components.shared.failures import each_surviving
     from components.shared.ledger import Ledger
     from components.shared.planes import PlaneSet
-    from components.shared.progress import stage
+    from components.shared.progress import Progress
     from components.shared.splits import Splits
     from components.shared.study import Cell
 
     study = Ledger(state_uri=state_uri, run=run)
-    named = {name: Cell.named(name) for name in cells.split()}
-    order, killed = in_turn({name: cell.uri(study.uri) for name, cell in named.items()}, owner)
+    named = {f"arm {name}": Cell.named(name) for name in cells.split()}
 
-    def run_one(cell: Cell) -> str:
-        with stage(f"arm {cell.name}") as progress:
+    def work(name: str, progress: Progress) -> None:
+        config = Config.of(state_uri, study.uri, study.parameters(), study.expert_labels())
+        opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
+        run_arm(config, named[name], *opened, owner, progress)
 
-            def work() -> None:
-                config = Config.of(state_uri, study.uri, study.parameters(), study.expert_labels())
-                opened = PlaneSet.open(Path(planes.path)), Splits.read(Path(splits.path))
-                run_arm(config, cell, *opened, owner, progress)
-
-            return surviving(cell.uri(study.uri), f"arm {cell.name}", owner, work, killed)
-
-    return " ".join([run_one(named[name]) for name in order])
+    return each_surviving({name: part.uri(study.uri) for name, part in named.items()}, owner, work)

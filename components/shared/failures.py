@@ -8,11 +8,12 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 from components.shared import storage, stored_json
 from components.shared.faults import AwayError, ForgottenError, InputError
 from components.shared.lease import waiting_lease
-from components.shared.progress import emit
+from components.shared.progress import Progress, emit, stage
 
 FAILED, ATTEMPTS = "failed.json", "attempts.json"
 DONE_WORD, FAILED_WORD = "done", "failed"
@@ -23,11 +24,21 @@ _PATIENT = re.compile(r"\b[0-9a-f]{4}-[0-9a-f]{10}\b")
 MOST_KILLED = 5  # as often as a cluster retries a pod: the last try says what became of the others
 
 
-def in_turn(parts: Mapping[str, str], owner: str) -> tuple[list[str], int]:
-    """Return the names of a pod's parts, those first that killed it least, and how often it was killed.
+def each_surviving(parts: Mapping[str, str], owner: str, work: Callable[[str, Progress], object]) -> str:
+    """Do the parts of a pod, each a stage at its place, and return what `surviving` said of each.
 
-    `parts` says where each is. So one that kills its pod keeps no other from its turn.
+    Those come first that killed the pod least, so that one which kills it keeps no other from its turn.
     """
+    order, killed = _in_turn(parts, owner)
+    said = []
+    for name in order:
+        with stage(name) as progress:
+            said.append(surviving(parts[name], name, owner, partial(work, name, progress), killed))
+    return " ".join(said)
+
+
+def _in_turn(parts: Mapping[str, str], owner: str) -> tuple[list[str], int]:
+    """Return the names of the parts, those first that killed their pod least, and how often it was killed."""
     killed = dict.fromkeys(parts, 0)
     for name, uri in parts.items():
         with suppress(InputError):  # of a damaged count, which the part itself will name

@@ -59,12 +59,11 @@ def test_a_part_that_is_killed_each_time_is_given_up_and_then_tried_anew(tmp_pat
 POD = """
 import os, signal, sys
 from pathlib import Path
-from components.shared.failures import in_turn, surviving
+from components.shared.failures import each_surviving
+def work(name, progress):
+    Path(sys.argv[1], "done").touch() if name == "good" else os.kill(os.getpid(), signal.SIGKILL)
 parts = {name: f"{sys.argv[1]}/{name}" for name in ("bad1", "bad2", "good", "bad3")}
-order, killed = in_turn(parts, "run")
-for name in order:
-    kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
-    surviving(parts[name], name, "run", Path(sys.argv[1], "done").touch if name == "good" else kill, killed)
+each_surviving(parts, "run", work)
 """
 
 
