@@ -62,7 +62,10 @@ class Listeners:
         """Tell whether so much since the last checkpoint, which took `cost` seconds, asks for another.
 
         By the clock they take a twentieth of the time at most, but for one each ten minutes.
+        One of the very step that a run went on from would replace its checkpoint, or leave none if cut short.
         """
+        if not images:
+            return False
         if self.checkpoint_kimg:
             return images >= round(1000 * self.checkpoint_kimg)
         if not self.checkpoint_seconds:

@@ -63,6 +63,20 @@ def test_a_run_can_be_stopped_again_and_again(tmp_path: Path) -> None:
     assert files(tmp_path / "broken") == files(tmp_path / "unbroken")
 
 
+def test_a_run_never_writes_the_checkpoint_that_it_went_on_from_again(tmp_path: Path) -> None:
+    write_archive(tmp_path / "a.zip")
+    with pytest.raises(Stopped):
+        stopped_after(tmp_path, "run", 20)
+    (kept,) = checkpoint.paths(tmp_path / "run")
+    written: list[Path] = []
+    train(
+        replace(TINY, kimg=0.06, snapshot_kimg=0.012, tick_kimg=0.012), tmp_path / "a.zip", None,
+        tmp_path / "run", on_checkpoint=lambda folder: written.append(checkpoint.paths(folder)[-1]),
+        checkpoint_seconds=0,
+    )  # fmt: skip
+    assert written[0] > kept
+
+
 @pytest.fixture
 def usual_ctrl_c() -> Iterator[None]:
     """Let this process, and those it starts, heed Ctrl-C: in the background of a shell script none does."""

@@ -163,7 +163,8 @@ def test_checkpoints_by_the_clock_take_a_twentieth_of_it_at_most() -> None:
     rare = Listeners(checkpoint_seconds=900.0)
     assert [rare.is_due(seconds, 10**6, cost=500.0) for seconds in (899.0, 901.0)] == [False, True]
     assert [counted.is_due(0.0, images, cost=500.0) for images in (999, 1000)] == [False, True]
-    assert Listeners(checkpoint_seconds=0).is_due(0.0, 0, cost=500.0)
+    always = Listeners(checkpoint_seconds=0)
+    assert [always.is_due(0.0, images, cost=500.0) for images in (0, 1)] == [False, True]
 
 
 def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
