@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylegan2_ada.winograd import no_weight_gradients
+from stylegan2_ada.convolution import no_weight_gradients
 
 PATH_DECAY = 0.01  # of the running mean of path lengths, at each measurement
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from stylegan2_ada import devices, winograd, winograd_tiles
-from stylegan2_ada.convolution import conv_down, conv_up
-from stylegan2_ada.resampling import binomial_filter
-from stylegan2_ada.winograd import convolve, convolve_transposed, no_weight_gradients, suits
+from stylegan2_ada.convolution import conv_down, conv_up, convolve
+from stylegan2_ada.resampling import binomial_filter, fir
+from stylegan2_ada.winograd import convolves, makes_gradient
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
@@ -64,39 +64,6 @@ def test_first_and_second_derivatives_are_those_of_the_direct_sum() -> None:
     assert_same_derivatives(convolve, lambda x, w: functional.conv2d(x, w, padding=1), x_NIHW, weight_OIKK)
 
 
-def test_derivatives_at_half_the_size_are_those_of_the_direct_sum() -> None:
-    x_NIHW, weight_OIKK = tensors(2, 64, 72, 17)
-    assert_same_derivatives(
-        lambda x, w: convolve(x, w, stride=2),
-        lambda x, w: functional.conv2d(x, w, stride=2),
-        x_NIHW[:, :, :, :17],
-        weight_OIKK,
-    )
-
-
-def test_derivatives_at_twice_the_size_are_those_of_the_direct_sum() -> None:
-    x_NIHW, weight_OIKK = tensors(2, 64, 72, 16)
-    assert_same_derivatives(
-        lambda x, w: convolve_transposed(x, w.transpose(0, 1)),
-        lambda x, w: functional.conv_transpose2d(x, w.transpose(0, 1), stride=2),
-        x_NIHW,
-        weight_OIKK,
-    )
-
-
-def test_weight_gradients_are_skipped_where_asked_yet_reach_the_second_derivative() -> None:
-    x_NIHW, weight_OIKK = tensors(2, 128, 128, 8)
-    weight_OIKK.requires_grad_()
-    x_NIHW.requires_grad_()
-    with no_weight_gradients():
-        y_NOHW = convolve(x_NIHW, weight_OIKK)
-        (to_x,) = torch.autograd.grad(y_NOHW.square().sum(), x_NIHW, create_graph=True)
-        skipped = torch.autograd.grad(y_NOHW.sum(), weight_OIKK, allow_unused=True, retain_graph=True)
-    assert skipped == (None,)
-    (to_weight,) = torch.autograd.grad(to_x.square().sum(), weight_OIKK)
-    assert to_weight.abs().max() > 0
-
-
 def test_memory_kept_under_inference_serves_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winograd_tiles, "_local", threading.local())  # what earlier tests left would hide it
     x_NIHW, weight_OIKK = tensors(2, 136, 136, 12)
@@ -140,8 +107,15 @@ def test_layers_that_change_the_size_are_those_of_the_direct_sum(
     def up(x: Tensor, w: Tensor) -> Tensor:
         return conv_up(x, w, taps)
 
-    assert_same_derivatives(down, down, x_NIHW, weight_OIKK)
-    assert_same_derivatives(up, up, x_NIHW, weight_OIKK)
+    def direct_down(x: Tensor, w: Tensor) -> Tensor:
+        return functional.conv2d(fir(x, taps, padding=(2, 2, 2, 2)), w, bias_O.to(x.dtype), stride=2)
+
+    def direct_up(x: Tensor, w: Tensor) -> Tensor:
+        y_NOHW = functional.conv_transpose2d(x, w.transpose(0, 1), stride=2)
+        return fir(y_NOHW, taps, padding=(1, 1, 1, 1), gain=4.0)
+
+    assert_same_derivatives(down, direct_down, x_NIHW, weight_OIKK)
+    assert_same_derivatives(up, direct_up, x_NIHW, weight_OIKK)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (18, 17)])
@@ -157,7 +131,7 @@ def test_layers_that_change_the_size_come_from_tiles_where_these_suit(
     weight_OIKK = torch.randn(512, 512, 3, 3, requires_grad=True)
     x_NIHW = torch.randn(1, 512, *size, requires_grad=True)
     conv_down(x_NIHW, weight_OIKK, None, binomial_filter()).sum().backward()  # type: ignore[no-untyped-call]
-    assert seen == ([2] if size == (16, 16) else [])
+    assert seen == ([] if size == (18, 17) else [2])  # 9 x 8 results are no tiles
     conv_up(x_NIHW[:, :, :8, :8], weight_OIKK, binomial_filter()).sum().backward()  # type: ignore[no-untyped-call]
     assert seen[-1:] == [2]
 
@@ -255,11 +229,13 @@ def test_bfloat16_comes_from_tiles_where_vectors_multiply_it(
 ) -> None:
     monkeypatch.setattr(devices, "processor", lambda: frozenset(here.split()))
     x_NIHW, weight_OIKK = (tensor.bfloat16() for tensor in tensors(1, 256, 256, 16))
-    assert suits(x_NIHW, weight_OIKK, (16, 20)) == by_tiles
-    assert not suits(x_NIHW, weight_OIKK, (16, 20), stride=2)
-    assert not suits(x_NIHW, weight_OIKK, (12, 20))
-    assert not suits(x_NIHW, weight_OIKK[:240], (16, 20))
-    assert not suits(x_NIHW, weight_OIKK.float(), (16, 20))
+    for chosen, images in ((convolves, x_NIHW), (makes_gradient, x_NIHW.repeat(4, 1, 1, 1))):
+        assert chosen(images, weight_OIKK, stride=1) == by_tiles
+        assert not chosen(images, weight_OIKK, stride=2)
+        assert not chosen(images[:, :, :12], weight_OIKK, stride=1)
+        assert not chosen(images, weight_OIKK[:240], stride=1)
+        assert not chosen(images, weight_OIKK.float(), stride=1)
+    assert not makes_gradient(x_NIHW, weight_OIKK, stride=1)
 
 
 def test_memory_is_each_threads_own() -> None:
@@ -273,13 +249,16 @@ def test_memory_is_each_threads_own() -> None:
 
 def test_what_it_does_not_take_or_not_faster_is_told() -> None:
     x_NIHW, weight_OIKK = tensors(1, 128, 128, 8)
-    assert suits(x_NIHW, weight_OIKK, (8, 12))
-    assert not suits(x_NIHW, weight_OIKK, (6, 12)) and not suits(x_NIHW, weight_OIKK, (12, 6))
-    assert not suits(x_NIHW.double(), weight_OIKK.double(), (8, 12))
-    assert not suits(x_NIHW, weight_OIKK[:, :, 1:2, 1:2], (8, 12))
-    assert not suits(x_NIHW, weight_OIKK[:, :64], (8, 12))
-    assert not suits(x_NIHW, weight_OIKK, (8, 12), stride=2)
-    assert not suits(x_NIHW[:0], weight_OIKK, (8, 12))
+    x_NIHW = x_NIHW.repeat(1, 1, 2, 2)
+    for chosen in (convolves, makes_gradient):
+        assert chosen(x_NIHW, weight_OIKK, stride=1)
+        assert not chosen(x_NIHW[:, :, :14], weight_OIKK, stride=1)
+        assert not chosen(x_NIHW[..., :14], weight_OIKK, stride=1)
+        assert not chosen(x_NIHW.double(), weight_OIKK.double(), stride=1)
+        assert not chosen(x_NIHW, weight_OIKK[:, :, 1:2, 1:2], stride=1)
+        assert not chosen(x_NIHW, weight_OIKK[:, :64], stride=1)
+        assert not chosen(x_NIHW[:0], weight_OIKK, stride=1)
+    assert not convolves(x_NIHW, weight_OIKK, stride=2)
 
 
 @pytest.mark.parametrize(
@@ -297,9 +276,10 @@ def test_gradients_are_had_from_tiles_where_the_direct_sum_is_slow(
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(devices, "processor", lambda: frozenset({vendor}))
-    x_NIHW, weight_OIKK = tensors(1, 128, 128, 8)
+    y_NOHW, weight_OIKK = torch.empty(1, 128, 32, 32), torch.empty(128, 128, 3, 3)
     for least in (60, 64, 124, 128):
         by_tiles = channels is not None and least >= channels
-        assert suits(x_NIHW, weight_OIKK[:least], (32, 32), stride=2) == by_tiles
-        assert suits(x_NIHW, weight_OIKK[:least], (32, 32)) == (by_tiles or least == 128)
-    assert not suits(x_NIHW, weight_OIKK[:, :64], (8, 8), stride=2)
+        assert makes_gradient(y_NOHW, weight_OIKK[:least], stride=2) == by_tiles
+        assert makes_gradient(y_NOHW, weight_OIKK[:least], stride=1) == (by_tiles or least == 128)
+        assert convolves(y_NOHW, weight_OIKK[:least], stride=1) == (least == 128)
+    assert not makes_gradient(y_NOHW[:, :, :8, :8], weight_OIKK[:, :64], stride=2)
