@@ -18,7 +18,13 @@ from tests.stylegan2_ada.archives import write_archive
 from tests.stylegan2_ada.parity import distance
 from tests.stylegan2_ada.small_networks import discriminator, generator, images_like
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # Remarks of PyTorch's own, which would be taken for failures here.
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode"),
+    pytest.mark.filterwarnings("ignore:Attempting to run cuBLAS"),
+    pytest.mark.filterwarnings("ignore:Please use the new API settings to control TF32"),
+]
 GPU = torch.device("cuda")
 TINY = TrainingConfig(
     resolution=16, batch=8, channel_base=256, kimg=0.1, augment="bgcfnc", aug="fixed", p=0.5
@@ -48,9 +54,11 @@ def batch(device: torch.device) -> tuple[Tensor, Tensor]:
 @pytest.fixture
 def watched() -> Iterator[None]:
     """Let everything fail that makes the host wait for the GPU."""
-    torch.cuda.set_sync_debug_mode("error")
-    yield
-    torch.cuda.set_sync_debug_mode("default")
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
