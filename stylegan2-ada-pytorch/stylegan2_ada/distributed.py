@@ -98,10 +98,12 @@ def _meet(device: torch.device, meet_s: float) -> Ranks:
     try:
         store, rank, count = next(iter(rendezvous("env://", timeout=wait)))
         store.set_timeout(wait)
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        on_gpu = device.type == "cuda"
+        # Told the device, NCCL connects here, where a failure is one of meeting.
         distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=count, timeout=timedelta(seconds=_ANSWER_S)
-        )
+            "nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=count,
+            timeout=timedelta(seconds=_ANSWER_S), device_id=device if on_gpu else None,
+        )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(
