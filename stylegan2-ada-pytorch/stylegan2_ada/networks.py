@@ -407,7 +407,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images_NCHW: Tensor, labels_NK: Tensor | None = None) -> Tensor:
         """Return logits, N x 1 float32, high means real; labels add a projection (arXiv 1802.05637)."""
-        image = images_NCHW.contiguous(memory_format=torch.channels_last)
+        image = _channels_last(images_NCHW)
         x_NCHW = image[:, :0]  # no features yet
         for block in self.blocks():
             x_NCHW = block(x_NCHW, image, self.low if block.is_low else torch.float32)
@@ -418,6 +418,14 @@ class Discriminator(nn.Module):
             return outputs
         shares: Tensor = outputs * self.mapping(labels_NK)
         return shares.sum(dim=1, keepdim=True) / math.sqrt(outputs.shape[1])
+
+
+def _channels_last(images_NCHW: Tensor) -> Tensor:
+    """Return images channels last; of one channel the strides alone say so, and convolutions go by them."""
+    n, channels, height, width = images_NCHW.shape
+    if channels == 1:
+        return images_NCHW.reshape(n, height, width, 1).permute(0, 3, 1, 2)
+    return images_NCHW.contiguous(memory_format=torch.channels_last)
 
 
 def freeze(discriminator: Discriminator, layers: int) -> None:

@@ -1,6 +1,7 @@
 import copy
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from stylegan2_ada import loss
 from stylegan2_ada.convolution import conv_down
 from stylegan2_ada.generate import latents
-from stylegan2_ada.layers import demodulation, minibatch_deviation, modulated_conv, scale_and_shift
+from stylegan2_ada.layers import Conv, demodulation, minibatch_deviation, modulated_conv, scale_and_shift
 from stylegan2_ada.networks import Architecture, Discriminator, Generator, track_style_mean
 from torch import nn
 
@@ -273,3 +274,14 @@ def test_parity_of_the_discriminators_gradients() -> None:
     ours.zero_grad()
     nn.functional.softplus(ours(theirs["images"])).mean().backward()
     assert_gradients(ours, {}, theirs["grad_Dgen_stats"])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_features_lie_channels_last_whatever_the_images(channels: int) -> None:
+    """Of one channel both layouts are the same memory, and convolutions go by strides."""
+    d, layouts = replace(TINY, channels=channels).discriminator(2), list[int]()
+    for layer in d.modules():
+        if isinstance(layer, Conv):
+            layer.register_forward_hook(lambda _, __, out: layouts.append(out.stride(1)))
+    d(torch.randn(2, channels, 16, 16))
+    assert layouts == [1] * len(layouts) and len(layouts) > 4
