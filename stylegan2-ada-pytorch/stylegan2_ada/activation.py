@@ -4,6 +4,7 @@ All that the derivative asks of what went in can be told from what comes out: wh
 whether it was cut off. Fresh memory costs a CPU more than the arithmetic.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,8 +22,16 @@ def activate_(x: Tensor, clamp: float | None = None, gain: float = 1.0) -> Tenso
     Differentiable to any order. RuntimeError where x is a parameter, or going back where another operation
     kept x as it was.
     """
+    if clamp is not None:
+        clamp = _held(clamp, x.dtype)
     y: Tensor = _Activation.apply(x, clamp, gain)
     return y
+
+
+@cache
+def _held(number: float, dtype: torch.dtype) -> float:
+    """Return a number as a type holds it: what was cut off there lies on the bound, where the slope is 0."""
+    return torch.tensor(number, dtype=dtype).item()
 
 
 class _Activation(torch.autograd.Function):
