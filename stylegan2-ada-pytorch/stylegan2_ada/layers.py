@@ -31,6 +31,18 @@ def modulated_conv(x_NIHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, taps: 
     return conv(x_NIHW, weight_OIKK) if taps is None else conv_up(x_NIHW, weight_OIKK, taps)
 
 
+def modulated_sum(x_NIHW: Tensor, weight_OI11: Tensor, style_NI: Tensor) -> Tensor:
+    """Convolve with modulated 1x1 weights (Equation 1): for few results, weights of each image are cheaper.
+
+    They are O x I numbers an image, where a modulated input is a copy of all of it.
+    """
+    weight_NIO = (weight_OI11[None, :, :, 0, 0] * style_NI[:, None]).mT.to(x_NIHW.dtype)
+    pixels_NHWI = x_NIHW.permute(0, 2, 3, 1)
+    y_NPO = torch.bmm(pixels_NHWI.flatten(1, 2), weight_NIO)
+    y_NHWO: Tensor = y_NPO.view(*pixels_NHWI.shape[:3], len(weight_OI11))
+    return y_NHWO.permute(0, 3, 1, 2)
+
+
 def demodulation(weight_OIKK: Tensor, style_NI: Tensor) -> Tensor:
     """Return 1 / sigma of Equation 3, N x O.
 

@@ -25,6 +25,7 @@ from stylegan2_ada.layers import (
     demodulation,
     minibatch_deviation,
     modulated_conv,
+    modulated_sum,
     normalise_second_moment,
     scale_and_shift,
 )
@@ -194,7 +195,7 @@ class ToRGB(nn.Module):
     def forward(self, x_NIHW: Tensor, w_ND: Tensor) -> Tensor:
         """Return N x image channels at the input's size, in float32."""
         style_NI = self.affine(w_ND) / math.sqrt(self.weight.shape[1])
-        rgb = modulated_conv(x_NIHW, self.weight, style_NI, None).float() + self.bias[None, :, None, None]
+        rgb = modulated_sum(x_NIHW, self.weight, style_NI).float() + self.bias[None, :, None, None]
         return rgb if self.clamp is None else rgb.clamp(-self.clamp, self.clamp)
 
 

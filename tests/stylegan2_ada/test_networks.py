@@ -10,7 +10,14 @@ import torch
 from stylegan2_ada import loss
 from stylegan2_ada.convolution import conv_down
 from stylegan2_ada.generate import latents
-from stylegan2_ada.layers import Conv, demodulation, minibatch_deviation, modulated_conv, scale_and_shift
+from stylegan2_ada.layers import (
+    Conv,
+    demodulation,
+    minibatch_deviation,
+    modulated_conv,
+    modulated_sum,
+    scale_and_shift,
+)
 from stylegan2_ada.networks import Architecture, Discriminator, Generator, track_style_mean
 from torch import nn
 
@@ -105,6 +112,16 @@ def test_modulating_the_input_equals_modulating_the_weights() -> None:
     weight, style, x = torch.randn(5, 6, 3, 3), torch.randn(1, 6), torch.randn(1, 6, 9, 9)
     folded = nn.functional.conv2d(x, weight * style[0, None, :, None, None], padding=1)
     assert torch.allclose(modulated_conv(x, weight, style, None), folded, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("images", [0, 3])
+def test_modulated_weights_of_one_pixel_equal_a_modulated_input(
+    layout: torch.memory_format, images: int
+) -> None:
+    weight, style = torch.randn(2, 6, 1, 1), torch.randn(images, 6)
+    x = torch.randn(images, 6, 9, 7).contiguous(memory_format=layout)
+    assert torch.allclose(modulated_sum(x, weight, style), modulated_conv(x, weight, style, None), atol=1e-5)
 
 
 def test_images_do_not_depend_on_their_neighbours() -> None:
