@@ -52,7 +52,12 @@ def _data(f: Facts) -> list[Item]:
 def _reference(f: Facts) -> list[Item]:
     return [
         (14, "Reference standard", "the cut itself (coronal or sagittal), and for noise the share of tissue"),
-        (15, "Why that one", "a cut's orientation is known exactly; which planes are empty is measured"),
+        (
+            15,
+            "Why that one",
+            "a cut's orientation is known relative to the header, not to the head; which planes are empty is"
+            " measured",
+        ),
         (16, "Who annotated", f.annotated),
         (17, "How the test set was annotated", "by geometry and content alone"),
         (18, "Agreement between annotators", "not measured: no plane was annotated twice"),

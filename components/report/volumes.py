@@ -189,7 +189,10 @@ def _symmetry(measured: Measured) -> str:
     right, anterior, superior = measured.mirror
     if measured.header_agrees is None:
         best = max(measured.mirror)
-        return f"Mirror symmetry does not tell left from right ({best:.2f} at best)."
+        return (
+            f"Mirror symmetry finds no left-right axis ({best:.2f} at best), so the header's could not be"
+            " checked."
+        )
     if measured.header_agrees:
         lean = f", the head tilted {measured.tilt_deg[0]:.0f}°" if measured.tilt_deg[0] >= 1 else ""
         other = max(anterior, superior)

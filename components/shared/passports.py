@@ -142,6 +142,8 @@ def measure(volume: Volume, anatomy: Anatomy, cuts: Sequence[Cut]) -> Measured:
         planes=len(cuts),
         profile={name: content_profile(cuts, name) for name in (CORONAL, SAGITTAL)},
         padding=padding_of(volume.data_XYZ),
+        yaw_deg=round(abs(found[0].turn_deg), 1),
+        steepest_deg=max((abs(float(angle)) for _, angle, _, _ in cuts), default=0.0),
     )
 
 

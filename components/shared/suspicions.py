@@ -21,6 +21,7 @@ MAX_REPLACED = 0.01  # share of voxels that were no numbers: a damaged border is
 MIN_CONTENT = 0.10  # share of the best plane through the volume that is tissue: less is no plane of anatomy
 MAX_RADIUS_MM = 150.0  # an adult's head reaches some 100 mm
 MIN_RADIUS_MM = 15.0  # the smallest brain, of 21 weeks, reaches some 25 mm: less shows no whole structure
+MAX_TURN_DEG = 45.0  # of a plane in the head: beyond it a sagittal plane is nearer to a coronal one
 MAX_UNEQUAL = 3.0  # coarsest spacing over finest: the low-pass leaves a third of the detail or less
 
 
@@ -51,6 +52,8 @@ class Measured:
     planes: int  # cut from it
     profile: Mapping[str, tuple[tuple[float, float], ...]]  # (offset in mm, content) by class, at angle 0
     padding: tuple[float, float] | None = None  # what was filled in far below the picture, and its lowest
+    yaw_deg: float = 0.0  # by which left-right turns towards front or back in the header's frame
+    steepest_deg: float = 0.0  # largest angle of a plane about up-down, to either side
 
     @property
     def best_content(self) -> float:
@@ -64,6 +67,7 @@ def suspicions(measured: Measured) -> list[str]:
     found = [
         _placed(measured),
         _mirrored(measured),
+        _turned(measured),
         _oriented(measured),
         _finite(measured),
         _filled(measured),
@@ -126,6 +130,17 @@ def _mirrored(measured: Measured) -> str:
         f"the header's left-right axis may not be the patient's: left and right mirror each other along its"
         f" {DIRECTIONS[found]} axis (correlation {scores[found]:.2f}) and not along its left-right axis"
         f" ({scores[RIGHT]:.2f})"
+    )
+
+
+def _turned(measured: Measured) -> str:
+    """A plane is named by its angle in the header's frame, and that of a turned head is another one."""
+    if not measured.header_agrees or measured.yaw_deg + measured.steepest_deg <= MAX_TURN_DEG:
+        return ""
+    return (
+        f"the head lies turned by {measured.yaw_deg:.0f}° about the header's up-down axis, and planes are cut"
+        f" up to {measured.steepest_deg:.0f}° to either side: some that are called sagittal are nearer to"
+        " coronal in the head, and the other way round"
     )
 
 

@@ -57,6 +57,12 @@ def test_what_only_people_know_is_left_to_them(facts):
     assert shown["7. Sources of data"] == "simulated volumes"
 
 
+def test_the_reference_is_not_said_to_know_how_the_head_lies(facts):
+    why = entries(documents(facts)[2])["15. Why that one"]
+    assert "relative to the header, not to the head" in why
+    assert "exactly" not in why
+
+
 def test_the_page_marks_as_many_answers_as_are_open(values, facts):
     page = values[1]
     for document in documents(facts):

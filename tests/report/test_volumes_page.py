@@ -93,7 +93,7 @@ def test_a_card_says_geometry_symmetry_and_content():
 
 @pytest.mark.parametrize(
     ("left_right", "agrees", "words"),
-    [("A", False, "along the header's front-back axis"), ("", None, "does not tell left from right")],
+    [("A", False, "along the header's front-back axis"), ("", None, "so the header's could not be checked")],
 )
 def test_symmetry_is_said_in_words(left_right, agrees, words):
     measured = dataclasses.replace(MEASURED, left_right=left_right, header_agrees=agrees)

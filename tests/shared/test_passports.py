@@ -98,6 +98,29 @@ def test_exchanged_axes_are_told_and_not_mended(head):
     np.testing.assert_allclose(passport.measured.affine, wrong, atol=1e-6)
 
 
+def turned(volume, axis, degrees):
+    """The same voxels by a header that turns them about one of right, anterior, superior."""
+    affine = volume.affine.copy()
+    affine[:3] = Rotation.from_rotvec(degrees * np.eye(3)[axis], degrees=True).as_matrix() @ affine[:3]
+    return dataclasses.replace(volume, affine=affine)
+
+
+@pytest.mark.parametrize("yaw_deg", [36, 45, -36, -45, 52])
+def test_a_head_that_lies_turned_about_up_and_down_is_told_where_its_planes_change_classes(head, yaw_deg):
+    passport = passport_of(turned(head, 2, yaw_deg))  # with planes of 15 degrees
+    assert passport.verdict == SUSPECT
+    assert passport.measured.header_agrees
+    assert passport.measured.yaw_deg == pytest.approx(abs(yaw_deg), abs=5)  # it lies tilted itself
+    assert f"turned by {passport.measured.yaw_deg:.0f}°" in passport.reason
+    assert "up to 15° to either side" in passport.reason
+
+
+@pytest.mark.parametrize(("axis", "degrees"), [(2, 22), (2, -22), (1, 25), (0, 35)])
+def test_a_head_whose_planes_keep_their_class_is_accepted(head, axis, degrees):
+    """It lies turned by less, or about another axis, which makes no sagittal plane of a coronal one."""
+    assert passport_of(turned(head, axis, degrees)).verdict == ACCEPT
+
+
 @pytest.mark.parametrize("axes", [axes for n in (1, 2, 3) for axes in itertools.combinations(range(3), n)])
 def test_wrong_axis_signs_are_told_by_name(accepted, axes):
     measured = accepted.measured
@@ -149,6 +172,8 @@ def test_every_doubt_has_its_sentence(accepted, name):
         ("origin_distance_mm", 100.0, 100.1),
         ("replaced", 2621, 2622),  # of 64 x 64 x 64 voxels, 1 %
         ("profile", {"coronal": ((0.0, 0.1),)}, {"coronal": ((0.0, 0.0999),)}),
+        ("yaw_deg", 30.0, 32.5),  # with planes of 15 degrees
+        ("steepest_deg", 45.0, 47.5),  # of a head that lies straight
         ("radius_mm", 150.0, 150.1),
         ("radius_mm", 15.0, 14.9),
         ("spacing_mm", (0.5, 0.5, 1.5), (0.5, 0.5, 1.6)),
