@@ -1,6 +1,7 @@
 """How often the intervals hold the truth, and the test finds what is not there, on simulated patients.
 
-python benchmarks/interval_coverage.py prints the tables of docs/statistics.md, in a quarter of an hour.
+python benchmarks/interval_coverage.py prints the tables of docs/statistics.md, in a quarter of an hour;
+that of the best of several rounds is made by best_of_rounds.py.
 
 Shapes: S data sets, P patients, two classes, counts as `shares_of_patients` takes them.
 """
