@@ -11,7 +11,7 @@ from components.report import charts, pictures
 from components.report.language import ENGLISH
 from components.report.page import render
 from components.report.summary import read_json
-from components.report.words import plural
+from components.report.words import limits_of_scans, plural
 from components.shared.files import write_whole
 from components.shared.intervals import FEWEST_FOR_CLAIM
 from components.shared.planes import CLASSES, PlaneSet
@@ -49,6 +49,7 @@ def apply_page(
         "headline": _headline(values, max(len(lines) for lines in by_classifier.values())),
         "few": len(values["patients"]) < FEWEST_FOR_CLAIM,
         "notes": notes,
+        "limits": limits_of_scans(),
         "confusions": [
             (name, charts.confusion(name, **measured["confusion"])) for name, measured in known.items()
         ],

@@ -12,6 +12,7 @@ from components.report.study_facts import (
     most_repeats,
     told_errors,
     with_images,
+    with_pool,
 )
 from components.report.words import (
     ABSENT,
@@ -20,6 +21,7 @@ from components.report.words import (
     given_starts,
     is_young,
     kimg_in_all,
+    limits_of_scans,
     percent,
     plural,
 )
@@ -129,11 +131,11 @@ def limits(values: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
             "A seed begins with the same weights in every fold: what that does to all folds alike is in no"
             " interval."
         )
-    found.append(_of_tests(values))
+    found += [_of_tests(values), *_of_best_rounds(values), *_of_arms(values["parameters"]["arms"])]
     found.append(
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
-    return found + _of_experts(values)
+    return [*found, *limits_of_scans(), *_of_experts(values)]
 
 
 def _starts(values: Mapping[str, Any]) -> list[str]:
@@ -189,11 +191,47 @@ def _of_tests(values: Mapping[str, Any]) -> str:
         return (
             "Only E − C, and E − D after it, at the first label fraction can be tests, of six patients or"
             " more; all other differences describe, and some of so many will look like something by chance."
+            " Their 5 % is that of one study: another seed, dial or run_name on the same patients is another"
+            " look, and adds to it."
         )
     return (
         "No difference is tested, as tests are of arm E; all describe, and some of so many will look like"
         " something by chance."
     )
+
+
+def _of_best_rounds(values: Mapping[str, Any]) -> list[str]:
+    """Return what it does to differences that one arm chooses among trainings and arm C has one."""
+    given = values["parameters"]
+    if not chooses_rounds(given) or len(few_to_choose(values)) == len(values["folds"]):
+        return []
+    arms = arms_named(with_pool(given["arms"]))
+    told = (
+        f"Of {arms} the best of several trainings is published, of arm C its only one: by chance alone a"
+        " difference to C lies a little above 0 (docs/statistics.md)."
+    )
+    if given["patience"] == 1:
+        return [told]
+    return [
+        f"{told} With patience={given['patience']} that comes to points, and far too many studies without an"
+        " effect would be called shown: a claim wants patience=1."
+    ]
+
+
+def _of_arms(arms: str) -> list[str]:
+    """Return in what else than its name says a comparison's arms differ."""
+    told = []
+    if set("ABCE") <= set(arms):
+        told.append(
+            "A − B is the headroom of arms that are not augmented, E − C compares arms that are: augmentation"
+            " may have taken a part of it."
+        )
+    if set("DE") <= set(arms):
+        told.append(
+            "Hidden labels tell noise from anatomy for E, whose GAN is fed no noise plane, and not for D,"
+            " whose pool keeps the noise planes."
+        )
+    return told
 
 
 def _of_validation(values: Mapping[str, Any]) -> list[str]:

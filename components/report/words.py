@@ -140,7 +140,17 @@ def limits(metrics: Mapping[str, Any], notes: Sequence[str]) -> list[str]:
     found.append(
         "Planes are cut from volumes by geometry and called noise by their content; no expert labelled them."
     )
-    return [sentence for sentence in found if sentence]
+    return [sentence for sentence in (*found, *limits_of_scans()) if sentence]
+
+
+def limits_of_scans() -> list[str]:
+    """Return what is taken on trust of every scan, whatever is done with it."""
+    return [
+        "Which axis runs from front to back and which up and down is taken from the header, and nothing"
+        " checks it: look at the pictures.",
+        "A scan that was cropped, padded, resampled, flipped, moved or converted to another type of numbers"
+        " is not known again: only its patient's name then tells whose it is.",
+    ]
 
 
 def _test_limit(metrics: Mapping[str, Any]) -> str:

@@ -46,6 +46,7 @@ NO_GAN = ("fold0_all_gan0", "fold1_all_gan0", *OF_E)
 STUDIES = (
     {"patients": 15, "gans": 2},
     {"patients": 25, "arms": "ABC"},
+    {"patients": 20, "folds": 1, "arms": "CE", "seeds": 1, "patience": 2},
     {"patients": 8, "arms": "A", "folds": 1, "seeds": 1, "label_fractions": (1.0,)},
     {"patients": 12, "arms": "BCE", "expert_labels_uri": "e.csv", "experts": 3},
     {"patients": 8, "folds": 1, "arms": "CE", "seeds": 1},

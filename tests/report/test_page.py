@@ -134,6 +134,17 @@ def test_the_page_of_other_scans(
     assert all(r.startswith("data:image/png") or r[1:] in page.ids for r in page.references)
 
 
+def test_what_is_taken_on_trust_of_every_scan_is_among_the_limits(
+    inputs: Inputs, applied_of: Callable[..., tuple[Path, PlaneSet]], tmp_path: Path
+) -> None:
+    folder, planes = applied_of(True)
+    apply_page(folder, tmp_path / "page.html", planes)
+    for text in ((tmp_path / "page.html").read_text(), render(inputs, tmp_path)[0]):
+        limits = text.partition("Limits</h2>")[2].partition("</section>")[0]
+        assert "Which axis runs from front to back and which up and down is taken from the header" in limits
+        assert "A scan that was cropped, padded, resampled, flipped, moved" in limits
+
+
 def test_labels_that_contradict_the_round_before_are_warned_of(inputs: Inputs, tmp_path: Path) -> None:
     rounds = [dict(record) for record in inputs.rounds]
     rounds[1] |= {"taught": 40, "taught_flips": 19}

@@ -224,9 +224,51 @@ def test_a_second_fraction_without_its_arms_is_no_study_of_one(tmp_path: Path) -
 
 def test_cells_whose_rounds_contradict_each_other_are_named(tmp_path: Path) -> None:
     page, _ = render(write_study(tmp_path, patients=15, arms="ACDG"), tmp_path)
-    limits = page.partition("Limits</h2>")[2].partition("</section>")[0]
+    limits = limits_of(page)
     torn = "fold0_D_0.2_seed1, fold0_D_0.5_seed1, fold1_D_0.2_seed1, fold1_D_0.5_seed1"
     assert f"In 4 cells ({torn}) a round gave other labels" in limits
+
+
+CHOSEN = "the best of several trainings is published, of arm C its only one"
+POINTS = "far too many studies without an effect would be called shown"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"patients": 20}, [True, False]),
+        ({"patients": 20, "patience": 2}, [True, True]),
+        ({"patients": 20, "patience": 2, "max_rounds": 1}, [False, False]),  # one round that may be published
+        ({"patients": 15, "patience": 2}, [False, False]),  # too few validation patients: the last round is
+        ({"patients": 20, "patience": 2, "arms": "ABC"}, [False, False]),
+    ],
+)
+def test_that_an_arm_chooses_among_trainings_is_told(
+    changes: dict[str, Any], said: list[bool], tmp_path: Path
+) -> None:
+    study = {"folds": 1, "seeds": 1, "label_fractions": (0.2,), "arms": "CE", **changes}
+    page, _ = render(write_study(tmp_path, **study), tmp_path)
+    assert [words in limits_of(page) for words in (CHOSEN, POINTS)] == said
+    assert (f"Of arm E {CHOSEN}" in page) is said[0]
+
+
+def test_what_else_differs_between_arms_is_told_of_those_that_the_study_has(tmp_path: Path) -> None:
+    few = {"patients": 8, "folds": 1, "seeds": 1, "label_fractions": (0.2,)}
+    told = {
+        arms: limits_of(render(write_study(tmp_path / arms, arms=arms, **few), tmp_path)[0])
+        for arms in ("ABCE", "CDE", "ABC")
+    }
+    headroom, noise = "augmentation may have taken a part of it", "D, whose pool keeps the noise planes"
+    looks = "another seed, dial or run_name on the same patients is another look"
+    for words, expected in ((headroom, {"ABCE"}), (noise, {"CDE"}), (looks, {"ABCE", "CDE"})):
+        assert {arms for arms, limits in told.items() if words in limits} == expected, words
+    for limits in told.values():
+        assert "Which axis runs from front to back" in limits
+        assert "A scan that was cropped, padded" in limits
+
+
+def limits_of(page: str) -> str:
+    return page.partition("Limits</h2>")[2].partition("</section>")[0]
 
 
 def test_given_starts_are_told_and_a_generator_that_went_on_is_not_called_young(tmp_path: Path) -> None:
