@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 
+from components.report.language import SPANISH, Catalogue, catalogue_of
 from components.report.page import environment
 from components.report.volumes import COLUMNS, MAX_CARDS, summary, volumes_page
 from components.shared.passports import ACCEPT, REFUSE, SUSPECT, Passport
@@ -99,6 +100,14 @@ def test_symmetry_is_said_in_words(left_right, agrees, words):
     measured = dataclasses.replace(MEASURED, left_right=left_right, header_agrees=agrees)
     (card,) = volumes_page([dataclasses.replace(a_passport(1), measured=measured)]).cards
     assert words in " ".join(card.facts)
+
+
+def test_that_left_and_right_could_not_be_checked_is_said_in_spanish_too():
+    measured = dataclasses.replace(MEASURED, left_right="", header_agrees=None)
+    (card,) = volumes_page([dataclasses.replace(a_passport(1), measured=measured)]).cards
+    (note,) = [fact for fact in card.facts if "left-right" in fact]
+    told = Catalogue(catalogue_of(SPANISH)).translate(note)
+    assert "eje izquierda-derecha (0.99 en el mejor caso)" in told
 
 
 @pytest.mark.parametrize("suspect", [0, 7, 299])
