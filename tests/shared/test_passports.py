@@ -121,6 +121,13 @@ def test_a_head_whose_planes_keep_their_class_is_accepted(head, axis, degrees):
     assert passport_of(turned(head, axis, degrees)).verdict == ACCEPT
 
 
+def test_a_lean_to_one_side_is_no_yaw(head):
+    passport = passport_of(turned(turned(head, 1, 25), 2, 20))
+    assert passport.measured.tilt_deg[0] + passport.measured.steepest_deg > 45
+    assert passport.measured.yaw_deg == pytest.approx(20, abs=5)
+    assert passport.verdict == ACCEPT
+
+
 @pytest.mark.parametrize("axes", [axes for n in (1, 2, 3) for axes in itertools.combinations(range(3), n)])
 def test_wrong_axis_signs_are_told_by_name(accepted, axes):
     measured = accepted.measured
