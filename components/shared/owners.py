@@ -3,6 +3,9 @@
 The table has columns file, patient, session, site (the last two may be absent) and a row for every volume;
 without one, named groups of `patient_pattern` are read from a file's name. A detached header is matched as if
 its name ended in .nrrd. What a cell holds may be a patient's name, so a refusal quotes none.
+
+The default pattern takes for the patient whatever is not a date at the end, so that a date written otherwise
+would make a patient of every session. Names that look so are refused; of a pattern of one's own nothing is.
 """
 
 import csv
@@ -10,7 +13,7 @@ import io
 import re
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -21,9 +24,17 @@ from components.shared.faults import InputError, shown
 from components.shared.pseudonyms import folded
 
 TABLE = "volumes.csv"
+DEFAULT_PATTERN = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
 MAX_TABLE = 2**24  # bytes
 SUFFIXES = (".nrrd", ".nhdr")
 _SEARCH_S = 20.0  # of this process's own time, for all names; a million take the default pattern six
+_YEAR, _MONTH, _DAY, _GAP = r"(19|20)\d\d", r"(0?[1-9]|1[0-2])", r"(0?[1-9]|[12]\d|3[01])", r"[-_. ]+"
+_DATE = re.compile(  # the last is without gaps, or with one, and perhaps with a time
+    rf"(?<!\d)({_YEAR}{_GAP}{_MONTH}{_GAP}{_DAY}|{_DAY}{_GAP}{_MONTH}{_GAP}{_YEAR}"
+    rf"|{_YEAR}[-_. ]?(0[1-9]|1[0-2])[-_. ]?(0[1-9]|[12]\d|3[01])(\d{{4}}(\d\d)?)?)(?!\d)"
+)
+_SEPARATOR = re.compile(r"[-_. ()]+")
+_OWN_NAMES = f"a {TABLE} beside them, or a patient_pattern of one's own that matches every name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +62,16 @@ def owners_of(
 ) -> Mapping[str, Owner]:
     """Return the owner of each volume by its name, from the table among what lies beside, or the pattern.
 
-    Raises InputError for a name or table that does not say, and for one patient in two spellings.
+    Raises InputError for a name or table that does not say, for one patient in two spellings, and where the
+    default pattern would take sessions of one patient for patients.
     """
     table = _table(beside)
     with _in_time(pattern):
         owners = {name: _owner(name, table, pattern) for name in names}
     _require_one_spelling(owners)
+    if table is None and pattern.pattern == DEFAULT_PATTERN:
+        _require_no_date(owners)
+        _require_no_longer_name(owners)
     return owners
 
 
@@ -102,6 +117,36 @@ def _require_one_spelling(owners: Mapping[str, Owner]) -> None:
                 f"{name}: its patient and that of {other} differ in capitals, or in how accents are stored,"
                 " alone; valid: one spelling a patient"
             )
+
+
+def _require_no_date(owners: Mapping[str, Owner]) -> None:
+    """Refuse patients in whose names a date is left: every session of one infant would be an infant."""
+    if dated := [name for name, who in owners.items() if _DATE.search(who.patient)]:
+        raise InputError(
+            f"{_first(dated)}: a date is left in the patient's name by the default patient_pattern, so that"
+            f" each session would be a patient; valid: <patient>_<yyyy>_<mm>_<dd>.nrrd, {_OWN_NAMES}"
+        )
+
+
+def _require_no_longer_name(owners: Mapping[str, Owner]) -> None:
+    """Refuse a patient whose name is another's and more, as copies and numbered sessions of one have it."""
+    known: dict[str, str] = {}
+    for name, who in owners.items():
+        known.setdefault(folded(who.patient), name)
+    for name, who in owners.items():
+        patient = folded(who.patient)
+        starts = [patient[: gap.start()] for gap in _SEPARATOR.finditer(patient)]
+        if shorter := [known[start] for start in starts if start in known]:
+            raise InputError(
+                f"{name}: its patient's name by the default patient_pattern is that of {shorter[0]} and more,"
+                f" so that one infant may be two patients; valid: names of which none begins another,"
+                f" {_OWN_NAMES}, which may tell such names apart"
+            )
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many there are besides."""
+    return names[0] + f" (and {len(names) - 1} more)" * (len(names) > 1)
 
 
 def _table(beside: Mapping[str, storage.StoredObject]) -> Mapping[str, Mapping[str, str]] | None:

@@ -17,6 +17,7 @@ from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.labels import UNITS
 from components.shared.ledger import Ledger
+from components.shared.owners import DEFAULT_PATTERN
 from components.shared.progress import in_pod
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
@@ -65,7 +66,7 @@ class Parameters:
     volumes_uri: str  # a folder, gs:// or s3://bucket/prefix, or any of them ending in a glob
     state_uri: str  # where splits, ledger and checkpoints outlive the run
     run_name: str = ""  # "": named by its contents, so that a repeated run finds its own state
-    patient_pattern: str = r"^(?P<patient>.+?)(_\d{4}_\d{2}_\d{2})?\.nrrd$"
+    patient_pattern: str = DEFAULT_PATTERN
     pseudonym_key_uri: str = ""  # secret key of pseudonyms; "": the mounted Secret's, or the state's own
     forget_patient: str = ""  # a pseudonym: removed, with whatever descends from them
     missing_geometry: str = "refuse"  # what volumes without orientation are taken for
