@@ -37,7 +37,7 @@ _GRIDS = 8  # truncations shown
 class Inputs:
     """What one run left behind."""
 
-    parameters: Mapping[str, Any]  # those that change a result, as submitted
+    parameters: Mapping[str, Any]  # those that change a result, as the ledger tells them
     snapshot: str  # digest of the volumes
     run: str  # its name in the ledger
     planes: PlaneSet
@@ -95,7 +95,7 @@ def collect(inputs: Inputs, supervised: Mapping[str, Any], generator: Mapping[st
         "best_round": inputs.best_round,
         "gan": summary.describe_gan(generator),
         "models": summary.describe_models(evaluation["models"]),
-        "parameters": {name: summary.portable(value) for name, value in inputs.parameters.items()},
+        "parameters": summary.portable(inputs.parameters),
         "patients": summary.count_patients(inputs.splits, sorted(seen)),
         "planes": summary.count_planes(inputs.planes, inputs.splits),
         "quality": read_judgement(inputs.synthetic.folder),

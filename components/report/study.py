@@ -35,7 +35,7 @@ from components.shared.study import MADE, Grid, Source
 class Inputs:
     """What a study left behind."""
 
-    parameters: Mapping[str, Any]  # those that change a result, as submitted
+    parameters: Mapping[str, Any]  # those that change a result, as the ledger tells them
     snapshot: str  # digest of the volumes
     run: str
     study_uri: str
@@ -116,7 +116,7 @@ def collect(inputs: Inputs) -> dict[str, Any]:
         **close_study(config, inputs.planes, inputs.splits),
         "copied_patients": copied_patients(synthetic),
         "folds": [_fold(inputs, fold) for fold in range(inputs.grid.folds)],
-        "parameters": {name: summary.portable(value) for name, value in inputs.parameters.items()},
+        "parameters": summary.portable(inputs.parameters),
         "planes": _count_planes(inputs.planes),
         "run": inputs.run,
         "snapshot": inputs.snapshot,

@@ -4,10 +4,11 @@ Its shape is metrics.schema.json beside this module.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from components.report.words import FIRST_ROUND, LABELLED_ONLY
@@ -36,12 +37,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def portable(value: Any) -> Any:
-    """Return a parameter without the place on one machine where its file lay."""
-    if isinstance(value, str):
-        path = value.removeprefix("file://")
-        return PurePath(path).name if PurePath(path).is_absolute() else value
-    return value
+def portable(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters without the places where files lay: of an address its last part alone is told."""
+    return {name: _last_part(value) if name.endswith("_uri") else value for name, value in parameters.items()}
+
+
+def _last_part(uri: str) -> str:
+    """Return what follows an address's last slash, of any system: folders may have a person's name."""
+    return re.split(r"[/\\]", uri.rstrip("/\\"))[-1]
 
 
 def count_patients(splits: Splits, seen: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ would make a patient of every session. Names that look so are refused; of a patt
 """
 
 import csv
+import hashlib
 import io
 import re
 import signal
@@ -55,6 +56,13 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     if "patient" not in compiled.groupindex:
         raise InputError(f"patient_pattern={shown(pattern)}: has no group; valid: one named (?P<patient>...)")
     return compiled
+
+
+def without_names(pattern: str) -> str:
+    """Return what is told of a pattern: the default itself, of one's own, which may list patients, a hash."""
+    if pattern == DEFAULT_PATTERN:
+        return pattern
+    return f"own, {hashlib.sha256(pattern.encode(errors='surrogateescape')).hexdigest()[:12]}"
 
 
 def owners_of(

@@ -17,7 +17,7 @@ from components.shared import snapshots, storage
 from components.shared.code import code_digest
 from components.shared.labels import UNITS
 from components.shared.ledger import Ledger
-from components.shared.owners import DEFAULT_PATTERN
+from components.shared.owners import DEFAULT_PATTERN, without_names
 from components.shared.progress import in_pod
 from components.shared.pseudonyms import read_pseudonyms
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
@@ -122,6 +122,12 @@ class Parameters:
 
 
 def results(parameters: Any) -> dict[str, Any]:
+    """Return the parameters that change a result, as ledger and report tell them: no patient's name."""
+    kept = _results(parameters)
+    return kept | {"patient_pattern": without_names(kept["patient_pattern"])}
+
+
+def _results(parameters: Any) -> dict[str, Any]:
     """Return the parameters that change a result, in plain JSON types."""
     kept = {name: value for name, value in asdict(parameters).items() if name not in PLACES}
     return dict(json.loads(json.dumps(kept)))
@@ -129,7 +135,7 @@ def results(parameters: Any) -> dict[str, Any]:
 
 def fingerprint(parameters: Any, weights: str) -> str:
     """Return the hash of those parameters, of the weights they name (a digest), and of the code."""
-    text = json.dumps(results(parameters), sort_keys=True) + code_digest() + _expert_labels(parameters)
+    text = json.dumps(_results(parameters), sort_keys=True) + code_digest() + _expert_labels(parameters)
     return hashlib.sha256((text + weights).encode()).hexdigest()
 
 

@@ -99,6 +99,30 @@ def test_metrics_name_no_place_on_this_machine(inputs: Inputs, tmp_path: Path) -
     assert str(inputs.planes.folder) not in text and "/somewhere" not in text
 
 
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("home/dr_garcia/w.pt", "w.pt"),
+        ("gs://garcia/lucia/w.pt", "w.pt"),
+        ("s3://garcia/runs/generator/", "generator"),
+        ("file:///home/garcia/w.pt", "w.pt"),
+        ("C:\\Users\\garcia\\w.pt", "w.pt"),
+        ("w.pt", "w.pt"),
+        ("", ""),
+    ],
+)
+def test_of_every_address_its_last_part_alone_is_told(
+    inputs: Inputs, tmp_path: Path, uri: str, told: str
+) -> None:
+    names = ("pretrained_uri", "gan_resume_uri", "inception_uri", "expert_labels_uri")
+    given = {**inputs.parameters, **dict.fromkeys(names, uri)}
+    values = write(replace(inputs, parameters=given), tmp_path)
+    assert {values["parameters"][name] for name in names} == {told}
+    assert "garcia" not in (tmp_path / "report.html").read_text() + json.dumps(values)
+    rest = {name: value for name, value in inputs.parameters.items() if name not in names}
+    assert {name: values["parameters"][name] for name in rest} == rest
+
+
 def test_a_test_patient_behind_a_model_is_told(inputs: Inputs, tmp_path: Path) -> None:
     seen = Seen(patients=frozenset({"p00", "p11"}))
     leaked = replace(inputs, synthetic=replace(inputs.synthetic, seen=seen))

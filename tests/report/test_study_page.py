@@ -273,7 +273,8 @@ def limits_of(page: str) -> str:
 
 def test_given_starts_are_told_and_a_generator_that_went_on_is_not_called_young(tmp_path: Path) -> None:
     given = {"gan_resume_uri": "gs://b/g", "pretrained_uri": "gs://b/w.safetensors"}
-    page, _ = render(write_study(tmp_path / "given", patients=8, folds=1, arms="CE", **given), tmp_path)
+    page, values = render(write_study(tmp_path / "given", patients=8, folds=1, arms="CE", **given), tmp_path)
+    assert values["parameters"]["pretrained_uri"] == "w.safetensors"
     young = "their pictures are not realistic"
     for said in ("kimg from another generator", "Every GAN began with a given generator", "taken to have"):
         assert said in page, said

@@ -1,5 +1,6 @@
 """Every parameter out of its range is refused by name, value and what would be valid."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.shared.buckets import s3_bucket
 from tests.shared.fake_gcs import fake_gcs
 from tests.validate_parameters.parameters import given
 
+OWN = r"^(?P<patient>[a-z0-9]+)_.*\.nrrd$"
 WRONG = {
     "label_fraction": [0, -0.1, 1.5, float("nan")],
     "confidence_threshold": [1, 2, -0.1, float("nan")],
@@ -258,6 +260,26 @@ def test_places_change_no_fingerprint_and_results_do(volumes):
     assert fingerprint(given(volumes, extract_shards=9, audit="off", pseudonym_key_uri="k"), "") == base
     assert fingerprint(given(volumes, label_fraction=0.5), "") != base
     assert fingerprint(given(volumes, seed=1), "") != base
+
+
+def test_a_pattern_of_ones_own_is_told_by_its_hash_alone(volumes):
+    listing = r"(?P<patient>garcia_lucia|lopez_mateo)"
+    assert results(given(volumes))["patient_pattern"] == Parameters.patient_pattern
+    told = results(given(volumes, patient_pattern=listing))["patient_pattern"]
+    assert told == f"own, {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    study = StudyParameters(volumes_uri="", state_uri="", patient_pattern=listing)
+    assert results(study)["patient_pattern"] == told
+    assert results(given(volumes, patient_pattern="(?P<patient>a)"))["patient_pattern"] != told
+
+
+def test_another_pattern_of_ones_own_is_another_run(volumes, tmp_path):
+    begun = given(volumes, state_uri=str(tmp_path / "state"), run_name="mine", patient_pattern=OWN)
+    Ledger(state_uri=begun.state_uri, run="mine").begin({"parameters": results(begun)})
+    validate(begun)
+    other = replace(begun, patient_pattern=OWN.replace("+", "{1,}"))
+    assert fingerprint(other, "") != fingerprint(begun, "")
+    with pytest.raises(InputError, match=r"other patient_pattern \(own, \w{12}, now own, \w{12}\); valid"):
+        validate(other)
 
 
 def test_other_code_gives_another_fingerprint(volumes, tmp_path, monkeypatch):
