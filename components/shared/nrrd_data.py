@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from components.shared.nrrd_fields import fault, require_beside
+from components.shared.nrrd_fields import ending, fault, require_beside
 from components.shared.nrrd_header import Header
 
 MAX_RATIO = 1032  # of inflated to compressed bytes: DEFLATE reaches no more, and bzip2 of anatomy far less
@@ -78,7 +78,7 @@ def _least(header: Header, voxels: int) -> int:
 def _inside(path: Path, name: str) -> Path:
     """Refuse what lies outside the header's folder: a volume must not show another file as pixels."""
     require_beside(path, name)
-    last = Path(name).name
+    shown = ending(name)
     try:
         file = (path.parent / name).resolve()
         there = file.is_file() and os.access(file, os.R_OK)
@@ -89,11 +89,11 @@ def _inside(path: Path, name: str) -> Path:
         require_beside(path, file.name)  # where a link leads
     if there and not inside:
         raise fault(
-            path, "data file", f"{last} (a link that leads elsewhere)", "a file in the folder of its header"
+            path, "data file", f"{shown} (a link that leads elsewhere)", "a file in the folder of its header"
         )
     if not there:
         raise fault(
-            path, "data file", f"{last} (not there, or not readable)", "a file that exists beside its header"
+            path, "data file", f"{shown} (not there, or not readable)", "a file that exists beside its header"
         )
     return file
 

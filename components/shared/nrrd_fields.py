@@ -2,7 +2,7 @@
 
 Key/value pairs, comments and free text (content, labels, ...) may name a patient: they are dropped here,
 unread, and reach no message. Of the fields that are used a message quotes numbers and words of the format
-alone, since any field may hold a name; of a path in `data file` it shows the last part.
+alone, since any field may hold a name; of what `data file` names it shows the ending.
 
 A detached header may name data of its own folder alone, by an ending that voxels have: neither a table of
 patients nor another patient's volume can be read as voxels.
@@ -27,6 +27,8 @@ from components.shared.faults import InputError
 MAX_HEADER = 64 * 1024  # bytes
 MAX_FILES = 4096  # that may hold one volume's voxels
 DATA_SUFFIXES = (".raw", ".gz", ".bz2", ".hex", ".ascii", ".img", ".bin", ".dat")  # or a number
+# Endings that a message may quote: another may be a surname, or a record's number.
+_QUOTED = {*DATA_SUFFIXES, ".nrrd", ".nhdr", ".txt", ".csv", ".key", ".dcm", ".nii", ".mha", ".png", ".jpg"}
 
 _USED = {
     *("type", "dimension", "sizes", "encoding", "endian", "kinds", "units", "spacings", "data file"),
@@ -96,6 +98,12 @@ def quoted(text: str, *, numbers: bool = False) -> str:
     if not all(_WORD.fullmatch(part) or (numbers and _NUMBER.fullmatch(part)) for part in parts):
         return "(not shown, no word of NRRD)"
     return text if parts else "empty"
+
+
+def ending(name: str) -> str:
+    """Return what a message shows of a data file: its ending, as all else may name a patient."""
+    suffix = PurePath(name).suffix.lower()
+    return "(name)" + suffix * (suffix in _QUOTED)
 
 
 def data_files(path: Path, head: bytes) -> Sequence[str]:
@@ -200,8 +208,10 @@ def require_beside(path: Path, name: str) -> None:
     """Refuse a data file's name that leads out of the header's folder, or whose ending is not one of data."""
     parts = re.split(r"[\\/]", name)
     if parts[0] == "" or parts[0].endswith(":") or ".." in parts:
-        raise fault(path, "data file", f".../{parts[-1]} (elsewhere)", "a file in the folder of its header")
+        raise fault(
+            path, "data file", f"{ending(parts[-1])} (elsewhere)", "a file in the folder of its header"
+        )
     suffix = PurePath(parts[-1]).suffix.lower()
     if suffix not in DATA_SUFFIXES and not suffix[1:].isdigit():
         valid = f"a file that ends in {', '.join(DATA_SUFFIXES)} or a number, in the folder of its header"
-        raise fault(path, "data file", f"{parts[-1]} (no ending of voxels)", valid)
+        raise fault(path, "data file", f"{ending(parts[-1])} (no ending of voxels)", valid)

@@ -168,11 +168,10 @@ def content_profile(cuts: Iterable[Cut], name: str) -> tuple[tuple[float, float]
 
 
 def without_names(text: str, name: str) -> str:
-    """Return one line without a file's name, its parts, the names of its data files, and dates."""
+    """Return one line without a file's name, its parts, and dates; no refusal names a data file."""
     plain = "".join(sign if sign.isprintable() else " " for sign in text)
     base = "".join(sign if sign.isprintable() else " " for sign in PurePath(name).name)
     plain = plain.removeprefix(f"{name}: ").removeprefix(f"{base}: ")
-    plain = re.sub(r"(data ?file: )[^;]*", r"\1(name)", plain)
     parts = [part for part in re.split(r"[\W_]+", PurePath(base).stem) if re.search("[^0-9]", part)]
     spoken = [part for part in parts if len(part) > 2 and not _FORMAT_WORDS.fullmatch(part)]
     hidden = [name, base, PurePath(base).stem, *spoken]

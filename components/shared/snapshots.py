@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.shared import storage, stored_json, volumes
-from components.shared.faults import InputError, shown
+from components.shared.faults import InputError
+from components.shared.nrrd_fields import ending
 from components.shared.owners import SUFFIXES, TABLE, Owner, compile_pattern, owners_of, require_there
 from components.shared.pseudonyms import Pseudonyms
 
@@ -229,7 +230,7 @@ def _parts(beside: Mapping[str, storage.StoredObject], name: str, head: bytes) -
     detached = volumes.data_files(Path(name), head)
     if absent := [file for file in detached if file not in beside or _is_lost(beside[file])]:
         raise InputError(
-            f"{name}: data file: {shown(absent[0])}; valid: a file that exists beside its header"
+            f"{name}: data file: {ending(absent[0])} (not there); valid: a file that exists beside its header"
         )
     return [found, *(beside[file] for file in detached)]
 

@@ -1,10 +1,13 @@
 import os
+import re
 import traceback
 
 import numpy as np
 import pytest
 
 from components.shared.faults import InputError
+from components.shared.passports import refused
+from components.shared.snapshots import VolumeEntry
 from components.shared.volumes import read_volume
 from tests.shared.nrrd_files import COUNTING, LITTLE, make, memory
 
@@ -101,6 +104,35 @@ def test_what_is_no_file_of_voxels_is_not_read_as_such(name, tmp_path):
         InputError, match=r"data file: .* \(no ending of voxels\); valid: a file that ends in"
     ):
         read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Garcia;Lopez_1234567.txt", "(name).txt (no ending of voxels)"),
+        ("Garcia;Lopez_1234567.raw", "(name).raw (not there, or not readable)"),
+        ("Garcia.Lopez", "(name) (no ending of voxels)"),
+        ("Garcia.1234567", "(name) (not there, or not readable)"),
+        ("../Lopez/Garcia;Lopez_1234567.RAW", "(name).raw (elsewhere)"),
+        ("link_of_Garcia.raw", "(name).raw (a link that leads elsewhere)"),
+        ("link_of_Lopez.raw", "(name).csv (no ending of voxels)"),
+        ("LIST\nGarcia;Lopez_1234567.txt", "(name).txt (no ending of voxels)"),
+        ("Garcia;%d.Lopez 1 3 1", "(name) (no ending of voxels)"),
+    ],
+)
+def test_a_refusal_shows_of_a_data_file_its_ending_alone(name, told, tmp_path):
+    (tmp_path / "elsewhere.raw").touch()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/Garcia.csv").touch()
+    (tmp_path / "in/link_of_Garcia.raw").symlink_to(tmp_path / "elsewhere.raw")
+    (tmp_path / "in/link_of_Lopez.raw").symlink_to("Garcia.csv")
+    path = make(tmp_path / "in/a.nhdr", {"data file": name}, b"")
+    with pytest.raises(InputError) as caught:
+        read_volume(path)
+    entry = VolumeEntry(name=path.name, size=1, digest="a", patient="p", session="s", site="")
+    for text in (str(caught.value).removeprefix("a.nhdr: "), refused(entry, str(caught.value)).reason):
+        assert text.startswith(f"data file: {told}; valid: ")
+        assert not re.search("Garcia|Lopez|1234567", text, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("name", ["a.RAW", "slice.001", "a.b.img"])

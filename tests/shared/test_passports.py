@@ -274,7 +274,7 @@ def test_a_passport_holds_no_word_of_the_files_name(accepted):
     plain = dataclasses.replace(accepted, thumbnail="")  # four letters of base64 are there by chance
     listed = [plain, *(passports.refused(ENTRY, reason) for reason in reasons)]
     text = json.dumps([dataclasses.asdict(each) for each in listed]).lower()
-    for secret in ("ruiz", "ana_", "2019_03", "2019-03", ".nrrd", ".raw", '"ana'):
+    for secret in ("ruiz", "ana_", "2019_03", "2019-03", ".nrrd", '"ana'):
         assert secret not in text
     assert [each.verdict for each in listed[1:]] == [REFUSE] * 3
     assert listed[1].reason.startswith("data: 7 bytes of")

@@ -59,7 +59,7 @@ REFUSED = {
     "28_trunc_gzip": "data: truncated gzip; valid: 60 bytes",
     "29_2d": "sizes: 5 4 .dimension 2.; valid: three spatial axes",
     "31_huge_sizes": "sizes: 100000 100000 100 .*; valid: at most 536870912 voxels",
-    "33_detached_missing": "data file: nope.raw .not there",
+    "33_detached_missing": r"data file: \(name\)\.raw \(not there",
     "36_zero_spacing": "space directions: spacing 0 0.6 0.7; valid: 0.01 to 100 mm",
     "37_nan_spacing": "spacings: spacing nan 0.6 0.7; valid: 0.01 to 100 mm",
     "38_nifti_named_nrrd": "first bytes: not those of NRRD",

@@ -133,7 +133,7 @@ def test_a_detached_file_or_a_table_that_is_a_link_to_nowhere_is_not_there(folde
     (folder / "d_2024_01_01.nhdr").write_text(header)
     (folder / "d.raw").symlink_to("absent")
     _, (left_out,) = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
-    assert left_out.startswith("d_2024_01_01.nhdr: data file: d.raw; valid: ")
+    assert left_out.startswith("d_2024_01_01.nhdr: data file: (name).raw (not there); valid: ")
     (folder / "volumes.csv").symlink_to("absent")
     with pytest.raises(InputError, match=r"^volumes\.csv: file: a link that leads nowhere; valid: "):
         snapshot(config(folder, tmp_path))
@@ -158,7 +158,7 @@ def test_detached_data_is_content(folder, tmp_path):
     header += "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\ndata file: d.raw\n\n"
     (folder / "d_2024_01_01.nhdr").write_text(header)
     _, left_out = check(Source(volumes_uri=str(folder), patient_pattern=PATTERN))
-    assert "d_2024_01_01.nhdr: data file: d.raw" in left_out[0]
+    assert "d_2024_01_01.nhdr: data file: (name).raw" in left_out[0]
     (folder / "d.raw").write_bytes(bytes(8))
     first = snapshot(config(folder, tmp_path))
     (folder / "d.raw").write_bytes(b"1" + bytes(7))
