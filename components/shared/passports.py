@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from components.shared import stored_json
 from components.shared.faults import InputError
 from components.shared.geometry import Anatomy
+from components.shared.nrrd_geometry import HEADER
 from components.shared.padding import padding_of
 from components.shared.planes import CORONAL, SAGITTAL
 from components.shared.snapshots import VolumeEntry
@@ -35,6 +36,7 @@ ACCEPT, SUSPECT, REFUSE = ("accept", "suspect", "refuse")
 PASSPORTS = "passports.json"
 
 Cut = tuple[str, float, float, float]  # coronal or sagittal, angle in degrees, offset in mm, content 0..1
+_NOT_SAID = b"no orientation in the file"  # in the place of an affine; part of what states know scans by
 
 # What a refusal says itself, and so may stand in it though the file's name has the same word.
 _FORMAT_WORDS = re.compile(
@@ -86,10 +88,15 @@ def accepted_or_suspect(
 
 
 def shown_hash(volume: Volume) -> str:
-    """Return the hash of voxels and of where they lie: one scan in two encodings has one."""
+    """Return the hash of voxels and of where their file says they lie: one scan in two encodings has one.
+
+    What a run assumed of a file that does not say it is left out, or another `missing_geometry` would make
+    another scan of the same bytes.
+    """
     voxels_XYZ = volume.data_XYZ.astype(volume.data_XYZ.dtype.newbyteorder("<"), order="C", copy=False)
-    place = np.round(volume.affine, 4) + 0.0
-    return hashlib.sha256(voxels_XYZ.tobytes() + place.tobytes()).hexdigest()[:16]
+    said = volume.orientation == HEADER
+    place = (np.round(volume.affine, 4) + 0.0).tobytes() if said else _NOT_SAID
+    return hashlib.sha256(voxels_XYZ.tobytes() + place).hexdigest()[:16]
 
 
 def refused(entry: VolumeEntry, reason: str, content_hash: str = "") -> Passport:

@@ -387,5 +387,21 @@ def test_one_scan_in_two_encodings_shows_the_same():
     volume = Volume(data_XYZ=data, affine=np.eye(4))
     other = dataclasses.replace(volume, data_XYZ=np.asfortranarray(data).astype(">i2"))
     assert passports.shown_hash(volume) == passports.shown_hash(other)
+    assert passports.shown_hash(volume) == "cb1a56b8b63aa0d9"  # by which states know whom they forgot
     moved = dataclasses.replace(volume, affine=np.eye(4) * 2)
     assert len({passports.shown_hash(each) for each in (volume, moved)}) == 2
+
+
+def test_a_scan_without_orientation_is_one_scan_whatever_is_assumed(head, tmp_path):
+    sizes = " ".join(map(str, head.data_XYZ.shape))
+    header = f"NRRD0005\ntype: uint8\ndimension: 3\nsizes: {sizes}\nencoding: raw\nspacings: 1 1.2 0.8\n\n"
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(header.encode() + head.data_XYZ.tobytes("F"))
+    taken = [read_volume(path, policy) for policy in ("LPS", "RAS", "symmetry")]
+    assert len({each.affine.tobytes() for each in taken}) == len(taken)
+    assert len({passports.shown_hash(each) for each in taken}) == 1
+    other = dataclasses.replace(taken[0], data_XYZ=taken[0].data_XYZ + 1)
+    assert passports.shown_hash(other) != passports.shown_hash(taken[0])
+    assert passports.shown_hash(dataclasses.replace(taken[0], orientation="header")) not in map(
+        passports.shown_hash, taken
+    )
