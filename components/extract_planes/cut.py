@@ -19,7 +19,7 @@ from components.shared.planes import NOISE, UNCERTAIN, PlaneRow
 from components.shared.png import encode_png
 from components.shared.snapshots import VolumeEntry
 
-MAX_ANGLE_DEG = 45.0  # beyond it a sagittal plane is nearer to a coronal one
+LIMIT_DEG = 45.0  # at it one plane is a coronal and, mirrored, a sagittal one: all angles are smaller
 # The rules that say what is noise, each with the dials that are its own.
 RULE_DIALS = {"content": ("noise_max_content", "anatomy_min_content"), "index": ("noise_index_planes",)}
 NOISE_RULES = tuple(RULE_DIALS)
@@ -59,8 +59,8 @@ class Cuts:
         angles = sorted(self.plane_angles_deg)
         symmetric = 0 in angles and angles == sorted(-angle for angle in angles)
         written = {f"{angle:+g}" for angle in angles}  # as a plane is named by it
-        distinct = len(written) == len(angles) and all(abs(angle) <= MAX_ANGLE_DEG for angle in angles)
-        valid = f"distinct angles within +-{MAX_ANGLE_DEG:g}, symmetric about 0 and with 0 among them"
+        distinct = len(written) == len(angles) and all(abs(angle) < LIMIT_DEG for angle in angles)
+        valid = f"distinct angles of less than {LIMIT_DEG:g}, symmetric about 0 and with 0 among them"
         _require(self, "plane_angles_deg", symmetric and distinct, valid)
         _require(self, "plane_spacing_mm", 0.1 <= self.plane_spacing_mm <= 50, "0.1 to 50 mm")
         _require(self, "field_of_view_mm", 10 <= self.field_of_view_mm <= 500, "10 to 500 mm")

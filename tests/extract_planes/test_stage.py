@@ -418,6 +418,7 @@ def test_volumes_that_changed_after_the_snapshot_are_refused(volumes, tmp_path):
         ("plane_angles_deg", [-1.0000002, -1.0000001, 0, 1.0000001, 1.0000002]),
         ("plane_angles_deg", [float("nan")]),
         ("plane_angles_deg", [-90, 0, 90]),
+        ("plane_angles_deg", [-45, 0, 45]),
         ("plane_angles_deg", [0, 10]),
         ("plane_angles_deg", [-10, 10]),
         ("plane_spacing_mm", 0.0),

@@ -56,7 +56,7 @@ WRONG = {
     "images": [1],
     "max_copy_rate": [-0.1, 1.5, float("nan")],
     "inception_uri": ["/nowhere.pt", "weights.pkl", "ftp://a/b.pt"],
-    "plane_angles_deg": [["0"], [], [0, 10], [-10, 10], [0, 0], [-60, 0, 60]],
+    "plane_angles_deg": [["0"], [], [0, 10], [-10, 10], [0, 0], [-45, 0, 45], [-60, 0, 60]],
     "plane_spacing_mm": [0],
     "field_of_view_mm": [0],
     "field_of_view": ["cube"],
