@@ -11,6 +11,7 @@ from components.shared import storage
 from components.shared.faults import AwayError, InputError, shown
 from components.shared.images import BAKED
 from components.shared.phantom import simulate_patients
+from components.shared.pseudonyms import is_pseudonym
 from components.validate_parameters.places import IN_IMAGES
 from pipelines import local, profiles, rounds, schedule, submit
 from pipelines.catalogue import PIPELINES
@@ -129,6 +130,8 @@ def _run(options: argparse.Namespace) -> None:
     parameters = chosen.parameters(**with_absolute_paths({**defaults, **values, **given}))
     _require_here(parameters)
     _require_kept(parameters, root)
+    if is_pseudonym(getattr(parameters, "forget_patient", "")):
+        local.forget_report(root)  # before anything can refuse the run
     chosen.validate(parameters)
     report = local.run(options.pipeline, asdict(parameters), root)
     print("\n" + "\n".join(f"{Path(name).stem:<12}{report / name}" for name in chosen.outputs.values()))

@@ -1,6 +1,7 @@
 """Runs a pipeline in this machine's processes with kfp.local: the same graph, no cluster.
 
-    ROOT/report/      report.html and metrics.json of the last finished run, replaced as one
+    ROOT/report/      report.html and metrics.json of the last finished run, replaced as one; a run that
+                      forgets a patient removes it before anything else
     ROOT/state/       splits, ledgers, checkpoints (the default state_uri)
     ROOT/artifacts/   what stages wrote
     ROOT/.cache/      which stage wrote what, a folder for each version of the code
@@ -177,6 +178,16 @@ def restore_report(root: Path) -> None:
             old.rename(root / "report")
     for left in root.glob(f"{_FRESH}*"):
         shutil.rmtree(left)
+
+
+def forget_report(root: Path) -> None:
+    """Remove the former report: it shows a patient who is to be forgotten, and a run may come to no other."""
+    if not root.exists():
+        return
+    with _locked(root, Terminal()):
+        restore_report(root)
+        if (report := root / "report").exists():
+            shutil.rmtree(report)
 
 
 def publish(outputs: Mapping[str, str], root: Path) -> Path:

@@ -16,9 +16,11 @@ from components.shared import code
 from components.shared.faults import InputError
 from components.shared.planes import PlaneSetWriter
 from pipelines import local as engine
+from pipelines.__main__ import main
 from pipelines.local import (
     drop_broken_entries,
     drop_leftovers,
+    forget_report,
     is_whole,
     publish,
     restore_report,
@@ -154,6 +156,25 @@ def test_a_report_is_replaced_as_one_wherever_its_run_is_killed(
     texts = [path.read_text() for path in (tmp_path / "root/report").iterdir()]
     assert texts == [left, left]
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["report"]
+
+
+@pytest.mark.parametrize(
+    ("forget", "left"), [("3fa1-7c21e09b4d", set()), ("", {"former"}), ("no pseudonym", {"former"})]
+)
+def test_a_report_goes_before_a_run_that_forgets_a_patient_even_if_it_is_refused(forget, left, tmp_path):
+    write_report(tmp_path, "former")
+    root, given = tmp_path / "root", {"volumes_uri": tmp_path / "absent", "forget_patient": forget}
+    words = [word for name, value in given.items() for word in ("-p", f"{name}={value}")]
+    assert main(["run", "augmentation", "--root", str(root), *words]) == 1
+    assert {path.read_text() for path in root.glob("report/*")} == left
+
+
+def test_a_report_that_a_killed_run_had_moved_away_is_forgotten_too(tmp_path):
+    write_report(tmp_path, "former")
+    (tmp_path / "root/report").rename(tmp_path / "root/.report-old-1")
+    forget_report(tmp_path / "root")
+    assert not list(tmp_path.glob("root/*report*"))
+    forget_report(tmp_path / "no root yet")
 
 
 def test_what_killed_runs_left_goes_and_what_a_cache_or_a_reader_needs_stays(tmp_path):
