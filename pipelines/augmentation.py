@@ -311,6 +311,8 @@ def augmentation(
     snapshot, planes = cut_planes(p, checked, forget_patient=forget_patient)
     audited = sized(lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed)), p)
     # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
+    # Cached, so that what is trained on the sides is taken from the cache too: open_ledger holds them to the
+    # state in every run.
     split = split_patients(state_uri=state_uri, planes=planes).after(audited)
     splits = lasting(split).outputs["splits"]
     opened = open_ledger(

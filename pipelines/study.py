@@ -272,7 +272,8 @@ def study_of(parallelism: int) -> Any:
         snapshot, planes = cut_planes(p, checked, forget_patient=forget_patient)
         audited = sized(lasting(audit_shortcuts(planes=planes, audit=audit, seed=seed)), p)
         # After the audit: where a class can be read without anatomy, nothing is worth a GPU.
-        splits = lasting(split_patients(state_uri=state_uri, planes=planes).after(audited)).outputs["splits"]
+        split = uncached(split_patients(state_uri=state_uri, planes=planes).after(audited))
+        splits = split.outputs["splits"]
         run = uncached(
             open_study(
                 state_uri=state_uri,

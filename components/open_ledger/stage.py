@@ -14,6 +14,7 @@ from components.shared.planes import GAN_CLASSES, PlaneSet
 from components.shared.progress import emit
 from components.shared.rounds import RoundRule
 from components.shared.splits import SPLITS, TRAIN, VALIDATION, Splits
+from components.split_patients.stage import remember
 
 RUN_NAME_LENGTH = 12  # hex digits
 
@@ -37,9 +38,12 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     """Return the run's name; its ledger exists and is of this very study.
 
     A repeated run has the same name, and so finds its own state. Raises InputError when the labelled
-    fraction leaves too few planes: here, before any GPU, and not in round 0.
+    fraction leaves too few planes: here, before any GPU, and not in round 0; and where the sides, which KFP's
+    cache may have given, are not those of the state.
     """
     check_labels(parameters, planes, splits)
+    require_remembered(config.state_uri, splits.sides)
+    remember(config.state_uri, splits)
     run = config.name()
     names = ("max_rounds", "patience", "min_gain", "relabel")
     rule = RoundRule(

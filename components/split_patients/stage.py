@@ -1,7 +1,7 @@
 """Give every patient a side for ever: known ones keep theirs, new ones are dealt evenly over the folds."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Config:
 def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     """Write splits.csv, to the path `out`, for everyone who has a plane of a class."""
     patients = holdings(planes)
-    known = _remembered(config.state_uri, patients)
+    known = _in_a_version(config.state_uri, lambda known: assign(known, patients))
     # Also those whom the version that was written names beside these.
     require_remembered(config.state_uri, known, planes.seen.scans)
     folds = {patient: known[patient] for patient in sorted(patients)}
@@ -41,6 +41,24 @@ def split_patients(config: Config, planes: PlaneSet, out: Path) -> Splits:
     out.parent.mkdir(parents=True, exist_ok=True)
     splits.write(out)
     return splits
+
+
+def remember(state_uri: str, splits: Splits) -> None:
+    """Hold sides to those that the state remembers, and have it remember whom it does not know.
+
+    KFP's cache may have given them, which does not see the state: it may have been emptied since. Raises
+    InputError where a patient has another side there.
+    """
+
+    def added(known: Mapping[str, int]) -> dict[str, int]:
+        if moved := sorted(name for name, fold in splits.folds.items() if known.get(name, fold) != fold):
+            raise InputError(
+                f"state_uri={state_uri}: {', '.join(moved)} have other sides there than in the cache; valid:"
+                " the run again without its cache (submit --no-cache; on a laptop without ROOT/.cache)"
+            )
+        return {**known, **splits.folds}
+
+    _in_a_version(state_uri, added)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +139,12 @@ def _most_even(
     return best
 
 
-def _remembered(state_uri: str, patients: Mapping[str, Holding]) -> dict[str, int]:
+def _in_a_version(state_uri: str, added: Callable[[Mapping[str, int]], dict[str, int]]) -> dict[str, int]:
     """Return every known patient's fold, new ones added in a version that only one run writes."""
     while True:
         versions = _versions(state_uri)
         known = _folds(versions[-1]) if versions else {}
-        folds = assign(known, patients)
+        folds = added(known)
         text = Splits(folds, {patient: SIDES[fold] for patient, fold in folds.items()}).text()
         if folds == known or storage.create(_version(state_uri, len(versions) + 1), text.encode()):
             return folds

@@ -1,12 +1,13 @@
 """A run is named by what it is made of, and refused before any GPU where it cannot be carried out."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from components.open_ledger.stage import Config, open_ledger, too_few_images
-from components.shared.faults import InputError
+from components.shared.faults import ForgottenError, InputError
 from components.shared.ledger import Ledger
 from components.shared.planes import PlaneSet
 from components.shared.splits import Splits
@@ -57,8 +58,37 @@ def test_the_sides_of_patients_are_written_once(planes, tmp_path):
     record = json.loads((tmp_path / "mine/run.json").read_text())
     assert record["sides"] == SPLITS.sides and record["folds"] == SPLITS.folds
     moved = splits_of({**SPLITS.sides, "a": "test", "t": "train"})
+    shutil.rmtree(tmp_path / "splits")
     with pytest.raises(InputError, match=r"sides of patients a \(train, now test\), t \(test, now train\)"):
         open_ledger(config(tmp_path, run_name="mine"), PARAMETERS, planes, moved)
+
+
+def test_sides_from_a_cache_are_remembered_by_a_state_that_lost_them(planes, tmp_path):
+    """Or the next run, with one patient more, would deal everybody anew."""
+    open_ledger(config(tmp_path), PARAMETERS, planes, SPLITS)
+    open_ledger(config(tmp_path), PARAMETERS, planes, SPLITS)
+    (version,) = (tmp_path / "splits").iterdir()
+    assert Splits.read(version).folds == SPLITS.folds
+    version.write_text(splits_of({"z": "test", "a": "train"}).text())
+    open_ledger(config(tmp_path, fingerprint="g"), PARAMETERS, planes, SPLITS)
+    assert Splits.read(tmp_path / "splits/0002.csv").folds == {**SPLITS.folds, "z": 0}
+
+
+def test_sides_from_a_cache_that_are_not_the_states_are_refused_before_a_ledger_is_begun(planes, tmp_path):
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits/0001.csv").write_text(splits_of({"a": "test", "b": "train"}).text())
+    words = r"^state_uri=.*: a have other sides there than in the cache; valid: .*--no-cache.*ROOT/\.cache"
+    with pytest.raises(InputError, match=words):
+        open_ledger(config(tmp_path), PARAMETERS, planes, SPLITS)
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["0001.csv"]
+
+
+def test_sides_of_who_was_forgotten_are_not_remembered(planes, tmp_path):
+    (tmp_path / "forgotten").mkdir()
+    (tmp_path / "forgotten/a").write_text("done")
+    with pytest.raises(ForgottenError, match="patients a: forgotten while this run"):
+        open_ledger(config(tmp_path), PARAMETERS, planes, SPLITS)
+    assert not (tmp_path / "splits").exists()
 
 
 def test_too_small_a_labelled_fraction_is_refused(planes, tmp_path):
