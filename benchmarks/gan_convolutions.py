@@ -89,7 +89,7 @@ def measure(shape: tuple[int, ...], dtype: torch.dtype, rounds: int) -> list[dic
 
 
 def main() -> None:
-    """Print a line a shape, and write JSON."""
+    """Print one line per shape, and write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

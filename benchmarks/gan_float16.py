@@ -57,7 +57,7 @@ def losses(resolution: int) -> dict[float, dict[str, float]]:
 
 
 def main() -> None:
-    """Print a line a share."""
+    """Print one line per share."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

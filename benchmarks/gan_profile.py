@@ -60,7 +60,7 @@ def measured(bench: Bench, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Print a line a phase, tables where they are asked for, and write JSON."""
+    """Print one line per phase, tables where they are asked for, and write JSON."""
     parser = parser_of(__doc__)
     parser.add_argument("--operators", type=int, default=0, help="so many a phase, in a table")
     chosen = parser.parse_args()
@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def print_phases(found: dict[str, dict[str, float]]) -> None:
-    """Print seconds, operations and share, a line a phase."""
+    """Print seconds, operations and share, one line per phase."""
     print(f"{'':<8}{'s':>10}{'TFLOP':>10}{'TFLOP/s':>10}{'share':>8}")
     for name in PHASES:
         spent, done = found[name]["seconds"], found[name]["operations"] / 1e12

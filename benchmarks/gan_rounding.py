@@ -52,7 +52,7 @@ def networks(bench: Bench) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def main() -> None:
-    """Print a line a phase, and write JSON."""
+    """Print one line per phase, and write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -244,7 +244,7 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 def timed(benches: dict[str, Bench], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Return seconds by part and bench, one a round; benches take turns, a first round is not counted."""
+    """Return seconds by part and bench, one per round; benches take turns, a first round is not counted."""
     seconds: dict[str, dict[str, list[float]]] = {}
     for counted in (False, *[True] * rounds):
         for part in next(iter(benches.values())).parts():
@@ -301,7 +301,7 @@ def report(config: TrainingConfig, seconds: dict[str, dict[str, list[float]]]) -
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """Print a line a part: medians, minima in brackets, the peer's ratio to ours."""
+    """Print one line per part: medians, minima in brackets, the peer's ratio to ours."""
     median, least = result["median"], result["min"]
     names = list(median["seconds"])
     print(f"{'':<12}" + "".join(f"{name + ' (min)':>22}" for name in names) + f"{'plain/ours':>14}")

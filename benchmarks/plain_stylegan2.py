@@ -4,7 +4,7 @@ Every formula is taken literally (arXiv 1912.04958): demodulation makes the weig
 are grouped convolutions, each elementwise step is one operation, tensors lie as N x C x H x W in memory and
 derivatives are torch's own. No labels; the generator has skip blocks, the discriminator residual ones. Names
 of parameters are those of stylegan2_ada, so that one state dict serves both.
-Shapes: N images, C channels (I in, O out), H x W pixels, K x K taps, L styles of D numbers an image.
+Shapes: N images, C channels (I in, O out), H x W pixels, K x K taps, L styles of D numbers per image.
 """
 
 import math

@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(**run)
 
     add("train", "train, or go on with the same command's run", _declare_train, run=_train)
-    add("generate", "write one PNG a seed", declare_generate, run=run_generate)
+    add("generate", "write one PNG per seed", declare_generate, run=run_generate)
     add("dataset", "write a zip to train on", dataset_tool.add_arguments, run=dataset_tool.run)
     add("import", "read a published network", official.add_import_arguments)
     add("export", "write a network for the authors' code", official.add_export_arguments)
@@ -104,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _declare_train(command: argparse.ArgumentParser) -> None:
     command.description = (
-        "Where 0 is not explained, 0 and None follow from other settings: --dry-run prints them."
+        "Unless its help says otherwise, 0 or None means: derived from the other settings."
+        " --dry-run prints the derived values."
     )
     command.add_argument("--data", type=Path, required=True, help="zip or folder of images")
     command.add_argument("--outdir", type=Path, required=True, help="folder of the run, and of no other")
@@ -169,7 +170,9 @@ def _names(path: Path) -> list[str]:
     try:
         return [name for name in path.read_text().split("\n") if name]
     except UnicodeDecodeError as error:
-        raise UsageError(f"members={path}: no text ({error}); valid: a text file, a name a line") from error
+        raise UsageError(
+            f"members={path}: no text ({error}); valid: a text file with one name per line"
+        ) from error
 
 
 def _begin(options: argparse.Namespace) -> Begin:

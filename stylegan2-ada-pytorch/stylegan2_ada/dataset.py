@@ -1,6 +1,6 @@
 """Training images: all of them in memory, as bytes.
 
-Shapes: N images, C channels, H = W = resolution, K numbers a label.
+Shapes: N images, C channels, H = W = resolution, K numbers per label.
 """
 
 import hashlib

@@ -67,7 +67,10 @@ class Ranks:
         if refusal is not None:
             raise refusal
         if refused.item():
-            raise UsageError(f"rank={self.rank}: the first process cannot go on; valid: what it says")
+            raise UsageError(
+                f"rank={self.rank}: the first process cannot go on;"
+                " valid: what the first process's own message asks for"
+            )
 
 
 def place() -> Ranks:

@@ -14,7 +14,10 @@ class CollapseError(RuntimeError):
 
 
 class Stopped(SystemExit):
-    """Raised when SIGTERM or Ctrl-C ended a run, its checkpoint written; the exit status is 128 + 15 or 2."""
+    """Raised when SIGTERM or Ctrl-C ended a run, its checkpoint written.
+
+    The exit status is 143 (SIGTERM) or 130 (Ctrl-C).
+    """
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(128 + signal_number)

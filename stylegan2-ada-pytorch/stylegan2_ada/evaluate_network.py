@@ -71,7 +71,7 @@ class Evaluator:
         return statistics_of_generator(generator, self.detector, self.options, labels_NK=self.labels_NK)
 
     def __call__(self, generator: Generator) -> dict[str, float]:
-        """Return fid and kid of a generator: the mean of the training generators, G_ema."""
+        """Return fid and kid of a generator; a training run passes the one with averaged weights (G_ema)."""
         return self.distances(self.fake(generator))
 
     def distances(self, fake: FeatureStatistics) -> dict[str, float]:

@@ -23,7 +23,7 @@ MOST_SEEDS = 2**24  # of one command
 
 
 def latents(seeds: Sequence[int]) -> Tensor:
-    """Return one latent a seed, N x Z, the same for a seed whatever its neighbours."""
+    """Return one latent per seed, N x Z, the same for a seed whatever its neighbours."""
     rows = [np.random.RandomState(_words(seed)).randn(LATENT) for seed in seeds]
     return torch.from_numpy(np.stack(rows)).float()
 
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class",
         dest="label",
-        help="number of a class, a label of numbers: 0,0.5,1, or every: a folder a class",
+        help="class number, label values such as 0,0.5,1, or 'every' for one folder per class",
     )
     parser.add_argument("--noise", default="const", help="const, random or none; default %(default)s")
     parser.add_argument("--batch", type=int, default=16, help="default %(default)s")

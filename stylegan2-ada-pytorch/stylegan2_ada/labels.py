@@ -1,6 +1,6 @@
 """Labels of images, from the dataset.json beside them: {"labels": [[name, number or vector], ...]}.
 
-Shapes: N images, K numbers a label.
+Shapes: N images, K numbers per label.
 """
 
 import json
@@ -31,7 +31,7 @@ def read_labels(files: Files) -> Mapping[str, Label]:
         if name not in known:
             raise files.fault(f"{LABELS} has a label for {name!r}, which is not there", "names of its images")
         if name in labels:
-            raise files.fault(f"{LABELS} has two labels for {name}", "one an image")
+            raise files.fault(f"{LABELS} has two labels for {name}", "one label per image")
         labels[name] = label
     _check_alike(files, labels)
     return labels

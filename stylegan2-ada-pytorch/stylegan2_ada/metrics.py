@@ -83,7 +83,7 @@ def kernel_distance_interval(
 
 
 def precision_recall(real_NF: Tensor, fake_MF: Tensor, *, neighbours: int = 3) -> tuple[float, float]:
-    """Return how many fakes lie among reals, and how many reals among fakes (arXiv 1904.06991, Equation 2).
+    """Return the share of fakes lying among reals, and of reals among fakes (arXiv 1904.06991, Equation 2).
 
     An image lies among others if it is no further from one of them than that one's k-th nearest neighbour.
     Features are rounded to float16, as published figures are; no more than a block of distances is held.
@@ -189,7 +189,7 @@ def _squared_distances(x_NF: Tensor, y_MF: Tensor) -> Tensor:
 
 
 def _share_among(probes_MF: Tensor, centres_NF: Tensor, neighbours: int) -> float:
-    """Return how many probes lie in the ball of any centre."""
+    """Return the share of probes that lie in the ball of any centre."""
     radii_N = torch.cat([_radii(block, centres_NF, neighbours) for _, block in _blocks(centres_NF, _ROWS)])
     inside = [_is_inside(block, centres_NF, radii_N) for _, block in _blocks(probes_MF, _ROWS)]
     return float(torch.cat(inside).double().mean())

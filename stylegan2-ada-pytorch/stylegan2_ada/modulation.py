@@ -1,4 +1,4 @@
-"""Images times a factor a feature map, and the sum of products that its derivative asks for.
+"""Images times one factor per feature map, and the sum of products that its derivative asks for.
 
 Either is bilinear and the other's derivative, so both are differentiable to any order. Where all products at
 once were fresh memory from the system, which costs a CPU more than the arithmetic, they go image by image.

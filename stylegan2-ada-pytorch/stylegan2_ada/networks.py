@@ -3,7 +3,7 @@
 Names and shapes of parameters and buffers are those of published checkpoints, so that a state dict loads by
 name. The highest resolutions can run in a type of less precision: parameters, styles, the image that the
 generator sums up and the discriminator's last block stay float32.
-Shapes: N images, C channels (I in, O out), H x W pixels, K labels, Z latent, D style, L styles an image.
+Shapes: N images, C channels (I in, O out), H x W pixels, K labels, Z latent, D style, L styles per image.
 """
 
 import math
@@ -93,7 +93,7 @@ def apply_mapping_layers(network: nn.Module, layers: int, x_ND: Tensor) -> Tenso
 def embedded(embed: FullyConnected, labels_NK: Tensor | None) -> Tensor:
     """Return the labels' normalised linear embedding."""
     if labels_NK is None:
-        raise UsageError("labels=None: this network is conditional; valid: a vector an image, N x K")
+        raise UsageError("labels=None: this network is conditional; valid: one vector per image, N x K")
     return normalise_second_moment(embed(labels_NK))
 
 

@@ -106,7 +106,7 @@ class TrainingState:
     signs: Tensor  # sum of the phases' means of sign(D(real)), since the last move of p
     sign_phases: int = 0
     images: int = 0  # training images seen
-    history: list[dict[str, float]] = field(default_factory=list)  # a row a tick
+    history: list[dict[str, float]] = field(default_factory=list)  # one row per tick
     sums: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))  # since the last tick
 
     @classmethod
