@@ -4,7 +4,7 @@ python benchmarks/gan_float16.py --res 256 --threads 2
 
 One image, a network that has learnt nothing: for each share the length of the difference to float32's
 gradient, relative to it, block by block. A mean over a batch of 16 gives an image a share of 1/16; training
-undoes that by a scale (stylegan2_ada/training_state.py, `_descend`).
+undoes that by a scale (stylegan2_ada/training_state.py, `_move`).
 """
 
 import argparse

@@ -9,11 +9,11 @@ from typing import Any, get_args
 
 from stylegan2_ada.augment import SETS
 from stylegan2_ada.decoding import Fit
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.errors import require
+from stylegan2_ada.networks import Blocks
 from stylegan2_ada.sizes import LEAST_MOST
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
-RESIDUES = ("skip", "resnet", "orig")  # ways to connect the blocks of a network
 CLAMP = 256.0  # largest activation where blocks run in float16
 LOW_BLOCKS = 4  # resolutions, from the highest down, that then do
 ONE_IMAGE = 0.001  # kimg
@@ -120,8 +120,8 @@ class TrainingConfig:
         self._require_size("group", 1)
         most = LEAST_MOST["channel_max"][1]
         self._require(1 <= self.channel_max <= most, "channel_max", f"1 to {most}")
-        self._require(self.g_blocks in RESIDUES, "g_blocks", ", ".join(RESIDUES))
-        self._require(self.d_blocks in ("", *RESIDUES), "d_blocks", ", ".join(RESIDUES))
+        self._require(self.g_blocks in get_args(Blocks), "g_blocks", ", ".join(get_args(Blocks)))
+        self._require(self.d_blocks in ("", *get_args(Blocks)), "d_blocks", ", ".join(get_args(Blocks)))
         self._require(self.dtype in DTYPES, "dtype", ", ".join(DTYPES))
         self._require(self.freeze_d >= 0, "freeze_d", "0 or more")
 
@@ -151,8 +151,7 @@ class TrainingConfig:
         self._require(fits, name, f"0 for the formula, or {least} to {most}")
 
     def _require(self, holds: bool, name: str, valid: str) -> None:
-        if not holds:
-            raise UsageError(f"{name}={getattr(self, name)}: not possible; valid: {valid}")
+        require(holds, name, getattr(self, name), valid)
 
     @property
     def images(self) -> int:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from PIL import Image
 
@@ -26,9 +26,8 @@ from stylegan2_ada.progress import ignore
 
 log = logging.getLogger(__name__)
 
-Labelling = Literal[
-    "file", "folders", "none"
-]  # by dataset.json where there is one, by top folder, not at all
+# By dataset.json where there is one, by top folder, not at all.
+Labelling = Literal["file", "folders", "none"]
 _LARGEST_SIDE = 8192  # pixels
 _REPORT = 1000  # images between two lines of progress
 
@@ -38,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="zip or folder of images")
     parser.add_argument("out", type=Path, help="zip to write")
     parser.add_argument("--resolution", type=int, help="side of the images; default: the one they have")
-    parser.add_argument("--fit", choices=("refuse", "crop"), default="refuse",
+    parser.add_argument("--fit", choices=get_args(Fit), default="refuse",
                         help="what to do with images that are not square; default %(default)s")  # fmt: skip
     parser.add_argument("--max-images", type=int, default=0, help="only the first so many; default: all")
-    parser.add_argument("--labels", choices=("file", "folders", "none"), default="file",
+    parser.add_argument("--labels", choices=get_args(Labelling), default="file",
                         help="by dataset.json, by top folder or none; default %(default)s")  # fmt: skip
 
 

@@ -5,6 +5,12 @@ class UsageError(ValueError):
     """Raised when a setting or file cannot be used; one line: its name, its value, what would be valid."""
 
 
+def require(holds: bool, name: str, value: object, valid: str, why: str = "not possible") -> None:
+    """Raise UsageError unless a condition on a value holds."""
+    if not holds:
+        raise UsageError(f"{name}={value}: {why}; valid: {valid}")
+
+
 class DivergenceError(FloatingPointError):
     """Raised when a loss or weight is no longer a number; the last checkpoint is from before."""
 

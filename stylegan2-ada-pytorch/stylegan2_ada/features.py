@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stylegan2_ada.detector import Detector
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.errors import UsageError, require
 from stylegan2_ada.files import whole
 from stylegan2_ada.generate import latents, to_uint8
 from stylegan2_ada.networks import Generator, Noise
@@ -42,13 +42,11 @@ class MetricOptions:
 
     def __post_init__(self) -> None:
         for name in ("count", "batch", "kept"):
-            self._require(1 <= getattr(self, name) <= MOST_IMAGES, name, f"1 to {MOST_IMAGES}")
-        self._require(0 <= self.seed < 2**32, "seed", f"0 to {2**32 - 1}")
-        self._require(math.isfinite(self.truncation), "truncation", "a finite number, such as 0.7")
-
-    def _require(self, holds: bool, name: str, valid: str) -> None:
-        if not holds:
-            raise UsageError(f"{name}={getattr(self, name)}: not possible; valid: {valid}")
+            value = getattr(self, name)
+            require(1 <= value <= MOST_IMAGES, name, value, f"1 to {MOST_IMAGES}")
+        require(0 <= self.seed < 2**32, "seed", self.seed, f"0 to {2**32 - 1}")
+        finite = math.isfinite(self.truncation)
+        require(finite, "truncation", self.truncation, "a finite number, such as 0.7")
 
 
 class FeatureStatistics:

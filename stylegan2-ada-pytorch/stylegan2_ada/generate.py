@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan2_ada import devices
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.errors import UsageError, require
 from stylegan2_ada.networks import LATENT, Generator, Noise
 from stylegan2_ada.weights import load_generator
 
@@ -135,23 +135,17 @@ def _labels(
     generator: Generator, info: Mapping[str, Any], text: str | None, outdir: Path
 ) -> Mapping[Path, Tensor | None]:
     """Return the label of all images in a folder: of one folder, or of one for each class."""
-    count, classes = (
-        generator.architecture.labels,
-        info.get("labels_are_classes", True),
-    )  # imported networks do not say
+    # Imported networks do not say whether their labels are classes.
+    count, classes = generator.architecture.labels, info.get("labels_are_classes", True)
     if text != EVERY or count < 2 or not classes:
         return {outdir: label_of(generator, text, classes=classes)}
     return {outdir / f"class{number}": label for number, label in enumerate(torch.eye(count))}
 
 
 def _check(options: argparse.Namespace) -> None:
-    def require(holds: bool, name: str, valid: str) -> None:
-        if not holds:
-            raise UsageError(f"{name}={getattr(options, name)}: not possible; valid: {valid}")
-
-    require(options.noise in get_args(Noise), "noise", ", ".join(get_args(Noise)))
-    require(options.batch >= 1, "batch", "1 or more")
-    require(math.isfinite(options.trunc), "trunc", "a finite number, such as 0.7")
+    require(options.noise in get_args(Noise), "noise", options.noise, ", ".join(get_args(Noise)))
+    require(options.batch >= 1, "batch", options.batch, "1 or more")
+    require(math.isfinite(options.trunc), "trunc", options.trunc, "a finite number, such as 0.7")
 
 
 def seeds_of(text: str) -> list[int]:

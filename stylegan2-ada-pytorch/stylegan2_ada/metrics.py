@@ -13,10 +13,11 @@ from numpy.random import RandomState
 from torch import Tensor
 from torch.nn import functional
 
-from stylegan2_ada.errors import UsageError
+from stylegan2_ada.errors import UsageError, require
 
 _ROWS, _COLUMNS = 2048, 8192  # distances held at a time: 64 MiB of float32, however many images
 _SUM_ERROR = 1e-2  # of a row of probabilities, as of a thousand classes in 16 bits
+_TOO_FEW = "too few"
 
 
 def frechet_distance(
@@ -44,7 +45,7 @@ def kernel_distance(
     Subsets are of min(N, M, subset_size) images, at least 2. Sums are of float64.
     """
     size = min(len(real_NF), len(fake_MF), subset_size)
-    _require(size >= 2, "images", size, "at least 2 of each kind")
+    require(size >= 2, "images", size, "at least 2 of each kind", _TOO_FEW)
     if size == len(real_NF) == len(fake_MF):
         return _squared_mmd(real_NF.double(), fake_MF.double())  # every subset is the whole
     rng = RandomState(seed)
@@ -70,7 +71,7 @@ def kernel_distance_interval(
     Above `most` images of a kind, a random so many: the interval is then too wide rather than too narrow.
     """
     least = min(len(real_NF), len(fake_MF))
-    _require(least >= 4, "images", least, "at least 4 of each kind, for an interval")
+    require(least >= 4, "images", least, "at least 4 of each kind, for an interval", _TOO_FEW)
     rng = RandomState(seed)
     real, fake = (
         x[_chosen(len(x), min(len(x), most), rng, x.device)].double() for x in (real_NF, fake_MF)
@@ -89,7 +90,7 @@ def precision_recall(real_NF: Tensor, fake_MF: Tensor, *, neighbours: int = 3) -
     Features are rounded to float16, as published figures are; no more than a block of distances is held.
     """
     least = min(len(real_NF), len(fake_MF))
-    _require(least > neighbours, "images", least, f"more than neighbours={neighbours} of each kind")
+    require(least > neighbours, "images", least, f"more than neighbours={neighbours} of each kind", _TOO_FEW)
     real, fake = real_NF.half(), fake_MF.half()
     if not (real.isfinite().all() and fake.isfinite().all()):
         raise UsageError("features=inf: beyond float16; valid: features of at most 65504")
@@ -99,7 +100,7 @@ def precision_recall(real_NF: Tensor, fake_MF: Tensor, *, neighbours: int = 3) -
 def inception_score(probabilities_MK: Tensor, *, splits: int = 10) -> tuple[float, float]:
     """Return mean and deviation over splits of exp(E KL(p(y|x) || p(y))) (arXiv 1606.03498, Section 4)."""
     count = len(probabilities_MK)
-    _require(count >= splits, "images", count, f"at least splits={splits}")
+    require(count >= splits, "images", count, f"at least splits={splits}", _TOO_FEW)
     require_probabilities(probabilities_MK)
     scores = []
     for split in range(splits):
@@ -139,11 +140,6 @@ def memorised_share(real_NF: Tensor, cosines_M: Tensor) -> float:
     among_reals, _ = nearest(real_NF, real_NF, others=True)
     limit = np.quantile(among_reals.cpu().numpy(), 0.99)
     return float((cosines_M > limit).double().mean())
-
-
-def _require(holds: bool, name: str, value: object, valid: str) -> None:
-    if not holds:
-        raise UsageError(f"{name}={value}: too few; valid: {valid}")
 
 
 def _chosen(count: int, size: int, rng: RandomState, device: torch.device) -> Tensor:

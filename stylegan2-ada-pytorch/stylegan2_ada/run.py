@@ -109,7 +109,7 @@ def go_on(run: Run, resume: Path | None, *, required: bool) -> None:
         if checkpoint.paths(run.folder, run.digest):
             log.warning("%s: no whole checkpoint is left, beginning at 0 kimg", run.folder)
         if resume is not None:
-            weights.transfer(resume, run.state.g.architecture, run.state.g, run.state.d, run.state.g_ema)
+            weights.transfer(resume, run.state.g, run.state.d, run.state.g_ema)
     _check_start(run)
 
 

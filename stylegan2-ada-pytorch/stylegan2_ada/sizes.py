@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, float32, nn
 
 from stylegan2_ada.errors import UsageError
+from stylegan2_ada.networks import Blocks
 from stylegan2_ada.pickle_machine import shown
 
 LEAST_MOST: Mapping[str, tuple[int, int]] = MappingProxyType({
@@ -28,8 +29,9 @@ def check_sizes(fields: Mapping[str, Any]) -> None:
         raise UsageError(f"resolution={size}: not possible; valid: a power of two, at most channel_base")
     _check_clamp(fields.get("clamp"))
     for name in ("g_blocks", "d_blocks"):
-        if fields.get(name, "skip") not in ("skip", "resnet", "orig"):
-            raise UsageError(f"architecture={shown(fields[name])}: not possible; valid: skip, resnet, orig")
+        if fields.get(name, "skip") not in get_args(Blocks):
+            valid = ", ".join(get_args(Blocks))
+            raise UsageError(f"architecture={shown(fields[name])}: not possible; valid: {valid}")
 
 
 def _check_clamp(clamp: Any) -> None:

@@ -11,8 +11,6 @@ import torch
 from stylegan2_ada.distributed import Ranks
 
 _STEPS = 4  # of several processes between two questions whether one has got a notice
-
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 

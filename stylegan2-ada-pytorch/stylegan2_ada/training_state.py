@@ -53,7 +53,7 @@ def lazy_adam(network: nn.Module, learning_rate: float, interval: int) -> torch.
 
 
 def descend(
-    optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share, *, scale: float | None = None
+    optimiser: torch.optim.Adam, ranks: Ranks, parts: list[Part], share: Share, *, scale: float | None
 ) -> dict[str, Tensor]:
     """Move an optimiser by the gradient of all parts of all processes; return the sums of their reports.
 
@@ -190,7 +190,7 @@ class TrainingState:
             return value, {"g_loss": value, "style": style_D}
 
         with loss.frozen(self.d):
-            self._note(self._descend("Gmain", self.g_optimiser, self.parts, share))
+            self._note(self._move("Gmain", self.g_optimiser, self.parts, share))
 
     def g_reg(self, chance: Chance) -> None:
         """Move the generator by path length regularisation, on half a batch.
@@ -217,7 +217,7 @@ class TrainingState:
             value = penalty_N.sum() / size * self._path_scale
             return value, {"style": style_D, "path_length": lengths_N.sum() / size}
 
-        self._note(self._descend("Greg", self.g_optimiser, self.path_parts, share))
+        self._note(self._move("Greg", self.g_optimiser, self.path_parts, share))
         moved = loss.moved_path_mean(self.path_mean, mean)
         self.path_mean = torch.where(mean.isfinite(), moved, self.path_mean)  # it may overflow in float16
 
@@ -239,7 +239,7 @@ class TrainingState:
             value = loss.discriminator_loss(fake_logits, real_logits) * (len(part.rows) / size)
             return value, {"d_loss": value, "real_sign": real_logits.sign().sum() / size, "style": style_D}
 
-        self._note(self._descend("Dmain", self.d_optimiser, self.parts, share))
+        self._note(self._move("Dmain", self.d_optimiser, self.parts, share))
 
     def d_reg(self, reals: Tensor, labels: Tensor | None, chance: Chance) -> None:
         """Move the discriminator by R1 on this process's real images."""
@@ -253,7 +253,7 @@ class TrainingState:
             penalty = loss.r1_penalty(images, logits).sum() / size
             return penalty * weight, {"r1": penalty, "real_sign": logits.sign().sum() / size}
 
-        self._note(self._descend("Dreg", self.d_optimiser, self.parts, share))
+        self._note(self._move("Dreg", self.d_optimiser, self.parts, share))
 
     @torch.no_grad()
     def average(self) -> None:
@@ -283,7 +283,7 @@ class TrainingState:
     def _scale(self) -> float | None:
         return 2.0 ** int(math.log2(self.config.batch)) if self.d.low == torch.float16 else None
 
-    def _descend(
+    def _move(
         self, phase: str, optimiser: torch.optim.Adam, parts: list[Part], share: Share
     ) -> dict[str, Tensor]:
         """Move an optimiser; in float16 one image's share of a mean would round to nothing going back."""
@@ -329,9 +329,8 @@ class TrainingState:
     def tick(self) -> dict[str, float]:
         """Add the means since the last tick to the history and return them."""
         found = {name: torch.stack(values) for name, values in sorted(self.sums.items())}
-        if (
-            self._scale is not None
-        ):  # what overflowed float16 counts for nothing, as the step that was skipped
+        # What overflowed float16 counts for nothing, as the step that was skipped.
+        if self._scale is not None:
             found = {name: values[values.isfinite()] for name, values in found.items()}
         means = {name: values.mean().item() for name, values in found.items() if len(values)}
         row = {"kimg": self.images / 1000, "augment_p": self.p, **means}

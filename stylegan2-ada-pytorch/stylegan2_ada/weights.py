@@ -173,26 +173,19 @@ def transferred(wanted: Architecture, given: Collection[str], folder: Path) -> A
     return replace(wanted, **{name: getattr(there, name) for name in different})
 
 
-def transfer(
-    folder: Path,
-    architecture: Architecture,
-    g: Generator,
-    d: Discriminator,
-    g_ema: Generator | None = None,
-) -> None:
+def transfer(folder: Path, g: Generator, d: Discriminator, g_ema: Generator) -> None:
     """Start networks from those of a folder, g from the last step's generator where the folder has it.
 
     Another number of image channels is converted; every other difference is refused, none is skipped.
     """
     info = read_info(folder)
-    there = architecture_in(info)
-    different = [name for name in _STRUCTURE if getattr(there, name) != getattr(architecture, name)]
-    _refuse(different, there, architecture, folder)
+    there, here = architecture_in(info), g.architecture
+    different = [name for name in _STRUCTURE if getattr(there, name) != getattr(here, name)]
+    _refuse(different, there, here, folder)
     raw = RAW if _DIGESTS[RAW] in info else GENERATOR
     for network, name in ((g, raw), (d, DISCRIMINATOR), (g_ema, GENERATOR)):
-        if network is not None:
-            tensors = read_tensors(folder, info, name)
-            network.load_state_dict(with_channels(tensors, there.channels, architecture.channels))
+        tensors = read_tensors(folder, info, name)
+        network.load_state_dict(with_channels(tensors, there.channels, here.channels))
 
 
 def _refuse(different: Collection[str], there: Architecture, here: Architecture, folder: Path) -> None:

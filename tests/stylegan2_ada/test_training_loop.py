@@ -176,7 +176,7 @@ def test_a_run_writes_what_it_promises(tmp_path: Path) -> None:
     assert [row["kimg"] for row in result.history] == [0.012, 0.024, 0.032]
     assert seen[0] == (0, 30) and seen[-1] == (30, 30) and sorted(seen) == seen
     network, info = load_generator(tmp_path)
-    assert info["history"] == result.history and network.resolution == 8
+    assert info["history"] == result.history and network.architecture.resolution == 8
     assert np.asarray(Image.open(tmp_path / "samples.png")).shape == (64, 64)
     grids = sorted(path.name for path in (tmp_path / "snapshots").iterdir())
     assert grids == ["fakes_000000000.png", "fakes_000000032.png"]  # by images shown: none replaces another
@@ -331,7 +331,7 @@ def test_without_improvement_a_run_stops_and_the_best_network_is_kept(tmp_path: 
     assert len(scores) == best + 1 + 3 and result.kimg < 0.2
     network, info = load_generator(tmp_path / "run" / "best")
     assert info["kid"] == min(scores) and info["kimg"] == result.history[best]["kimg"]
-    assert network.resolution == 8 and load_generator(tmp_path / "run")[1]["kimg"] == result.kimg
+    assert network.architecture.resolution == 8 and load_generator(tmp_path / "run")[1]["kimg"] == result.kimg
     assert judged(tmp_path, "run", patience=3, ema_kimg=1000) == result  # finished, though not at its length
     for kimg in (0.024, 0.036, 0.2):  # what was the best, and for how long, outlasts an end
         again = judged(tmp_path, "again", kimg, patience=3, ema_kimg=1000)

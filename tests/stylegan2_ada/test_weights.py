@@ -49,7 +49,7 @@ def test_a_loaded_generator_makes_the_saved_ones_images(tmp_path: Path) -> None:
 
 def test_a_transfer_takes_both_networks(folder: Path) -> None:
     g, d = ARCHITECTURE.generator(), ARCHITECTURE.discriminator(2)
-    transfer(folder, ARCHITECTURE, g, d)
+    transfer(folder, g, d, ARCHITECTURE.generator())
     source, info = load_generator(folder)
     assert equal(g, source)
     written = read_tensors(folder, info, DISCRIMINATOR)
@@ -60,12 +60,12 @@ def test_a_transfer_takes_the_last_steps_generator_where_there_is_one(tmp_path: 
     mean, last = ARCHITECTURE.generator(), ARCHITECTURE.generator()
     save(tmp_path, mean, ARCHITECTURE.discriminator(4), ARCHITECTURE, {}, g=last)
     g, g_ema = ARCHITECTURE.generator(), ARCHITECTURE.generator()
-    transfer(tmp_path, ARCHITECTURE, g, ARCHITECTURE.discriminator(4), g_ema)
+    transfer(tmp_path, g, ARCHITECTURE.discriminator(4), g_ema)
     assert equal(g, last) and equal(g_ema, mean) and is_whole(tmp_path)
     (tmp_path / RAW).write_bytes(b"")
     assert not is_whole(tmp_path)
     with pytest.raises(UsageError, match="missing or changed"):
-        transfer(tmp_path, ARCHITECTURE, g, ARCHITECTURE.discriminator(4), g_ema)
+        transfer(tmp_path, g, ARCHITECTURE.discriminator(4), g_ema)
 
 
 def test_images_are_made_by_the_running_mean_where_the_last_steps_generator_is_there_too(
@@ -121,7 +121,7 @@ def test_a_run_follows_the_folder_where_its_settings_are_formulas(
         found = transferred(wanted, {"channel_max"}, folder)
     assert found == replace(ARCHITECTURE, clamp=256.0, low_blocks=4)
     assert "mapping_layers 2, as in" in caplog.text and "not 8" in caplog.text
-    transfer(folder, found, found.generator(), found.discriminator(4), found.generator())
+    transfer(folder, found.generator(), found.discriminator(4), found.generator())
 
 
 def test_every_difference_in_what_the_user_set_is_named(folder: Path) -> None:
@@ -144,7 +144,7 @@ def test_labels_mapped_by_another_number_of_layers_are_refused_before_a_run_begi
 def test_a_transfer_skips_no_tensor_of_another_architecture(folder: Path) -> None:
     other = replace(ARCHITECTURE, mapping_layers=8, g_blocks="resnet")
     with pytest.raises(UsageError, match="mapping_layers 2 there, 8 here; g_blocks skip there, resnet here"):
-        transfer(folder, other, other.generator(), other.discriminator(4))
+        transfer(folder, other.generator(), other.discriminator(4), other.generator())
 
 
 @pytest.mark.parametrize("blocks", ["skip", "resnet", "orig"])
@@ -157,7 +157,7 @@ def test_colour_networks_judge_and_make_grey_images_as_they_did(tmp_path: Path, 
     save(tmp_path, g, d, colour, {})
     grey = transferred(replace(colour, channels=1), {"channels"}, tmp_path)
     grey_g, grey_d = grey.generator(), grey.discriminator(2)
-    transfer(tmp_path, grey, grey_g, grey_d)
+    transfer(tmp_path, grey_g, grey_d, grey.generator())
     image, z = torch.randn(4, 1, 16, 16), latents(range(2))
     assert torch.allclose(grey_d(image), d(image.repeat(1, 3, 1, 1)), atol=1e-4, rtol=1e-4)
     mean = g(z, noise="none").mean(dim=1, keepdim=True)
@@ -169,7 +169,7 @@ def test_grey_networks_make_and_judge_equal_channels(tmp_path: Path) -> None:
     save(tmp_path, g, d, ARCHITECTURE, {})
     colour = transferred(replace(ARCHITECTURE, channels=3), (), tmp_path)
     colour_g, colour_d = colour.generator(), colour.discriminator(2)
-    transfer(tmp_path, colour, colour_g, colour_d)
+    transfer(tmp_path, colour_g, colour_d, colour.generator())
     image, z = torch.randn(4, 1, 8, 8), latents(range(2))
     assert torch.allclose(colour_d(image.repeat(1, 3, 1, 1)), d(image), atol=1e-4, rtol=1e-4)
     assert torch.allclose(
