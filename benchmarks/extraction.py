@@ -11,7 +11,6 @@ round, so that what else the machine does meets both alike.
 import argparse
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import notebook_extraction
+from benchmarks.machine import machine
 from components.extract_planes.cut import Cuts, cut_planes, volume_hash
 from components.shared import storage
 from components.shared.geometry import Anatomy
@@ -76,11 +76,6 @@ def compare(path: Path, rounds: int) -> dict[str, Any]:
         "settings": {"ours": CUTS.settings(), "notebook": {"angles_deg": notebook_extraction.ANGLES_DEG}},
         "machine": machine(),
     }
-
-
-def machine() -> dict[str, Any]:
-    """Return what a figure was measured on."""
-    return {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
 
 
 def _timed(extract: Callable[[Path], int]) -> dict[str, float]:

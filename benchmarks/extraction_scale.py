@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.extraction import CUTS, machine
+from benchmarks.extraction import CUTS
 from benchmarks.figures import save
+from benchmarks.machine import machine
 from components.extract_planes.stage import Config, extract_planes
 from components.shared.volumes import read_volume, write_volume
 from components.snapshot_volumes import stage as snapshot_volumes

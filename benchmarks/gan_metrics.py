@@ -5,14 +5,13 @@ The Frechet term is also timed by scipy's matrix root, the usual way, in the sam
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import scipy.linalg
 import torch
+from machine import machine
 from stylegan2_ada.metrics import (
     frechet_distance,
     kernel_distance,
@@ -77,9 +76,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     measured = measure(options.count, options.width, options.device)
-    machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
     threads = {"torch": torch.__version__, "threads": torch.get_num_threads(), "device": options.device}
-    report = {"machine": {**machine, **threads}, "count": options.count, "width": options.width, **measured}
+    report = {"machine": {**machine(), **threads}, "count": options.count, "width": options.width, **measured}
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     for name, value in measured.items():

@@ -5,9 +5,9 @@ It reads ROOT/events.jsonl of the last run, so run into a fresh ROOT, on a machi
 
 import argparse
 import json
-import os
-import platform
 from pathlib import Path
+
+from machine import machine
 
 
 def seconds_by_stage(events: Path) -> dict[str, float]:
@@ -32,12 +32,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     taken = seconds_by_stage(options.root / "events.jsonl")
-    machine = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "seconds": taken}, indent=2) + "\n")
+        options.json.write_text(json.dumps({"machine": machine(), "seconds": taken}, indent=2) + "\n")
     for name, seconds in taken.items():
         print(f"{name:<36}{seconds:>8.1f} s")
-    print(f"{'all':<36}{sum(taken.values()):>8.1f} s   {machine}")
+    print(f"{'all':<36}{sum(taken.values()):>8.1f} s   {machine()}")
 
 
 if __name__ == "__main__":
