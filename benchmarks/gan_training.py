@@ -6,6 +6,9 @@ It first asserts that both compute the same numbers from the same weights, then 
 turn, so that what else the machine does meets both. The peer always runs in float32. The real training code
 runs: TrainingState's phases, on images of noise. `make` hands the phases to another script.
 
+Each phase is waited for, as it is not in training, so that on a GPU the sum of phases overstates what the
+host costs. There ours also takes whole steps, many between two waits; the peer has no such step.
+
 How malloc treats what is freed is the whole process's, so one side cannot have its own: without
 --keep-freed-memory both sides have glibc's way, with it the way that our commands ask for.
 """
@@ -158,6 +161,11 @@ class Bench:
         images: Tensor = self.trainer.g_ema(self.z_NZ[:DRAWN], noise="const")
         return images
 
+    def train(self, steps: int) -> None:
+        """Take so many whole steps, the next images of each included."""
+        for _ in range(steps):
+            self.trainer.step(self.data())
+
     def sync(self) -> None:
         """Wait for the device."""
         if self.device.type == "cuda":
@@ -264,6 +272,12 @@ def seconds_of(bench: Bench, part: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def whole_steps(bench: Bench, rounds: int, count: int) -> list[float]:
+    """Return seconds per step of ours, of each round of so many steps; a first round is not counted."""
+    taken = [seconds_of(bench, partial(bench.train, count)) for _ in range(rounds + 1)]
+    return [seconds / count for seconds in taken[1:]]
+
+
 def peak_memory(bench: Bench) -> dict[str, float]:
     """Return, for a GPU, the GB that each part takes above what stays allocated."""
     peaks = {}
@@ -285,8 +299,10 @@ def seconds_per_kimg(config: TrainingConfig, seconds: dict[str, float]) -> float
     return step / config.batch * 1000
 
 
-def report(config: TrainingConfig, seconds: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Return medians, minima and what follows from them."""
+def report(
+    config: TrainingConfig, seconds: dict[str, dict[str, list[float]]], steps: Sequence[float] = ()
+) -> dict[str, Any]:
+    """Return medians, minima and what follows from them; `steps` are the seconds of whole steps of ours."""
     names = list(next(iter(seconds.values())))
     result: dict[str, Any] = {}
     for statistic, of in {"median": statistics.median, "min": min}.items():
@@ -297,6 +313,10 @@ def report(config: TrainingConfig, seconds: dict[str, dict[str, list[float]]]) -
             "seconds_per_kimg": pace,
             "generated_per_second": {name: DRAWN / parts["generate"] for name, parts in found.items()},
         }
+        if steps:
+            whole = of(steps)
+            result[statistic]["step"] = {"ours": whole}
+            result[statistic]["step_seconds_per_kimg"] = {"ours": whole / config.batch * 1000}
     return result
 
 
@@ -310,9 +330,13 @@ def print_table(result: dict[str, Any]) -> None:
         for part in median["seconds"][names[0]]
     }
     rows["s/kimg"] = [s["seconds_per_kimg"] for s in (median, least)]
+    if "step" in median:
+        rows["step"] = [s["step"] for s in (median, least)]
+        rows["step s/kimg"] = [s["step_seconds_per_kimg"] for s in (median, least)]
     for part, (middle, lowest) in rows.items():
-        cells = "".join(f"{f'{middle[name]:.4g} ({lowest[name]:.4g})':>22}" for name in names)
-        ratio = f"{middle['plain'] / middle['ours']:>14.2f}" if "plain" in names else ""
+        texts = {name: f"{middle[name]:.4g} ({lowest[name]:.4g})" for name in middle}
+        cells = "".join(f"{texts.get(name, ''):>22}" for name in names)
+        ratio = f"{middle['plain'] / middle['ours']:>14.2f}" if "plain" in middle else ""
         print(f"{part:<12}{cells}{ratio}")
     drawn = ", ".join(f"{name} {pace:.1f}" for name, pace in median["generated_per_second"].items())
     print(f"generated images/s, batch {DRAWN}: {drawn}")
@@ -372,7 +396,9 @@ def measure(chosen: argparse.Namespace) -> None:
         benches["plain"] = ours.peer()
         result["relative_differences"] = same_numbers(ours, benches["plain"])
     result["all"] = timed(benches, chosen.rounds)
-    result |= report(ours.config, result["all"])
+    if ours.device.type == "cuda":
+        result["steps"] = whole_steps(ours, chosen.rounds, 2 * ours.config.r1_interval)
+    result |= report(ours.config, result["all"], result.get("steps", ()))
     result["gigabytes_above_weights"] = {name: peak_memory(bench) for name, bench in benches.items()}
     print_table(result)
     for name in ("relative_differences", "gigabytes_above_weights", "machine"):

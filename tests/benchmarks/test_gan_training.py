@@ -1,4 +1,5 @@
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -72,6 +73,36 @@ def test_path_length_without_a_weight_takes_no_time(gan_training: ModuleType) ->
     config = gan_training.make({**TINY, "cfg": "cifar", "mbstd": 4}).config
     seconds = dict.fromkeys(("Gmain", "Dmain", "EMA", "data", "Dreg"), 0.0) | {"Greg": 4.0}
     assert config.path_weight == 0 and gan_training.seconds_per_kimg(config, seconds) == 0
+
+
+def test_whole_steps_are_those_of_training_and_stand_beside_the_sum_of_phases(
+    gan_training: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = gan_training.make(TINY)
+    steps = gan_training.whole_steps(bench, rounds=2, count=bench.config.r1_interval)
+    assert len(steps) == 2 and min(steps) > 0
+    assert bench.trainer.images == 3 * 16 * 4
+    assert {name: len(bench.trainer.sums[name]) for name in ("g_loss", "path_length", "d_loss", "r1")} == {
+        "g_loss": 48, "path_length": 12, "d_loss": 48, "r1": 3
+    }  # fmt: skip
+    seconds = {part: {"ours": [0.5, 0.5], "plain": [1.0, 1.0]} for part in bench.parts()}
+    found = gan_training.report(bench.config, seconds, [0.2, 0.4])
+    assert found["min"]["step"] == {"ours": 0.2}
+    assert found["min"]["step_seconds_per_kimg"]["ours"] == pytest.approx(0.2 * 1000 / 4)
+    gan_training.print_table(found)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["step", "0.3", "(0.2)"] in rows and ["step", "s/kimg", "75", "(50)"] in rows
+
+
+def test_a_cpu_takes_no_whole_steps(
+    gan_training: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gan_training, "whole_steps", None)
+    command = f"gan_training.py --res 16 --batch 4 --channel-base 128 --rounds 1 --json {tmp_path / 'x.json'}"
+    monkeypatch.setattr("sys.argv", command.split())
+    assert gan_training.main() == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert "steps" not in found and "step" not in found["median"]
 
 
 @pytest.mark.parametrize(("batch", "group"), [(1, 1), (2, 2), (3, 3), (4, 4), (8, 4)])
