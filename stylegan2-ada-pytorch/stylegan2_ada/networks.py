@@ -284,7 +284,6 @@ class Generator(nn.Module):
     def __init__(self, architecture: Architecture, *, low: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.architecture = architecture
-        self.resolution = architecture.resolution
         self.styles = 2 * int(math.log2(architecture.resolution)) - 2  # L
         self.mapping = Mapping(architecture.labels, architecture.mapping_layers, self.styles)
         self.synthesis = Synthesis(architecture, low)

@@ -58,7 +58,7 @@ def test_only_training_patients_and_gan_classes_are_shown(planes: PlaneSet) -> N
 
 def test_folder_is_a_generator(generator: Path) -> None:
     network, info = load_generator(generator)
-    assert network.resolution == info["resolution"] == 8
+    assert network.architecture.resolution == info["resolution"] == 8
     assert info["patients_seen"] == ["a", "b", "c"]
     assert info["classes"] == ["coronal", "sagittal"]
     assert info["kimg"] == info["history"][-1]["kimg"] == 0.016
