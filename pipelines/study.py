@@ -1,4 +1,4 @@
-"""The pipeline `study`: did the synthetic images help, by arms that differ in one thing each?
+"""The pipeline `study`: did the synthetic images help, by arms that differ in what a classifier is shown?
 
     validate - snapshot - extract - audit - split - open_study
         arms A, B, C of every fold, fraction and seed
@@ -6,8 +6,9 @@
         arms D, E, F, G, which begin with C's classifier
     close_study - settle_study
 
-Volumes are cut once, a fold's images are made once. A part that fails leaves its reason and ends green; the
-report names it, and settle_study fails the run once it is written.
+Arms with a pool also publish the best of several rounds, where the others train once. Volumes are cut once,
+a fold's images are made once. A part that fails leaves its reason and ends green; the report names it, and
+settle_study fails the run once it is written.
 """
 
 from types import SimpleNamespace

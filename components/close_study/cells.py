@@ -77,7 +77,7 @@ class Table:
     """The balanced accuracies of one arm at one fraction, by seed and patient."""
 
     patients: Sequence[str]  # P, in the order of the planes: names depend on a secret key
-    folds: NDArray[np.int64]  # P: the fold in which each was tested, by two trainings a seed
+    folds: NDArray[np.int64]  # P: the fold in which each was tested, with its others by the same trainings
     seeds: Sequence[int]  # K, those that came to their end in every fold
     values: Floats  # K x P
 

@@ -1,4 +1,4 @@
-"""KFP interfaces of a study's end: its answer on one page, and then whether every arm came to its own."""
+"""KFP interfaces of a study's end: the report, then a failure if any arm failed."""
 
 from kfp import dsl
 

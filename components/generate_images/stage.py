@@ -63,7 +63,7 @@ def count_by_truncation(config: Config) -> Mapping[float, int]:
     if not all(0.01 <= psi <= 2 for psi in psis):
         raise InputError(f"truncations={list(psis)}: valid: each from 0.01 to 2")
     if config.images < len(psis):
-        raise InputError(f"images={config.images}: valid: at least {len(psis)}, one a truncation")
+        raise InputError(f"images={config.images}: valid: at least {len(psis)}, one per truncation")
     if not 0 <= config.seed < 2**31:
         raise InputError(f"seed={config.seed}: valid: 0 to {2**31 - 1}")
     each, rest = divmod(config.images, len(psis))

@@ -90,7 +90,7 @@ def _batches(planes: PlaneSet, rows: Sequence[PlaneRow], side: int, batch: int) 
 
 
 def compare(real_NF: Tensor, fake_MF: Tensor, seed: int) -> dict[str, Any]:
-    """Return FID, KID with the interval of its subsets, improved precision and recall; None with too few."""
+    """Return FID, KID with its 95 % interval, improved precision and recall; all None with too few images."""
     if min(len(real_NF), len(fake_MF)) < FEWEST:
         return dict.fromkeys(("fid", "kid", "kid_interval", "precision", "recall"))
     fid = metrics.frechet_distance(*_moments(real_NF), *_moments(fake_MF))

@@ -15,7 +15,7 @@ def make_synthetic(
     owner: str,
     gan_checkpoint_kimg: float,
 ) -> str:
-    """Train GANs of an open study and sample them, one after the other; a blank stands between their names.
+    """Train GANs of an open study and sample them, one after the other; their names are separated by blanks.
 
     A failure is kept as a reason, and the others go on; only where the store is away, or a patient was
     forgotten meanwhile, does the task fail.

@@ -38,7 +38,7 @@ def open_study(
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def list_cells(state_uri: str, run: str, step: str) -> list[str]:
-    """Return the names of the cells of baseline arms, or of those with pseudo-labels, a text a pod."""
+    """Return the names of the cells of baseline arms, or of those with pseudo-labels, one string per pod."""
     from components.shared.ledger import Ledger
     from components.shared.study import Grid, dealt
 
@@ -48,7 +48,7 @@ def list_cells(state_uri: str, run: str, step: str) -> list[str]:
 
 @dsl.component(base_image=CPU_IMAGE, install_kfp_package=False)
 def list_sources(state_uri: str, run: str) -> list[str]:
-    """Return the names of all sets of synthetic images that the arms ask for, a text a pod."""
+    """Return the names of all sets of synthetic images that the arms ask for, one string per pod."""
     from components.shared.ledger import Ledger
     from components.shared.study import Grid, dealt
 

@@ -1,4 +1,8 @@
-"""What the report of a study says in words; every sentence that claims something is made here."""
+"""What the report of a study says in words.
+
+The other sentences that claim something are made in shared/verdicts.py, close_study/answer.py, shortcuts.py,
+synthetic.py and study.py.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""How a report says numbers, names and verdicts; every sentence that claims something is made here."""
+"""How a report says numbers, names and verdicts, and what a run's may claim.
+
+The other sentences that claim something are made in shared/verdicts.py, shortcuts.py and synthetic.py.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

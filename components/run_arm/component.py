@@ -14,7 +14,7 @@ def run_arm(
     run: str,
     owner: str,
 ) -> str:
-    """Train and test cells of an open study, one after the other; a blank stands between their names.
+    """Train and test cells of an open study, one after the other; their names are separated by blanks.
 
     A cell's failure becomes its row in the report, and the others go on; only where the store is away, or a
     patient was forgotten meanwhile, does the task fail.

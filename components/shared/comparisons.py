@@ -68,7 +68,7 @@ def compare(
     """Compare two models on the same patients and repeats in the same order; folds say who shares trainings.
 
     `gans_K` names the GAN of a fold behind each repeat, where a model learnt from images. Raises InputError
-    where the two have not equally many of either, or a repeat lacks a patient.
+    where the two differ in repeats or patients, or a value is missing.
     """
     if model_KP.shape != other_KP.shape:
         raise InputError(

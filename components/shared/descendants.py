@@ -78,10 +78,11 @@ def descent(
 ) -> Descent:
     """Return what descends from a patient, but for the splits; `known` are scans that are theirs.
 
-    `owners` says whose each file is now, by its digest: a name that was corrected since makes a scan that was
-    kept as another's theirs, and one that was kept as theirs another's. One of which no file is left is whose
-    it was kept as. Where it is None the scans that are known are all, and the planes kept of others, which
-    alone tell what else is theirs, stay for who can ask.
+    `owners` says whose each file is now, by its digest: where a name was corrected since, a scan that was
+    kept as another's may be theirs, and one that was kept as theirs another's. A scan of which no file is
+    left belongs to whom it was kept as. Without owners (None) nothing but the known scans is taken for
+    theirs; the kept planes of other scans, which alone tell what else is theirs, stay for the next run that
+    can tell.
     """
     kept = _told_by(state_uri, "planes", _kept)
     snapshots = _told_by(state_uri, "snapshots", _entries)

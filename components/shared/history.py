@@ -42,7 +42,7 @@ def accepted_of(rows: Sequence[LabelRow]) -> dict[str, str]:
 
 
 def history_table(labels: Sequence[Sequence[LabelRow]]) -> bytes:
-    """Return what every round thought of every image as CSV, a row an image, as often as it was seen.
+    """Return what every round thought of every image as CSV, one row per image.
 
     `flips` counts the rounds in which it had another label than in the one before, `evictions` those that no
     longer accepted it.

@@ -98,7 +98,7 @@ class Brain:
 def simulate_patients(
     folder: Path, patients: int = 8, seed: int = 0, size: int = 120, name: str = "sim"
 ) -> list[Path]:
-    """Write one volume a patient, and a second session of the first; size is voxels along each axis.
+    """Write one volume per patient, and a second session of the first; size is voxels along each axis.
 
     Where an earlier call with the same arguments wrote them, they stay. Raises InputError, before anything
     is written, where the folder holds other volumes or another table.
@@ -151,7 +151,7 @@ def _check(patients: int, seed: int, name: str) -> None:
 
 
 def _table(volumes: list[Path]) -> str:
-    """Name the site, so that a report can say that nothing it shows is of an infant."""
+    """Return volumes.csv, whose site lets a report say that nothing it shows is of an infant."""
     rows = [f"{path.name},{path.stem[:-11]},{path.stem},{SIMULATED}" for path in volumes]
     return "\n".join(["file,patient,session,site", *rows]) + "\n"
 
@@ -238,9 +238,8 @@ def _depth(points: Points) -> Floats:
     """Return how far inside the cerebrum a point lies: 0 on its surface, 1 at its middle."""
     x, y, z = points
     width = 0.93 - 0.10 * y - 0.10 * y**2  # narrower in front, widest behind the middle
-    height = np.where(
-        z > 0, 0.92, 0.72 - 0.22 * np.clip(y, 0, 1) + 0.06 * x
-    )  # a flat floor under the frontal lobes
+    # A flat floor under the frontal lobes.
+    height = np.where(z > 0, 0.92, 0.72 - 0.22 * np.clip(y, 0, 1) + 0.06 * x)
     return np.asarray(1 - ((x / width) ** 2.3 + np.abs(y) ** 2.3 + (np.abs(z) / height) ** 2.3) ** (1 / 2.3))
 
 
@@ -253,12 +252,9 @@ def _cerebrum(brain: Brain, points: Points, depth: Floats) -> Floats:
     echo = np.where(_sylvian(brain, points), _FISSURE * 0.8, echo)
     echo = np.where(_midline(points), _FISSURE * 0.7, echo)
     arch = _arch(points)
-    echo = np.where(
-        (x < 0.16) & (np.abs(arch - 1) < 0.1) & (z > 0.05), _TISSUE * 0.45, echo
-    )  # corpus callosum
-    echo = np.where(
-        (x < 0.16) & (np.abs(arch - 1.14) < 0.04) & (z > 0.1), _FISSURE * 0.8, echo
-    )  # and its sulcus
+    # The corpus callosum, then its sulcus.
+    echo = np.where((x < 0.16) & (np.abs(arch - 1) < 0.1) & (z > 0.05), _TISSUE * 0.45, echo)
+    echo = np.where((x < 0.16) & (np.abs(arch - 1.14) < 0.04) & (z > 0.1), _FISSURE * 0.8, echo)
     echo = np.where((ventricle < 1) | _midline_fluid(brain, points), _FLUID, echo)
     echo = np.where((_tube(points, _PLEXUS_LINE) < 1) & (ventricle < 1.1), _PLEXUS, echo)
     return np.where((depth < 0.03) & (depth > 0), _FISSURE * 0.5, echo)

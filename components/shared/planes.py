@@ -1,8 +1,8 @@
 """PlaneSet: grey planes and their index, as one folder that a later stage can trust.
 
-    images.zip    8-bit PNG members, stored, under one folder a label; and dataset.json for GAN tools
+    images.zip    8-bit PNG members, stored, in one folder per label; and dataset.json for GAN tools
     planes.json   side, channels, settings and their digest, patients, counts, size of the zip
-    planes.csv    one row a plane; written last, so that its presence means the set is complete
+    planes.csv    one row per plane; written last, so that its presence means the set is complete
     passports.json    of real planes alone: what was found of every volume, used or not (passports.py)
     judged/           of synthetic planes that judge_synthetic kept: how they were judged (judgement.py)
 
@@ -52,7 +52,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal sets byte-iden
 class PlaneRow:
     """One plane: where it was cut, from whom, and where its pixels are."""
 
-    image: str  # member of images.zip, e.g. "coronal/1f3a_c_+05_-012.png"
+    image: str  # member of images.zip, e.g. "coronal/1f3a7c21e09b_c_+5_-12.png"
     label: str = ""  # coronal, sagittal, noise, uncertain; "" for synthetic planes
     patient: str = ""
     session: str = ""

@@ -24,7 +24,7 @@ class Spread:
 
 
 def spread(values_KP: Floats, folds_P: Integers, gans_K: Sequence[int] = ()) -> Spread | None:
-    """Return the variance components, estimated within folds; None with one repeat, or one patient a fold.
+    """Return the variance components, estimated within folds; None with one repeat, or one patient per fold.
 
     A fold has trainings and GANs of its own: averaged over folds first, theirs would hide in the rest.
     `gans_K` names the GAN behind each repeat. With two GANs or more, one of them behind two repeats, what

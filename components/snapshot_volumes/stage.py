@@ -66,7 +66,7 @@ def _forget(config: Config, source: Source, pseudonyms: Pseudonyms) -> None:
 def _owners(source: Source, pseudonyms: Pseudonyms) -> Mapping[str, str] | None:
     """Return whose each file is, by its digest; None where faulty volumes do not tell it.
 
-    Who is to go goes all the same, and the next run that can ask ends it.
+    The patient is removed all the same; the next run that can tell finishes the removal.
     """
     with suppress(InputError):  # which is raised once more as they are listed for this run
         listed = list_entries(replace(source, minimum_patients=0), pseudonyms)

@@ -1,8 +1,8 @@
 """Which planes form which batch, decided before training and the same for the same seed.
 
-Every class gets the same number of places in a batch. Within a class, an accepted synthetic plane is drawn
-about as often as a labelled real one, and never takes more than half of the class's places; so the classes'
-shares are equal in every round, and at least half of each batch is real.
+Classes take places in turn and go on from batch to batch, so that in the long run their shares are equal, in
+every round. Within a class, an accepted synthetic plane is drawn about as often as a labelled real one, and
+never takes more than half of the class's places; so at least half of each batch is real.
 """
 
 from collections.abc import Iterator, Sequence

@@ -100,7 +100,7 @@ def train_classifier(  # noqa: PLR0917 - inputs, then out, then progress, as in 
         "looks": looks_of(planes.settings),
         "pseudo": _count(synthetic),
         "history": history,
-        "calibration": calibration.described(),
+        "calibration": calibration.as_json(),
         "validation": validation,
         "digests": _digests(planes, splits, pseudo),
     }

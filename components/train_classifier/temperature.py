@@ -1,4 +1,4 @@
-"""The one temperature of a classifier, fitted on planes of calibration patients.
+"""The one temperature of a classifier, fitted on planes of validation patients.
 
 Apart from what applies it: who only classifies need not load scipy's optimisers.
 Shapes: N planes, C classes.
@@ -19,15 +19,15 @@ _TEMPERATURES = (1 / 4, 16.0)  # few wrong planes must not make a model as sure 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The temperature of a classifier and what it did to the calibration planes."""
+    """The temperature of a classifier and what it did to the validation planes."""
 
     temperature: float
-    planes: int  # of the calibration patients, of a class that the classifier knows
+    planes: int  # of the validation patients, of a class that the classifier knows
     wrong: int  # of them, by the most probable class
     gauge: Gauge | None  # None without a plane
     note: str = ""  # why the temperature was left at 1
 
-    def described(self) -> dict[str, float | int | str | None]:
+    def as_json(self) -> dict[str, float | int | str | None]:
         """Return everything in one level, ready for JSON."""
         empty = dict.fromkeys(Gauge.__dataclass_fields__)
         values = {"temperature": self.temperature, "planes": self.planes, "wrong": self.wrong}
@@ -35,7 +35,7 @@ class Calibration:
 
 
 def calibrate(shares_NC: Floats, truth_N: Integers) -> Calibration:
-    """Fit the temperature of probabilities on planes of calibration patients.
+    """Fit the temperature of probabilities on planes of validation patients.
 
     Where no plane is wrong the least loss is at no temperature at all: nothing says how sure is too sure, so
     it stays 1.
@@ -52,7 +52,7 @@ def calibrate(shares_NC: Floats, truth_N: Integers) -> Calibration:
 
 
 def fit_temperature(scores_NC: Floats, truth_N: Integers) -> float:
-    """Return the temperature of least mean loss on planes of calibration patients (Guo et al. 2017, s. 4.2).
+    """Return the temperature of least mean loss on planes of validation patients (Guo et al. 2017, s. 4.2).
 
     Raises InputError where there is no plane. The loss is convex in 1 / temperature, so it has one minimum.
     """

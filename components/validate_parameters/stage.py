@@ -233,7 +233,7 @@ def check_gan(p: Any) -> None:
     named = {f"{psi:.2f}" for psi in psis}  # as the images are
     usable = bool(psis) and len(named) == len(psis) and all(0.01 <= psi <= 2 for psi in psis)
     require(p, "truncations", usable, "psi from 0.01 to 2, different in two decimals")
-    require(p, "images", len(psis) <= p.images <= 10_000_000, "one a truncation to 10000000")
+    require(p, "images", len(psis) <= p.images <= 10_000_000, "at least one per truncation, at most 10000000")
 
 
 def check_warm_start(p: Any) -> None:

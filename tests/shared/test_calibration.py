@@ -93,7 +93,7 @@ def test_one_wrong_plane_in_thousands_never_sharpens_beyond_four_times():
 
 def test_without_a_plane_the_temperature_stays_and_it_is_said():
     found = calibrate(np.zeros((0, 2)), np.zeros(0, np.int64))
-    assert (found.temperature, found.note, found.described()["loss_before"]) == (
+    assert (found.temperature, found.note, found.as_json()["loss_before"]) == (
         1.0,
         "no validation plane",
         None,
@@ -102,7 +102,7 @@ def test_without_a_plane_the_temperature_stays_and_it_is_said():
 
 def test_what_was_done_to_an_over_confident_model_is_written_down():
     scores_NC, truth_N = drawn(3000, 3.0)
-    found = calibrate(tempered(scores_NC, 1.0), truth_N).described()
+    found = calibrate(tempered(scores_NC, 1.0), truth_N).as_json()
     assert found["temperature"] == pytest.approx(3, rel=0.1)
     assert found["loss_after"] < found["loss_before"] and found["ece_after"] < found["ece_before"]
     assert (found["planes"], found["note"]) == (3000, "")

@@ -142,7 +142,7 @@ def delete(uri: str) -> None:
 
 
 def drop_unfinished(uri: str, older_than_s: float = 3600.0) -> int:
-    """Remove what killed uploads left at or below a URI, which no listing shows; return of how many.
+    """Remove what killed uploads left at or below a URI, which no listing shows; return how many.
 
     What was begun (in a bucket) or written to (in a folder) since then may be a living writer's and stays.
     """
