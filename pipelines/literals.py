@@ -8,17 +8,18 @@ from typing import Any
 
 from components.extract_planes.cut import NOISE_RULES
 from components.report.language import LANGUAGES
+from components.shared.audit import MODES
 from components.shared.geometry import FIELDS_OF_VIEW
 from components.shared.labels import UNITS
 from components.shared.nrrd_geometry import POLICIES
 from components.shared.rounds import ADAPTIVE, ALL, GLOBAL, REMAINING
-from components.validate_parameters.stage import AUDITS, AUGMENTATIONS, CLASSIFIERS
+from components.validate_parameters.stage import AUGMENTATIONS, CLASSIFIERS
 
 CHOICES: Mapping[str, Sequence[str]] = {
     "missing_geometry": POLICIES,
     "field_of_view": FIELDS_OF_VIEW,
     "noise_rule": NOISE_RULES,
-    "audit": AUDITS,
+    "audit": MODES,
     "classifier": CLASSIFIERS,
     "label_unit": UNITS,
     "gan_augment": AUGMENTATIONS,

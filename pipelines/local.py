@@ -27,14 +27,16 @@ from typing import IO, Any
 from kfp import local
 
 from components.shared import planes, progress
+from components.shared.audit import FINDINGS
 from components.shared.code import code_digest
 from components.shared.faults import InputError
 from components.shared.files import write_whole
-from components.shared.weights import weights_digest
+from components.shared.metrics import EVALUATION
+from components.shared.weights import ABOUT, GENERATOR, weights_digest
 from pipelines.catalogue import PIPELINES
 from pipelines.terminal import EventFile, Terminal
 
-_MODELS = ("classifier.json", "generator.json")  # beside their weights, whose digest they name
+_MODELS = (ABOUT, GENERATOR)  # beside their weights, whose digest they name
 _PARTS = ("comp-run-arm", "comp-make-synthetic")  # of a study: what fails there says why and ends green
 _FRESH, _OLD = ".report-", ".report-old-"  # the report that comes and the one that goes
 _SAY_S, _WAIT_S = 2.0, 60.0  # for a killed run's stages, which notice within a second
@@ -157,7 +159,7 @@ def is_whole(artifact: Path) -> bool:
     models = [artifact / name for name in _MODELS if (artifact / name).is_file()]
     if models:
         return all(weights_digest(about) is not None for about in models)
-    return any((artifact / name).is_file() for name in ("evaluation.json", "audit.json"))
+    return any((artifact / name).is_file() for name in (EVALUATION, FINDINGS))
 
 
 def drop_leftovers(root: Path) -> None:

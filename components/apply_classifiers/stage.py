@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from components.shared import stored_json
 from components.shared.classifier import Classifier, load, load_pixels, probabilities
 from components.shared.files import whole
-from components.shared.metrics import measure, predictions_of
+from components.shared.metrics import PREDICTIONS, measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.trained import refuse_seen
 
-PREDICTIONS = "predictions.csv"
 METRICS = "metrics.json"
 _FROM_ROW = ("image", "patient", "session", "volume", "plane", "angle_deg", "offset_mm", "label")
 

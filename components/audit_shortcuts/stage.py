@@ -17,16 +17,13 @@ from components.audit_shortcuts.judges import JUDGES, PIXELS, Sheet, judge
 from components.audit_shortcuts.pictures import draw_traces
 from components.audit_shortcuts.real import describe_real
 from components.shared import passports, stored_json
+from components.shared.audit import FINDINGS, MODES, OFF, STOP, WARN
 from components.shared.faults import InputError
 from components.shared.geometry import FULL, SPHERE, Window
 from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, emit, silent
 
-STOP, WARN, OFF = "stop", "warn", "off"
-MODES = (STOP, WARN, OFF)
 AT_CHANCE, LEAK, SKIPPED = "at chance", "leak", "skipped"
-
-FINDINGS = "audit.json"
 
 MOST_SCANS = 16
 FEWEST_BLANKS = 12  # with fewer an accuracy of 0.6 could hide behind its interval

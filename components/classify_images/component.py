@@ -26,11 +26,12 @@ def classify_images(
     from components.shared.planes import PlaneSet
     from components.shared.pool import pool_of
     from components.shared.progress import stage
+    from components.shared.splits import TRAIN
 
     ledger = Ledger(state_uri=state_uri, run=run)
     with stage(f"round {number}: classify_images") as progress, lease(ledger.uri, owner):
         images = PlaneSet.open(Path(synthetic.path))
-        ledger.splits().require_only(("train",), images.seen, f"synthetic planes {images.digest[:12]}")
+        ledger.splits().require_only((TRAIN,), images.seen, f"synthetic planes {images.digest[:12]}")
         require_images(ledger.expert_labels(), images)
         pool = pool_of(ledger, number, relabel, [row.image for row in images.rows])
         out = Path(predictions.path)

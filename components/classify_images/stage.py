@@ -7,10 +7,9 @@ from pathlib import Path
 
 from components.shared import classifier as classifiers
 from components.shared.files import whole
+from components.shared.metrics import PREDICTIONS
 from components.shared.planes import CLASSES, PlaneSet
 from components.shared.progress import Progress, silent
-
-PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True, kw_only=True)

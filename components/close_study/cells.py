@@ -18,7 +18,7 @@ from components.shared.arrays import Floats
 from components.shared.failures import reason_at
 from components.shared.faults import InputError
 from components.shared.metrics import Predictions, per_patient, predictions_of
-from components.shared.planes import CLASSES, PlaneRow, PlaneSet
+from components.shared.planes import CLASSES, GAN_CLASSES, PlaneRow, PlaneSet
 from components.shared.splits import TEST, Splits
 from components.shared.study import RESULT, RESULT_SHAPE, Cell, Grid
 
@@ -124,7 +124,7 @@ def measurable_patients(planes: PlaneSet, splits: Splits, grid: Grid) -> tuple[l
     cuts: dict[str, set[str]] = {}
     for row in planes.rows_of(tested):
         cuts.setdefault(row.patient, set()).add(row.label)
-    whole = [patient for patient, labels in cuts.items() if {"coronal", "sagittal"} <= labels]
+    whole = [patient for patient, labels in cuts.items() if labels.issuperset(GAN_CLASSES)]
     return whole, [patient for patient in cuts if patient not in whole]
 
 

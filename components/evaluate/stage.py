@@ -16,12 +16,11 @@ from components.shared.calibration import gauged
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
 from components.shared.labels import MINIMUM
-from components.shared.metrics import grey_threshold, measure, noise_by_grey, predictions_of
+from components.shared.metrics import EVALUATION, grey_threshold, measure, noise_by_grey, predictions_of
 from components.shared.planes import CLASSES, NOISE, PlaneRow, PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.splits import TEST, TRAIN, VALIDATION, Splits
 
-EVALUATION = "evaluation.json"
 _GREY_SIDE = 16  # pixels; shrinking keeps a plane's mean
 
 

@@ -21,18 +21,17 @@ from pathlib import Path
 from typing import Any
 
 from components.shared import storage
+from components.shared.descendants import PASSPORT
 from components.shared.faults import InputError
 from components.shared.passports import Passport, parse
-from components.shared.planes import INDEX, PlaneRow, cells_of, read_rows, table_of_rows
+from components.shared.planes import EPOCH, INDEX, PlaneRow, cells_of, read_rows, table_of_rows
 from components.shared.snapshots import VolumeEntry
 
-_PASSPORT = "passport.json"
 # What zipfile and the parsers of what lies in it raise where a byte is another.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError),
     *(TypeError, RuntimeError, struct.error),
 )
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal planes byte-identical
 CODE = ("components/extract_planes", "components/shared")  # what makes planes
 
 
@@ -82,15 +81,15 @@ class KeptPlanesWriter:
         rows, index = [], io.StringIO()
         table = table_of_rows(index)
         for png, row in planes:
-            self.archive.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
+            self.archive.writestr(zipfile.ZipInfo(row.image, EPOCH), png)
             table.writerow(cells_of(row))
             rows.append(row)
-        self.archive.writestr(zipfile.ZipInfo(INDEX, _EPOCH), index.getvalue())
+        self.archive.writestr(zipfile.ZipInfo(INDEX, EPOCH), index.getvalue())
         return rows
 
     def add_passport(self, passport: Passport) -> None:
         """Store the passport."""
-        self.archive.writestr(zipfile.ZipInfo(_PASSPORT, _EPOCH), json.dumps(asdict(passport)))
+        self.archive.writestr(zipfile.ZipInfo(PASSPORT, EPOCH), json.dumps(asdict(passport)))
 
 
 @contextmanager
@@ -105,7 +104,7 @@ def open_kept(uri: str) -> Iterator[KeptPlanes]:
             archive = zipfile.ZipFile(path)
         with archive:
             with _removed_if_damaged(uri):
-                passport = parse(json.loads(archive.read(_PASSPORT)))
+                passport = parse(json.loads(archive.read(PASSPORT)))
             yield KeptPlanes(uri, archive, passport)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import stylegan2_ada
 
+from components.generate_images import truncations
 from components.shared.accelerator import accelerator
 from components.shared.faults import InputError
 from components.shared.planes import SYNTHETIC, PlaneRow, PlaneSetWriter
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
-from components.shared.weights import known_seen
-from components.train_gan.stage import INDEX, input_errors
+from components.shared.weights import GENERATOR, known_seen
+from components.train_gan.stage import input_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ def generate_images(
 
 def refuse_measured(generator: Path, splits: Splits) -> None:
     """Refuse a generator that was trained on a patient whom classifiers are measured on."""
-    about = json.loads((generator / INDEX).read_text())
+    about = json.loads((generator / GENERATOR).read_text())
     what = f"generator {about['digest'][:12]}"
     splits.require_only((TRAIN,), known_seen(about, what), what)
 
@@ -58,10 +59,8 @@ def refuse_measured(generator: Path, splits: Splits) -> None:
 def count_by_truncation(config: Config) -> Mapping[float, int]:
     """Divide the images over the truncations, the rest going to the first ones."""
     psis = config.truncations
-    if not psis or len({f"{psi:.2f}" for psi in psis}) < len(psis):
-        raise InputError(f"truncations={list(psis)}: valid: one or more, different in two decimals")
-    if not all(0.01 <= psi <= 2 for psi in psis):
-        raise InputError(f"truncations={list(psis)}: valid: each from 0.01 to 2")
+    if not truncations.are_usable(psis):
+        raise InputError(f"truncations={list(psis)}: not usable; valid: {truncations.VALID}")
     if config.images < len(psis):
         raise InputError(f"images={config.images}: valid: at least {len(psis)}, one per truncation")
     if not 0 <= config.seed < 2**31:

@@ -28,10 +28,11 @@ from components.shared.planes import PlaneSet
 from components.shared.progress import Progress, silent
 from components.shared.splits import Splits
 from components.shared.study import LABELLED_PLANES, MADE, Cell, Source
+from components.shared.weights import GENERATOR
 from components.train_gan.stage import Config as GanConfig
 from components.train_gan.stage import train_gan
 
-_SHOWN = ("generator.json", "samples.png", "reals.png")
+_SHOWN = (GENERATOR, "samples.png", "reals.png")
 
 
 @dataclass(frozen=True, kw_only=True)

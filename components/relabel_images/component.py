@@ -26,6 +26,7 @@ def relabel_images(
     from components.relabel_images.stage import Config, relabel_images
     from components.shared.ledger import Ledger
     from components.shared.progress import stage
+    from components.shared.weights import ABOUT
 
     with stage(f"round {number}: relabel_images"):
         config = Config(
@@ -35,7 +36,7 @@ def relabel_images(
             max_class_ratio=max_class_ratio,
             relabel=relabel,
         )
-        trained = json.loads((Path(classifier.path) / "classifier.json").read_text())
+        trained = json.loads((Path(classifier.path) / ABOUT).read_text())
         ledger = Ledger(state_uri=state_uri, run=run)
         sealed = relabel_images(config, ledger, Path(predictions.path), trained, owner)
         for name in ("pool", "newly_accepted", "below", "capped", "rejected", "flips", "evicted"):

@@ -14,6 +14,7 @@ from components.shared.expert_labels import NONE, by_image
 from components.shared.history import accepted_of, changes
 from components.shared.lease import lease
 from components.shared.ledger import LabelRow, Ledger
+from components.shared.metrics import PREDICTIONS
 from components.shared.planes import GAN_CLASSES, digest_of
 from components.shared.pool import kept_labels
 from components.shared.progress import emit
@@ -135,7 +136,7 @@ def summarise(
 
 def read_predictions(folder: Path) -> list[LabelRow]:
     """Read what classify_images wrote; nothing is decided yet."""
-    with (folder / "predictions.csv").open(newline="") as file:
+    with (folder / PREDICTIONS).open(newline="") as file:
         return [
             LabelRow(
                 image=line["image"], label=line["label"], confidence=float(line["confidence"]), status=SCORED

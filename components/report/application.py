@@ -14,6 +14,7 @@ from components.report.summary import read_json
 from components.report.words import limits_of_scans, plural
 from components.shared.files import write_whole
 from components.shared.intervals import FEWEST_FOR_CLAIM
+from components.shared.metrics import PREDICTIONS
 from components.shared.planes import CLASSES, PlaneSet
 
 _EXAMPLES = 14  # planes shown a class
@@ -31,14 +32,14 @@ class Tally:
 def apply_page(
     folder: Path,
     html: Path,
-    planes: PlaneSet | None = None,
+    planes: PlaneSet,
     notes: Sequence[str] = (),
     language: str = ENGLISH,
 ) -> None:
-    """Write one page from what apply_classifiers left in its folder; without planes it shows no pictures."""
+    """Write one page from what apply_classifiers left in its folder."""
     values = read_json(folder / "metrics.json")
     by_classifier: dict[str, list[Mapping[str, str]]] = {}
-    with (folder / "predictions.csv").open(newline="") as file:
+    with (folder / PREDICTIONS).open(newline="") as file:
         for line in csv.DictReader(file):
             by_classifier.setdefault(line["classifier"], []).append(line)
     known = {name: measured for name, measured in values["models"].items() if measured is not None}
@@ -53,7 +54,7 @@ def apply_page(
         "confusions": [
             (name, charts.confusion(name, **measured["confusion"])) for name, measured in known.items()
         ],
-        "examples": _examples(planes, *next(iter(by_classifier.items()))) if planes else [],
+        "examples": _examples(planes, *next(iter(by_classifier.items()))),
     }
     write_whole(html, render("application.html.j2", values, language, **parts))
 

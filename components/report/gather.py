@@ -13,6 +13,7 @@ from components.shared import passports
 from components.shared.code import versions
 from components.shared.judgement import read_judgement
 from components.shared.ledger import Ledger, write_labels
+from components.shared.metrics import EVALUATION
 from components.shared.planes import PlaneSet
 from components.shared.rounds import best_round, model_name
 from components.shared.snapshots import SIMULATED
@@ -50,7 +51,7 @@ def gather(artifacts: Artifacts, ledger: Ledger, snapshot_digest: str, folder: P
         supervised=artifacts.supervised,
         rounds=rounds,
         round_labels=[_labels(ledger, k, folder) for k in range(len(rounds))],
-        evaluation=artifacts.evaluation / "evaluation.json",
+        evaluation=artifacts.evaluation / EVALUATION,
         best_round=model_name(best_round(rounds, ledger.rule())),
         versions=versions(),
         experts=ledger.expert_labels(),

@@ -8,6 +8,7 @@ from typing import Any
 from components.report.pictures import png_uri
 from components.report.summary import read_json
 from components.report.words import ABSENT, percent, plural
+from components.shared.audit import FINDINGS
 
 _KINDS = {
     "constant": "one grey everywhere: shows outlines",
@@ -48,7 +49,7 @@ class Section:
 
 def shortcuts_section(folder: Path) -> Section:
     """Return the section's content from what audit_shortcuts wrote."""
-    found = read_json(folder / "audit.json")
+    found = read_json(folder / FINDINGS)
     cases, real = found["cases"], found.get("real", {})
     return Section(
         sentence=_sentence(found),

@@ -168,7 +168,7 @@ def _data_parts(inputs: Inputs, values: Mapping[str, Any]) -> dict[str, Any]:
         "samples": [(label, pictures.sample_tiles(inputs.planes, label, patients)) for label in present],
         "grids": _grids(inputs, patients, values["gan"]["resolution"]),
         "quality": quality_section(values["quality"], inputs.synthetic.folder),
-        "sides": [(split, values["patients"][split]) for split in ("train", "validation", "test")],
+        "sides": [(split, values["patients"][split]) for split in SPLITS],
     }
 
 

@@ -29,6 +29,7 @@ from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneSet
 from components.shared.splits import SPLITS, Splits
 from components.shared.study import MADE, Grid, Source
+from components.shared.weights import GENERATOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,7 @@ def _count_planes(planes: PlaneSet) -> dict[str, int]:
 
 def _source(study_uri: str, source: Source) -> dict[str, Any]:
     """Return what is known of one set of synthetic images."""
-    about = storage.join(source.uri(study_uri), "generator", "generator.json")
+    about = storage.join(source.uri(study_uri), "generator", GENERATOR)
     named = {"source": source.name, "fold": source.fold, "planes": source.planes, "gan": source.gan}
     if not storage.exists(storage.join(source.uri(study_uri), MADE)):
         return {**named, "failed": reason_at(source.uri(study_uri))}

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from components.report.flow import Box, draw_flow
 from components.report.study_facts import images_kept
 from components.report.words import count, percent, plural
+from components.shared.splits import SPLITS
 
 _ELBOWS = (("volumes", "planes"), ("planes", "labelled"), ("planes", "hidden"), ("planes", "gans"))
 _STRAIGHT = (("labelled", "arms"), ("hidden", "arms"), ("gans", "synthetic"), ("arms", "test"))
@@ -22,7 +23,7 @@ def study_flow(metrics: Mapping[str, Any], volumes: int) -> Markup:
 def _sources(metrics: Mapping[str, Any], volumes: int) -> dict[str, Box]:
     given, fold = metrics["parameters"], metrics["folds"][0]
     arms = given["arms"]
-    patients = sum(len(fold[side]) for side in ("test", "validation", "train"))
+    patients = sum(len(fold[side]) for side in SPLITS)
     planes = [f"{label} {count(number)}" for label, number in metrics["planes"].items()]
     share = f"{100 * given['label_fractions'][0]:g} % of {given['label_unit']}s"
     made = [source for source in metrics["synthetic"] if "failed" not in source]

@@ -24,6 +24,7 @@ from components.shared.stored_json import described
 
 SEEN, LEASES = "patients", "leases"  # beside the GANs' folders: what each descends from, who works in it
 NOTES = "forgotten"
+PASSPORT = "passport.json"  # in the archive of a volume's kept planes: whose they are
 FOLDERS = ("planes", "snapshots", "splits", "gan", "generators", "finished", "runs", NOTES)
 # What a run keeps in a folder of its own; a folder of the state with anything else is not ours to touch.
 OF_RUNS = {RECORD, LEASE, HISTORY, EXPERTS, "rounds", PUBLISHED, "cells", "synthetic", "report"}
@@ -155,7 +156,7 @@ def _kept(data: bytes) -> _Scan | None:
     """Return the scan whose planes are kept."""
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            told = json.loads(archive.read("passport.json"))
+            told = json.loads(archive.read(PASSPORT))
         return _Scan(patient=str(told["patient"]), file=str(told.get("file", "")), shown=str(told["voxels"]))
     except MemoryError:
         raise

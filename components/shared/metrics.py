@@ -15,6 +15,8 @@ from components.shared.arrays import Floats
 from components.shared.intervals import FEWEST_FOR_INTERVAL, Integers, mean_interval, naive_interval
 from components.shared.planes import CLASSES, CORONAL, NOISE, SAGITTAL, PlaneRow
 
+PREDICTIONS = "predictions.csv"  # plane by plane
+EVALUATION = "evaluation.json"  # of every model of a run
 _LEAST_PROBABILITY = 1e-7  # keeps the loss of a class that the model does not know finite
 
 

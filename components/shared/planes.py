@@ -45,7 +45,7 @@ _SHAPE: Shape = {
     "patients": [str],
     "scans": [str],
 }
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal sets byte-identical
+EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed member date keeps equal sets byte-identical
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +136,7 @@ class PlaneSetWriter:
         """Store one plane that is already encoded."""
         if row.image in self._zip.NameToInfo:
             raise ValueError(f"two planes are named {row.image}")
-        self._zip.writestr(zipfile.ZipInfo(row.image, _EPOCH), png)
+        self._zip.writestr(zipfile.ZipInfo(row.image, EPOCH), png)
         self._table.writerow(cells_of(replace(row, sha256=hashlib.sha256(png).hexdigest())))
         self.counts[row.label or row.source] += 1
         self._patients.add(row.patient)
@@ -149,7 +149,7 @@ class PlaneSetWriter:
     ) -> None:
         if kind is None:
             labels = json.dumps({"labels": self._labels or None})
-            self._zip.writestr(zipfile.ZipInfo("dataset.json", _EPOCH), labels)
+            self._zip.writestr(zipfile.ZipInfo("dataset.json", EPOCH), labels)
         self._zip.close()
         self._index.close()
         part = Path(self._index.name)

@@ -9,7 +9,7 @@ from components.shared.faults import InputError
 from components.shared.planes import Seen
 from components.shared.pseudonyms import require_same_key
 from components.shared.stored_json import described
-from components.shared.weights import behind
+from components.shared.weights import ABOUT, behind
 
 _LOOKS = (
     *("field_of_view_mm", "field_of_view", "noise_rule"),
@@ -23,7 +23,7 @@ def find_classifiers(uri: str, folder: Path) -> dict[str, Path]:
         storage.download(uri, folder)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise _none_at(uri) from error
-    places = [*folder.glob("classifier.json"), *folder.glob("*/classifier.json")]
+    places = [*folder.glob(ABOUT), *folder.glob(f"*/{ABOUT}")]
     found = {_name(path.parent, folder): path.parent for path in sorted(places)}
     if not found:
         raise _none_at(uri)
@@ -52,7 +52,7 @@ def _refuse(name: str, what: str, seen: Collection[str]) -> None:
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    return described((folder / "classifier.json").read_bytes())
+    return described((folder / ABOUT).read_bytes())
 
 
 def _learnt_looks(name: str, folder: Path) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from components.shared.planes import Seen
 from components.shared.stored_json import described, fits
 
 ABOUT, WEIGHTS = "classifier.json", "classifier.safetensors"  # a classifier of ours
+GENERATOR = "generator.json"
 DESCRIBED = "described_by"  # in the header of our classifiers' weights: they are not to be taken alone
 _LEARNT = {"seen": "learnt from", "validated_on": "was validated on"}
 _HEADER = 2**20  # bytes, in which a file of weights names its tensors

@@ -24,10 +24,9 @@ from components.shared.planes import GAN_CLASSES, PlaneRow, PlaneSet, Seen, dige
 from components.shared.progress import Progress, silent
 from components.shared.splits import TRAIN, Splits
 from components.shared.stored_json import described
-from components.shared.weights import seen_by_generator
+from components.shared.weights import GENERATOR, seen_by_generator
 from components.train_gan.checkpoints import name_seen, run_folder
 
-INDEX = "generator.json"
 _KEEPING = ("state_uri", "checkpoint_kimg")  # change no result
 # Dials of stylegan2_ada that a pipeline calls gan_..., where a message gives one a value.
 _DIALS = re.compile(r"\b(kimg|resolution|gamma|batch|channel_base|mirror|augment)(?==| \w+ there)")
@@ -155,7 +154,7 @@ def _run_name(config: Config, planes: PlaneSet, splits: Splits, start: Path | No
     # Checkpoints of other code are of another run: its results would not be this code's.
     code = code_digest("stylegan2_ada", "components/train_gan")
     settings = asdict(config) | {"planes": planes.digest, "splits": splits.digest, "code": code}
-    settings["resume_uri"] = "" if start is None else storage.hash_file(start / INDEX)
+    settings["resume_uri"] = "" if start is None else storage.hash_file(start / GENERATOR)
     return digest_of({name: value for name, value in settings.items() if name not in _KEEPING})[:12]
 
 
@@ -165,7 +164,7 @@ def _start(uri: str, planes: PlaneSet, splits: Splits, folder: Path) -> tuple[Pa
         return None, Seen()
     try:
         storage.download(uri, folder)
-        about = described((folder / INDEX).read_bytes())
+        about = described((folder / GENERATOR).read_bytes())
     except FileNotFoundError:
         about = {}
     seen = seen_by_generator(about)
@@ -182,20 +181,20 @@ def _begun(start: Path | None) -> dict[str, Any]:
     """Return what a GAN went on from, and how many kimg that and all before it had learnt, where known."""
     if start is None:
         return {"begun_from": "", "kimg_before": 0.0}
-    about = described((start / INDEX).read_bytes())
+    about = described((start / GENERATOR).read_bytes())
     known = "source" not in about and about.get("kimg_before") is not None
     before = about["kimg_before"] + about["kimg"] if known else None
-    return {"begun_from": storage.hash_file(start / INDEX), "kimg_before": before}
+    return {"begun_from": storage.hash_file(start / GENERATOR), "kimg_before": before}
 
 
 def _publish(folder: Path, out: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:
     """Copy a finished run; its JSON comes last."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / INDEX).unlink(missing_ok=True)
+    (out / GENERATOR).unlink(missing_ok=True)
     shutil.rmtree(out / "snapshots", ignore_errors=True)
     shutil.copytree(folder / "snapshots", out / "snapshots")
     for name in ("generator.safetensors", "discriminator.safetensors", "reals.png", "samples.png"):
         shutil.copyfile(folder / name, out / name)
-    info: dict[str, Any] = {**json.loads((folder / INDEX).read_text()), **about}
-    stored_json.write(out / INDEX, info)
+    info: dict[str, Any] = {**json.loads((folder / GENERATOR).read_text()), **about}
+    stored_json.write(out / GENERATOR, info)
     return info

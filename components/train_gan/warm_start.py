@@ -17,7 +17,7 @@ from components.shared.forgotten import forgotten, require_remembered
 from components.shared.planes import PlaneSet
 from components.shared.splits import TRAIN, Splits
 from components.shared.stored_json import described
-from components.shared.weights import known_seen, seen_by, weights_digest
+from components.shared.weights import GENERATOR, known_seen, seen_by, weights_digest
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,13 @@ _SHAPE: stored_json.Shape = {
     "channel_base": int,
     "patients": [str],
 }
-_ABOUT = "generator.json"
-_MEMBERS = (_ABOUT, "generator.safetensors", "discriminator.safetensors")  # first whose they are
+_MEMBERS = (GENERATOR, "generator.safetensors", "discriminator.safetensors")  # first whose they are
 
 
 def keep_generator(generator: Path, state_uri: str, snapshot_digest: str) -> str:
     """Keep a finished generator under its digest, once; return where."""
-    about: dict[str, Any] = json.loads((generator / _ABOUT).read_text())
-    if weights_digest(generator / _ABOUT) is None:
+    about: dict[str, Any] = json.loads((generator / GENERATOR).read_text())
+    if weights_digest(generator / GENERATOR) is None:
         raise ValueError(f"{generator}: not a whole generator")
     seen = known_seen(about, str(generator))
     require_remembered(state_uri, seen.patients, seen.scans)
@@ -75,7 +74,7 @@ def newest_generator(
 
 
 def _may_start(place: str, planes: PlaneSet, splits: Splits) -> bool:
-    about = storage.join(place, _ABOUT)
+    about = storage.join(place, GENERATOR)
     seen = seen_by(described(storage.read_bytes(about))) if storage.exists(about) else None
     if seen is None:
         log.warning("%s: gone, or does not say which patients and scans it has seen", place)

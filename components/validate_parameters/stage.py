@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from components.extract_planes.cut import Cuts
+from components.generate_images import truncations
 from components.report.language import ENGLISH, LANGUAGES
 from components.shared import snapshots, storage
+from components.shared.audit import MODES, STOP
 from components.shared.code import code_digest
 from components.shared.labels import UNITS
 from components.shared.ledger import Ledger
@@ -30,15 +32,16 @@ from components.validate_parameters.resources import (
 )
 from components.validate_parameters.weights import check_detector, check_experts, check_kinds, check_starts
 
+# Of shared/classifier.py: ARCHITECTURES, which the CPU image, without torch, cannot load.
 CLASSIFIERS = ("convnext_tiny", "resnet18")
 AUGMENTATIONS = ("none", "bg", "bgc")
 GAN_RESOLUTIONS = (16, 32, 64, 128, 256, 512)
-AUDITS = ("stop", "warn", "off")
 # Each is up to a dozen nodes of Argo's workflow, which may grow to 1 MB.
 MOST_SHARDS, MOST_ROUNDS = 20, 20
 
-# Where things are kept, what they run on and how the report is written changes no result.
-PLACES = (
+# Change no result: where things are kept, what they run on, how the report is written, what a run stops at,
+# whom it forgets.
+NOT_RESULTS = (
     "volumes_uri",
     "state_uri",
     "run_name",
@@ -79,7 +82,7 @@ class Parameters:
     anatomy_min_content: float = 0.10
     noise_index_planes: int = 20  # of noise_rule=index, at each end
     extract_shards: int = 1  # pods that share the volumes
-    audit: str = "stop"  # what happens when a class can be read without anatomy
+    audit: str = STOP  # what happens when a class can be read without anatomy
     classifier: str = "convnext_tiny"
     epochs: int = 7  # after one with a frozen body where pretrained_uri is given
     image_size_px: int = 192  # side that the classifier sees
@@ -129,7 +132,7 @@ def results(parameters: Any) -> dict[str, Any]:
 
 def _results(parameters: Any) -> dict[str, Any]:
     """Return the parameters that change a result, in plain JSON types."""
-    kept = {name: value for name, value in asdict(parameters).items() if name not in PLACES}
+    kept = {name: value for name, value in asdict(parameters).items() if name not in NOT_RESULTS}
     return dict(json.loads(json.dumps(kept)))
 
 
@@ -202,7 +205,7 @@ def check_planes(p: Any) -> None:
 
 def check_audit(p: Any) -> None:
     """Check what follows from the shortcut audit."""
-    require_one_of(p, "audit", AUDITS)
+    require_one_of(p, "audit", MODES)
 
 
 def check_classifier(p: Any) -> None:
@@ -230,9 +233,7 @@ def check_gan(p: Any) -> None:
     require(p, "gan_channel_base", base == 0 or least <= base <= 65536, valid)
     require_one_of(p, "gan_augment", AUGMENTATIONS)
     require(p, "gan_checkpoint_kimg", 0 <= p.gan_checkpoint_kimg <= 100_000, "0 (by the clock) to 100000")
-    named = {f"{psi:.2f}" for psi in psis}  # as the images are
-    usable = bool(psis) and len(named) == len(psis) and all(0.01 <= psi <= 2 for psi in psis)
-    require(p, "truncations", usable, "psi from 0.01 to 2, different in two decimals")
+    require(p, "truncations", truncations.are_usable(psis), truncations.VALID)
     require(p, "images", len(psis) <= p.images <= 10_000_000, "at least one per truncation, at most 10000000")
 
 

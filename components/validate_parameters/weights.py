@@ -10,7 +10,7 @@ from components.shared.forgotten import forgotten, forgotten_scans
 from components.shared.images import BAKED
 from components.shared.planes import Seen
 from components.shared.stored_json import described
-from components.shared.weights import contents_digest, seen_behind, seen_by_generator
+from components.shared.weights import GENERATOR, contents_digest, seen_behind, seen_by_generator
 from components.train_gan.warm_start import kept_digests
 from components.validate_parameters.requirements import naming, require
 
@@ -22,7 +22,7 @@ _LENGTH, _MOST = 8, 100_000_000  # bytes of the number that a .safetensors begin
 
 def weights_given(p: Any) -> str:
     """Return a digest of the weights that a run is given by their addresses, "" without any."""
-    generator = storage.join(p.gan_resume_uri, "generator.json") if p.gan_resume_uri else ""
+    generator = storage.join(p.gan_resume_uri, GENERATOR) if p.gan_resume_uri else ""
     return contents_digest((p.pretrained_uri, p.inception_uri, generator))
 
 
@@ -127,7 +127,7 @@ def _check_generator(p: Any) -> None:
 
 
 def _read_generator(p: Any) -> dict[str, Any]:
-    uri = storage.join(p.gan_resume_uri, "generator.json")
+    uri = storage.join(p.gan_resume_uri, GENERATOR)
     with naming(p, "gan_resume_uri"):
         return described(storage.read_bytes(uri)) if storage.exists(uri) else {}
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from components.apply_classifiers.stage import METRICS, PREDICTIONS, Config, apply_classifiers
+from components.apply_classifiers.stage import METRICS, Config, apply_classifiers
 from components.extract_planes.cut import Cuts
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
+from components.shared.metrics import PREDICTIONS
 from components.shared.planes import CLASSES, UNCERTAIN, Seen
 from components.shared.trained import (
     find_classifiers,

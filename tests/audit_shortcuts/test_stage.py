@@ -20,7 +20,6 @@ from components.audit_shortcuts.blanks import (
 from components.audit_shortcuts.judges import PIXELS, SPECTRA
 from components.audit_shortcuts.real import tells_noise
 from components.audit_shortcuts.stage import (
-    FINDINGS,
     Config,
     audit_shortcuts,
     judge_kind,
@@ -31,6 +30,7 @@ from components.extract_planes.stage import Config as Extraction
 from components.extract_planes.stage import Cuts as Extracted
 from components.extract_planes.stage import extract_planes
 from components.shared import geometry, resampling
+from components.shared.audit import FINDINGS
 from components.shared.faults import InputError
 from components.shared.geometry import DISC, FULL, SPHERE
 from components.shared.phantom import simulate_patients

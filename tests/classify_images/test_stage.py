@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from components.classify_images.stage import PREDICTIONS, Config, classify_images
+from components.classify_images.stage import Config, classify_images
 from components.shared import classifier as classifiers
 from components.shared.classifier import Classifier
 from components.shared.faults import InputError
+from components.shared.metrics import PREDICTIONS
 from components.shared.planes import CLASSES, CORONAL, SAGITTAL, Seen
 from tests.drawn_planes import SIDE, write_synthetic
 

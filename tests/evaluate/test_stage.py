@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from components.evaluate.stage import EVALUATION, Config, calibration_lines, evaluate
+from components.evaluate.stage import Config, calibration_lines, evaluate
 from components.shared.faults import InputError
+from components.shared.metrics import EVALUATION
 from components.shared.planes import CORONAL, NOISE, SAGITTAL
 from components.shared.splits import TEST, TRAIN, VALIDATION
 from components.train_classifier.stage import Config as Training

@@ -89,7 +89,7 @@ def test_the_largest_seed_works(generator: Path, tmp_path: Path) -> None:
     [
         ({"truncations": ()}, "truncations="),
         ({"truncations": (0.5, 0.501)}, "two decimals"),
-        ({"truncations": (0.001,)}, "each from 0.01 to 2"),
+        ({"truncations": (0.001,)}, "psi from 0.01 to 2"),
         ({"images": 1}, "images=1"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 2**31}, "valid: 0 to 2147483647"),
