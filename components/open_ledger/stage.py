@@ -8,7 +8,7 @@ from typing import Any
 from components.shared import storage
 from components.shared.faults import InputError
 from components.shared.forgotten import require_remembered
-from components.shared.labels import known_classes, labelled_rows
+from components.shared.labels import are_few, known_classes, labelled_rows
 from components.shared.ledger import Ledger
 from components.shared.planes import GAN_CLASSES, PlaneSet
 from components.shared.progress import emit
@@ -91,6 +91,6 @@ def check_labels(
 
 def too_few_images(images: int, labelled: int) -> str:
     """Return a warning where the synthetic images are under twice the labelled planes, else ""."""
-    if images >= 2 * labelled:
+    if not are_few(images, labelled):
         return ""
     return f"images={images}: under twice the {labelled} labelled planes, so they can add little"

@@ -31,8 +31,7 @@ def report(
 
     from components.report.gather import Artifacts, flat_metrics, gather
     from components.report.previous import remember
-    from components.report.stage import doubtful_images, report
-    from components.shared.files import write_whole
+    from components.report.stage import report
     from components.shared.ledger import Ledger
     from components.shared.progress import stage
 
@@ -48,8 +47,7 @@ def report(
             evaluation=Path(evaluation.path),
         )
         inputs = gather(artifacts, Ledger(state_uri=state_uri, run=run), snapshot_digest, Path(folder))
-        found = report(inputs, Path(page.path), Path(result.path), language)
-        write_whole(Path(doubtful.path), doubtful_images(inputs).table)
+        found = report(inputs, Path(page.path), Path(result.path), Path(doubtful.path), language)
         remember(state_uri, found)
         for name, value in flat_metrics(found).items():
             metrics.log_metric(name, value)

@@ -12,11 +12,12 @@ from components.report.synthetic import notes as quality_notes
 from components.shared import passports
 from components.shared.code import versions
 from components.shared.judgement import read_judgement
+from components.shared.labels import are_few
 from components.shared.ledger import Ledger, write_labels
 from components.shared.metrics import EVALUATION
 from components.shared.planes import PlaneSet
 from components.shared.rounds import best_round, model_name
-from components.shared.snapshots import SIMULATED
+from components.shared.snapshots import is_simulated
 from components.shared.splits import Splits
 
 
@@ -82,15 +83,14 @@ def flat_metrics(found: Mapping[str, Any]) -> dict[str, float]:
 
 def simulated(planes: PlaneSet) -> list[str]:
     """Return the note that simulated volumes need, if these are."""
-    if any(row.site == SIMULATED for row in planes.rows):
+    if is_simulated(planes):
         return ["The volumes are simulated: nothing here says anything about infants."]
     return []
 
 
 def _notes(planes: PlaneSet, images: int, labelled: int) -> Sequence[str]:
-    if images >= 2 * labelled:
-        return simulated(planes)
-    return [*simulated(planes), f"{images} synthetic images are under twice the {labelled} labelled planes."]
+    few = f"{images} synthetic images are under twice the {labelled} labelled planes."
+    return [*simulated(planes), *([few] if are_few(images, labelled) else [])]
 
 
 def _labels(ledger: Ledger, number: int, folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.report import charts, pictures, summary, words
 from components.report.documents import documents
-from components.report.doubtful import ContactSheet, contact_sheet, unlabelled
+from components.report.doubtful import contact_sheet, unlabelled
 from components.report.facts import Facts, facts_of_run
 from components.report.flow import flow_diagram
 from components.report.histories import history_chart, round_chart
@@ -22,12 +22,13 @@ from components.shared.expert_labels import ExpertRow
 from components.shared.files import write_whole
 from components.shared.judgement import read_judgement
 from components.shared.labels import MINIMUM
-from components.shared.ledger import read_labels
+from components.shared.ledger import LabelRow, read_labels
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, GAN_CLASSES, NOISE, UNCERTAIN, PlaneRow, PlaneSet
 from components.shared.rounds import unsteady
-from components.shared.snapshots import SIMULATED
+from components.shared.snapshots import is_simulated
 from components.shared.splits import SPLITS, TEST, TRAIN, Splits
+from components.shared.weights import ABOUT, GENERATOR
 
 _PATIENT_COLUMNS = 6  # models beside one another in the table by patient
 _GRIDS = 8  # truncations shown
@@ -56,6 +57,16 @@ class Inputs:
     experts: Sequence[ExpertRow] = ()  # what an expert said of its images
     notes: Sequence[str] = ()  # what a reader must know of this run, e.g. that its volumes are simulated
 
+    @property
+    def label_source(self) -> int:
+        """The round before the published one, by whose labels that one learnt."""
+        return max(words.round_number(self.best_round) - 1, 0)
+
+    @property
+    def labels(self) -> Sequence[LabelRow]:
+        """What that round said of the images."""
+        return read_labels(self.round_labels[self.label_source].read_bytes())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -68,18 +79,23 @@ class Row:
     published: bool
 
 
-def report(inputs: Inputs, html: Path, metrics: Path, language: str = ENGLISH) -> Mapping[str, Any]:
-    """Write report.html in a language and metrics.json, and return the latter's content."""
-    supervised = summary.read_json(inputs.supervised / "classifier.json")
-    generator = summary.read_json(inputs.generator / "generator.json")
+def report(
+    inputs: Inputs, html: Path, metrics: Path, doubtful: Path, language: str = ENGLISH
+) -> Mapping[str, Any]:
+    """Write report.html in a language, metrics.json and doubtful.csv, and return the numbers."""
+    supervised = summary.read_json(inputs.supervised / ABOUT)
+    generator = summary.read_json(inputs.generator / GENERATOR)
     values = collect(inputs, supervised, generator)
     values["previous"] = compare(values, inputs.before)
     stored_json.write(metrics, values)
+    unsure = contact_sheet(inputs.synthetic, inputs.labels, inputs.experts)
+    write_whole(doubtful, unsure.with_labels(inputs.experts).table)
     audit = shortcuts_section(inputs.findings)
     parts = {
         **_opening(inputs, values, supervised),
         **_data_parts(inputs, values),
         **_result_parts(inputs, values, generator),
+        "doubtful": unsure.tiles,
         "shortcuts": audit,
         "documents": documents(_facts(inputs, values, audit)),
     }
@@ -186,8 +202,6 @@ def _grids(inputs: Inputs, patients: set[str], side: int) -> list[tuple[str, str
 
 def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[str, Any]) -> dict[str, Any]:
     """Return the rounds, what they accepted, the errors by class, and the GAN's history."""
-    source = max(words.round_number(values["best_round"]) - 1, 0)
-    labels = read_labels(inputs.round_labels[source].read_bytes())
     rows = _rows(values, 0)
     return {
         "round_chart": round_chart(values["rounds"]),
@@ -198,9 +212,8 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
         ],
         "noise": [row for row in rows if values["models"][row.key]["recall"].get(NOISE) is not None],
         "patient_rows": rows if len(rows) <= _PATIENT_COLUMNS else _main_rows(rows),
-        "label_source": source,
-        "examples": pictures.accepted_tiles(inputs.synthetic, unlabelled(labels, inputs.experts)),
-        "doubtful": doubtful_images(inputs).tiles,
+        "label_source": inputs.label_source,
+        "examples": pictures.accepted_tiles(inputs.synthetic, unlabelled(inputs.labels, inputs.experts)),
         "history": history_chart(generator["history"]),
         "generator": generator,
         "digests": _digests(inputs, values, generator),
@@ -208,8 +221,8 @@ def _result_parts(inputs: Inputs, values: Mapping[str, Any], generator: Mapping[
 
 
 def _facts(inputs: Inputs, values: Mapping[str, Any], audit: Section) -> Facts:
-    shown = any(row.site == SIMULATED for row in inputs.planes.rows)
-    return facts_of_run(values, inputs.passports, shown, copied(values["quality"]), audit)
+    simulated = is_simulated(inputs.planes)
+    return facts_of_run(values, inputs.passports, simulated, copied(values["quality"]), audit)
 
 
 def _main_rows(rows: Sequence[Row]) -> list[Row]:
@@ -217,17 +230,10 @@ def _main_rows(rows: Sequence[Row]) -> list[Row]:
     return [*rows[:2], *(row for row in rows[2:] if row.published or row is rows[-1])]
 
 
-def doubtful_images(inputs: Inputs) -> ContactSheet:
-    """Return the images that the round behind the published classifier was least sure of."""
-    source = max(words.round_number(inputs.best_round) - 1, 0)
-    labels = read_labels(inputs.round_labels[source].read_bytes())
-    return contact_sheet(inputs.synthetic, labels, inputs.experts).with_labels(inputs.experts)
-
-
 def _digests(
     inputs: Inputs, values: Mapping[str, Any], generator: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    supervised = summary.read_json(inputs.supervised / "classifier.json")
+    supervised = summary.read_json(inputs.supervised / ABOUT)
     published = inputs.rounds[words.round_number(values["best_round"])]
     return [
         ("Snapshot of the volumes", inputs.snapshot),

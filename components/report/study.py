@@ -27,6 +27,7 @@ from components.shared.forgotten import require_remembered
 from components.shared.ledger import Ledger
 from components.shared.passports import Passport
 from components.shared.planes import CLASSES, UNCERTAIN, PlaneSet
+from components.shared.snapshots import is_simulated
 from components.shared.splits import SPLITS, Splits
 from components.shared.study import MADE, Grid, Source
 from components.shared.weights import GENERATOR
@@ -194,7 +195,7 @@ def _parts(inputs: Inputs, values: Mapping[str, Any], gallery: Gallery) -> dict[
         "shortcuts": audit,
         "volumes": volumes_page(inputs.passports),
         "documents": documents(
-            facts_of_study(values, inputs.passports, bool(simulated(inputs.planes)), _copied(values), audit)
+            facts_of_study(values, inputs.passports, is_simulated(inputs.planes), _copied(values), audit)
         ),
         "digests": [("Snapshot of the volumes", inputs.snapshot), ("Planes", inputs.planes.digest)],
     }

@@ -45,6 +45,11 @@ def known_classes(labelled: Iterable[PlaneRow]) -> tuple[Sequence[str], Mapping[
     return known, {label: counts[label] for label in CLASSES if label not in known}
 
 
+def are_few(images: int, labelled: int) -> bool:
+    """Tell whether synthetic images are so few beside the labelled planes that they can add little."""
+    return images < 2 * labelled
+
+
 def _images_by_stratum(rows: Iterable[PlaneRow], fraction: float, seed: int) -> set[str]:
     strata = defaultdict(list)
     for row in rows:

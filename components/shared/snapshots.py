@@ -19,12 +19,18 @@ from components.shared import storage, stored_json, volumes
 from components.shared.faults import InputError
 from components.shared.nrrd_fields import ending
 from components.shared.owners import SUFFIXES, TABLE, Owner, compile_pattern, owners_of, require_there
+from components.shared.planes import PlaneSet
 from components.shared.pseudonyms import Pseudonyms
 
 SIMULATED = "simulated"  # the site of volumes that show nobody
 _AT_ONCE = 8  # questions to a bucket, whose clients keep ten connections
 
 _Answer = TypeVar("_Answer")
+
+
+def is_simulated(planes: PlaneSet) -> bool:
+    """Tell whether planes are of volumes that show nobody."""
+    return any(row.site == SIMULATED for row in planes.rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from components.report.stage import report
 @pytest.fixture(scope="module")
 def values(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    found = report(inputs, folder / "report.html", folder / "metrics.json")
+    found = report(inputs, folder / "report.html", folder / "metrics.json", folder / "doubtful.csv")
     return found, (folder / "report.html").read_text()
 
 

@@ -40,13 +40,14 @@ def test_a_run_is_gathered_from_its_artifacts_and_ledger(inputs: Inputs, tmp_pat
         path.read_bytes() for path in inputs.round_labels
     ]
     assert found.best_round == "round_002"  # the last, since two validation patients choose nothing
-    gathered = report(found, tmp_path / "a.html", tmp_path / "a.json")
-    given = report(replace(inputs, versions=found.versions), tmp_path / "b.html", tmp_path / "b.json")
+    gathered = report(found, tmp_path / "a.html", tmp_path / "a.json", tmp_path / "a.csv")
+    inputs = replace(inputs, versions=found.versions)
+    given = report(inputs, tmp_path / "b.html", tmp_path / "b.json", tmp_path / "b.csv")
     assert gathered == given
 
 
 def test_flat_metrics_are_numbers_alone(inputs: Inputs, tmp_path: Path) -> None:
-    values = dict(report(inputs, tmp_path / "a.html", tmp_path / "a.json"))
+    values = dict(report(inputs, tmp_path / "a.html", tmp_path / "a.json", tmp_path / "a.csv"))
     found = flat_metrics(values)
     assert found["published_accuracy"] == values["models"]["round_002"]["accuracy"]
     unmeasured = values["models"]["supervised"] | {"balanced_accuracy": None}

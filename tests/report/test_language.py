@@ -96,11 +96,9 @@ def english(
 ) -> list[str]:
     """Return pages of several runs and studies, few and many patients, failures among them."""
     root, pages = tmp_path_factory.mktemp("english"), []
-    for change in RUNS:
-        report(run_of(**change), root / "report.html", root / "metrics.json")
+    for inputs in (*(run_of(**change) for change in RUNS), alarming(run_of)):
+        report(inputs, root / "report.html", root / "metrics.json", root / "doubtful.csv")
         pages.append((root / "report.html").read_text())
-    report(alarming(run_of), root / "report.html", root / "metrics.json")
-    pages.append((root / "report.html").read_text())
     for place, change in enumerate(STUDIES):
         study = replace(write_study(root / f"{place}", **change), run="51d0c0ffee12")
         report_study(study, root / "report.html", root / "metrics.json", root / "doubtful.csv")
@@ -211,7 +209,8 @@ def test_every_translation_has_the_holes_of_its_key() -> None:
 
 def test_metrics_do_not_depend_on_the_language(inputs: Inputs, tmp_path: Path) -> None:
     for language in ("en", "es"):
-        report(inputs, tmp_path / f"{language}.html", tmp_path / f"{language}.json", language)
+        html, metrics, doubtful = (tmp_path / f"{language}.{ending}" for ending in ("html", "json", "csv"))
+        report(inputs, html, metrics, doubtful, language)
     assert (tmp_path / "en.json").read_bytes() == (tmp_path / "es.json").read_bytes()
     text = (tmp_path / "es.html").read_text()
     assert "n = 3 pacientes: no cabe ninguna afirmación" in text

@@ -16,7 +16,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "components/report/metrics.sche
 
 
 def write(inputs: Inputs, folder: Path) -> dict[str, Any]:
-    report(inputs, folder / "report.html", folder / "metrics.json")
+    report(inputs, folder / "report.html", folder / "metrics.json", folder / "doubtful.csv")
     return dict(json.loads((folder / "metrics.json").read_text()))
 
 

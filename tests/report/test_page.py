@@ -15,7 +15,7 @@ from tests.report.pages import Page, cut_texts, look_up
 
 
 def render(inputs: Inputs, folder: Path) -> tuple[str, dict[str, Any]]:
-    report(inputs, folder / "report.html", folder / "metrics.json")
+    report(inputs, folder / "report.html", folder / "metrics.json", folder / "doubtful.csv")
     return (folder / "report.html").read_text(), json.loads((folder / "metrics.json").read_text())
 
 

@@ -14,7 +14,7 @@ from components.shared.planes import Seen
 
 
 def written(inputs, folder: Path):
-    report(inputs, folder / "report.html", folder / "metrics.json")
+    report(inputs, folder / "report.html", folder / "metrics.json", folder / "doubtful.csv")
     return json.loads((folder / "metrics.json").read_text())
 
 
