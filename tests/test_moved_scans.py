@@ -98,7 +98,7 @@ def test_what_a_generator_drew_hands_its_scans_on(before, tmp_path):
 
 def test_a_classifier_that_saw_it_is_no_start_and_is_not_evaluated(classifier, now, tmp_path):
     start = replace(TINY, pretrained_uri=str(classifier / classifiers.WEIGHTS))
-    with pytest.raises(InputError, match=rf"^pretrained_uri: .*{SAID}"):
+    with pytest.raises(InputError, match=rf"^pretrained_uri=.*{SAID}"):
         train_classifier(start, now, SPLITS, None, tmp_path / "c")
     with pytest.raises(InputError, match=rf"^model mine \(\w{{12}}\): {SAID}"):
         evaluate(EvaluateConfig(), now, SPLITS, {"mine": classifier}, tmp_path / "e")
@@ -120,7 +120,7 @@ def test_weights_that_were_chosen_by_who_is_tested_now_are_no_start(classifier, 
     start = replace(TINY, pretrained_uri=str(classifier / classifiers.WEIGHTS))
     turned = SPLITS if scans else splits_of({**SPLITS.sides, "v": "test", "u": "validation"})
     said = r"has seen scans scan of v of t \(test\)" if scans else r"made from patients v \(test\)"
-    with pytest.raises(InputError, match=rf"^pretrained_uri: .*{said}.*valid: .*train or validation"):
+    with pytest.raises(InputError, match=rf"^pretrained_uri=.*{said}.*valid: .*train or validation"):
         train_classifier(start, planes, turned, None, tmp_path / "c")
     whole = write_planes(tmp_path / "q", sorted(SPLITS.sides), 2)
     about = train_classifier(start, whole, splits_of({**SPLITS.sides, "v": "train", "t": "validation"}),

@@ -55,7 +55,7 @@ class Classifier:
 def build(architecture: str, classes: int) -> nn.Module:
     """Return a network with random weights."""
     if architecture not in ARCHITECTURES:
-        raise InputError(f"classifier: {architecture}; valid: {' or '.join(ARCHITECTURES)}")
+        raise InputError(f"classifier={architecture}: unknown; valid: {' or '.join(ARCHITECTURES)}")
     return ARCHITECTURES[architecture](weights=None, num_classes=classes)
 
 

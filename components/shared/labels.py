@@ -18,9 +18,9 @@ MINIMUM = 5  # labelled planes, below which a class cannot be learned
 def labelled_rows(rows: Iterable[PlaneRow], fraction: float, unit: str, seed: int) -> list[PlaneRow]:
     """Return the rows of a class that keep their label, in their order."""
     if not 0 < fraction <= 1:
-        raise InputError(f"label_fraction: {fraction}; valid: above 0, at most 1")
+        raise InputError(f"label_fraction={fraction}: not usable; valid: above 0, at most 1")
     if unit not in UNITS:
-        raise InputError(f"label_unit: {unit}; valid: {' or '.join(UNITS)}")
+        raise InputError(f"label_unit={unit}: not usable; valid: {' or '.join(UNITS)}")
     known = [row for row in rows if row.label in CLASSES]
     if unit == PATIENT:
         # By what their first volume holds: their names depend on a secret key, results must not.

@@ -83,21 +83,21 @@ def seen_behind(uri: str) -> tuple[Seen, Seen]:
     except FileNotFoundError:
         if _is_described(uri):
             raise InputError(
-                f"pretrained_uri: {uri} was written with a classifier.json that says which patients it has"
+                f"pretrained_uri={uri}: was written with a classifier.json that says which patients it has"
                 " seen; valid: with that file beside it"
             ) from None
         return Seen(), Seen()  # published weights come alone
     except InputError as error:
-        raise InputError(f"pretrained_uri: {error}") from error
+        raise InputError(f"pretrained_uri={uri}: {error}") from error
     seen, chosen_by = seen_by(told), seen_by(told, "validated_on")
     if seen is None or chosen_by is None:
         raise InputError(
-            f"pretrained_uri: {about} does not say which patients and scans {uri} has seen or was validated"
-            " on; valid: the one that train_classifier wrote, or none for weights of no patient"
+            f"pretrained_uri={uri}: {about} does not say which patients and scans the weights have seen or"
+            " were validated on; valid: the one that train_classifier wrote, or none for weights of nobody"
         )
     if "digest" in told and storage.exists(uri) and told["digest"] != _content(uri):
         raise InputError(
-            f"pretrained_uri: {about} is of other weights than {uri}; valid: the one written with them"
+            f"pretrained_uri={uri}: {about} is of other weights; valid: the one written with them"
         )
     return seen, chosen_by
 

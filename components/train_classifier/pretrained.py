@@ -35,7 +35,7 @@ def _fetch(uri: str, path: Path) -> None:
     try:
         storage.download(uri, path)
     except FileNotFoundError:
-        raise InputError(f"pretrained_uri: {uri} is not there; valid: a file or object of weights") from None
+        raise InputError(f"pretrained_uri={uri}: not there; valid: a file or object of weights") from None
 
 
 def _read(uri: str, path: Path) -> Mapping[str, Tensor]:
@@ -45,11 +45,11 @@ def _read(uri: str, path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - the readers' own errors have no common base
         raise InputError(
-            f"pretrained_uri: {uri} cannot be read ({type(error).__name__}); valid: a state dict in a"
+            f"pretrained_uri={uri}: cannot be read ({type(error).__name__}); valid: a state dict in a"
             " .safetensors file, or in a file of torch.save that holds tensors alone"
         ) from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"pretrained_uri: {uri} holds no state dict; valid: tensors by name")
+        raise InputError(f"pretrained_uri={uri}: holds no state dict; valid: tensors by name")
     return state
 
 
@@ -61,7 +61,7 @@ def _require_fit(
     )
     if wrong:
         raise InputError(
-            f"pretrained_uri: {uri} does not fit {architecture} at {wrong[0]} ({len(wrong)} tensors differ);"
+            f"pretrained_uri={uri}: does not fit {architecture} at {wrong[0]} ({len(wrong)} tensors differ);"
             f" valid: a state dict of torchvision's {architecture}"
         )
 

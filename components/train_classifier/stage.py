@@ -135,7 +135,7 @@ def _inherited(config: Config, planes: PlaneSet, splits: Splits) -> tuple[Seen, 
     if not config.pretrained_uri:
         return Seen(), Seen()
     seen, chosen_by = seen_behind(config.pretrained_uri)
-    splits.require_unseen(seen, chosen_by, f"pretrained_uri: {config.pretrained_uri}", planes)
+    splits.require_unseen(seen, chosen_by, f"pretrained_uri={config.pretrained_uri}", planes)
     return seen, chosen_by
 
 

@@ -95,12 +95,12 @@ def test_the_seed_decides_which_planes():
 
 @pytest.mark.parametrize("fraction", [0, 1.5, -1, float("nan")])
 def test_a_fraction_outside_its_range_is_refused(fraction):
-    with pytest.raises(InputError, match=r"^label_fraction: .*; valid: above 0, at most 1$"):
+    with pytest.raises(InputError, match=r"^label_fraction=.*: not usable; valid: above 0, at most 1$"):
         labelled_rows([], fraction, PLANE, 0)
 
 
 def test_an_unknown_unit_is_refused():
-    with pytest.raises(InputError, match="label_unit: site; valid: plane or patient"):
+    with pytest.raises(InputError, match="label_unit=site: not usable; valid: plane or patient"):
         labelled_rows([], 0.5, "site", 0)
 
 

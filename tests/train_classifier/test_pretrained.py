@@ -54,7 +54,7 @@ def test_what_is_no_state_dict_is_refused_and_never_executed(tmp_path, name, cap
         torch.save({"w": Bomb()}, path)
     else:
         path.write_bytes(b"no weights at all")
-    with pytest.raises(InputError, match=f"pretrained_uri: .*{name} cannot be read"):
+    with pytest.raises(InputError, match=f"pretrained_uri=.*{name}: cannot be read"):
         start_from(str(path), build("resnet18", 3), "resnet18")
     assert "executed" not in capsys.readouterr().out
 
@@ -76,7 +76,7 @@ def test_weights_of_another_architecture_are_refused_by_name(tmp_path, donor):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"pretrained_uri: .*none\.pth is not there"):
+    with pytest.raises(InputError, match=r"pretrained_uri=.*none\.pth: not there"):
         start_from(str(tmp_path / "none.pth"), build("resnet18", 3), "resnet18")
 
 
@@ -106,7 +106,7 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
         tmp_path / "other",
     )
     shutil.copyfile(tmp_path / "whole/classifier.safetensors", tmp_path / "other/renamed.safetensors")
-    with pytest.raises(InputError, match=r"is of other weights than .*renamed\.safetensors"):
+    with pytest.raises(InputError, match=r"renamed\.safetensors: .* is of other weights;"):
         seen_behind(str(tmp_path / "other/renamed.safetensors"))
     (tmp_path / "whole/classifier.json").unlink()
     with pytest.raises(InputError, match="which patients it has seen; valid: with that file beside it"):
@@ -118,5 +118,5 @@ def test_weights_of_ours_are_not_taken_without_the_json_that_says_whom_they_saw(
 )
 def test_a_json_that_hides_its_patients_is_refused(tmp_path, text):
     (tmp_path / "classifier.json").write_text(text)
-    with pytest.raises(InputError, match=r"pretrained_uri: .*classifier\.json does not say"):
+    with pytest.raises(InputError, match=r"pretrained_uri=.*classifier\.json does not say"):
         seen_behind(str(tmp_path / "w.pth"))

@@ -141,7 +141,7 @@ def test_a_loss_that_is_not_finite_is_told_by_what_can_be_set(planes, tmp_path):
 
 
 def test_an_unknown_architecture_is_refused(planes, tmp_path):
-    with pytest.raises(InputError, match="classifier: vgg; valid: convnext_tiny or resnet18"):
+    with pytest.raises(InputError, match="classifier=vgg: unknown; valid: convnext_tiny or resnet18"):
         train_classifier(replace(TINY, architecture="vgg"), planes, SPLITS, None, tmp_path)
 
 
@@ -174,7 +174,7 @@ def test_weights_that_saw_a_patient_to_measure_on_are_refused(planes, trained, t
     folder, _ = trained
     splits = splits_of({**SPLITS.sides, "b": side})
     config = replace(TINY, pretrained_uri=str(folder / classifiers.WEIGHTS))
-    with pytest.raises(InputError, match=rf"^pretrained_uri: .*made from patients b \({side}\), by splits"):
+    with pytest.raises(InputError, match=rf"^pretrained_uri=.*made from patients b \({side}\), by splits"):
         train_classifier(config, planes, splits, None, tmp_path)
 
 
