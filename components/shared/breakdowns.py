@@ -42,12 +42,10 @@ def error_by_angle(rows: Sequence[PlaneRow], predicted_N: Integers) -> list[Part
     return _parts([row.angle_deg for row in rows], rows, predicted_N)
 
 
-def error_by_offset(
-    rows: Sequence[PlaneRow], predicted_N: Integers, bin_mm: float = OFFSET_BIN_MM
-) -> list[Part]:
-    """Return the error by signed distance from the middle, in bins of `bin_mm` whose one is about 0."""
+def error_by_offset(rows: Sequence[PlaneRow], predicted_N: Integers) -> list[Part]:
+    """Return the error by signed distance from the middle, in bins of OFFSET_BIN_MM whose one is about 0."""
     # + 0.0: a plane just left of the middle is not in a bin of its own at minus nought.
-    middles = [float(np.floor(row.offset_mm / bin_mm + 0.5) * bin_mm + 0.0) for row in rows]
+    middles = [float(np.floor(row.offset_mm / OFFSET_BIN_MM + 0.5) * OFFSET_BIN_MM + 0.0) for row in rows]
     return _parts(middles, rows, predicted_N)
 
 

@@ -54,22 +54,19 @@ def mean_loss(scores_NC: Floats, truth_N: Integers, temperature: float = 1.0) ->
     return float(-logs_NC[np.arange(len(truth_N)), truth_N].mean())
 
 
-def calibration_error(
-    probabilities_NC: Floats, truth_N: Integers, bins: int = BINS, equal_mass: bool = True
-) -> float:
+def calibration_error(probabilities_NC: Floats, truth_N: Integers) -> float:
     """Return the expected calibration error of the predicted class's confidence, 0..1.
 
     Bins hold equally many planes: most confidences lie near 1, and of equally wide bins the last would hold
-    nearly all. `equal_mass=False` takes equally wide ones, to compare with what others print. The error of a
-    perfect model is not 0 but about the noise of a bin, so compare it on equal numbers of planes.
+    nearly all. The error of a perfect model is not 0 but about the noise of a bin, so compare it on equal
+    numbers of planes.
     """
     confidence_N = probabilities_NC.max(axis=1)
     right_N = probabilities_NC.argmax(axis=1) == truth_N
-    steps = np.linspace(0, 1, bins + 1)[1:-1]
-    edges = np.quantile(confidence_N, steps) if equal_mass else steps
+    edges = np.quantile(confidence_N, np.linspace(0, 1, BINS + 1)[1:-1])
     # Equal confidences share a bin, so that the order of planes does not count.
     bin_N = np.searchsorted(edges, confidence_N, side="left")
-    gap_B = np.bincount(bin_N, weights=confidence_N - right_N, minlength=bins)
+    gap_B = np.bincount(bin_N, weights=confidence_N - right_N, minlength=BINS)
     return float(np.abs(gap_B).sum() / len(truth_N))
 
 

@@ -39,7 +39,6 @@ class Measured:
     origin_distance_mm: float  # from the origin of its space to the middle of the block
     centre_voxels: tuple[float, float, float]  # of content
     radius_mm: float  # of the sphere that is cut
-    coarsest_mm: float  # largest spacing, to which all axes are smoothed
     grey_window: tuple[float, float]  # shown black, shown white
     tissue: float  # grey above which a voxel counts as content
     replaced: int  # voxels that were no numbers
@@ -47,7 +46,6 @@ class Measured:
     mirror: tuple[float, float, float]  # correlation with the mirror image along the header's R, A, S
     tilt_deg: tuple[float, float, float]  # of those mirrors against R, A, S
     left_right: str  # which of R, A, S symmetry finds to be left-right; empty where it does not tell
-    margin: float  # of the best correlation over the runner-up
     header_agrees: bool | None  # whether that is the header's R; None where symmetry does not tell
     planes: int  # cut from it
     profile: Mapping[str, tuple[tuple[float, float], ...]]  # (offset in mm, content) by class, at angle 0
