@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.shared import stored_json
-from components.shared.classifier import Classifier, load, load_pixels, probabilities
+from components.shared.classifier import Classifier, load, load_sizes, probabilities
 from components.shared.files import whole
 from components.shared.metrics import PREDICTIONS, measure, predictions_of
 from components.shared.planes import CLASSES, PlaneRow, PlaneSet
@@ -61,8 +61,7 @@ def _classify(
     config: Config, models: Mapping[str, Classifier], planes: PlaneSet, progress: Progress
 ) -> Mapping[str, NDArray[np.float32]]:
     """Return each model's probabilities, decoding the planes once for each size."""
-    sizes = {model.size_px for model in models.values()}
-    pixels = {size: load_pixels(planes, planes.rows, size) for size in sizes}
+    pixels = load_sizes(planes, planes.rows, models)
     found: dict[str, NDArray[np.float32]] = {}
     for name, model in models.items():
         found[name] = probabilities(model, pixels[model.size_px], config.batch)

@@ -92,9 +92,7 @@ def _measure_all(
     progress: Progress,
 ) -> Mapping[str, dict[str, Any]]:
     """Measure the models, decoding the planes once for each size."""
-    pixels = {
-        size: classifiers.load_pixels(planes, rows, size) for size in {m.size_px for m in models.values()}
-    }
+    pixels = classifiers.load_sizes(planes, rows, models)
     total = len(rows) * len(models)
     results: dict[str, dict[str, Any]] = {}
     for name, model in models.items():

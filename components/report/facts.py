@@ -15,6 +15,16 @@ from components.shared.planes import CLASSES, UNCERTAIN
 from components.shared.rounds import MINIMUM_VALIDATION_PATIENTS
 from components.shared.splits import SPLITS
 
+KIND, WITH_GAN = "image classifier", "with GAN-made training images"
+AIM = "do pseudo-labelled synthetic images improve a plane classifier when few are labelled?"
+CHOSEN = "by mean loss of real validation patients, never by the test"
+LAST = "the last round, as so few validation patients choose by chance; never by the test"
+UNCERTAINTY = (
+    "95 % intervals over patients (Wilson's score interval with the variance between patients; what it covers"
+    " was measured, docs/statistics.md)."
+)
+_VERDICTS = {ACCEPT: "accepted", SUSPECT: "suspect and used", REFUSE: "refused"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -79,16 +89,6 @@ def facts_of_run(
     )
 
 
-KIND, WITH_GAN = "image classifier", "with GAN-made training images"
-AIM = "do pseudo-labelled synthetic images improve a plane classifier when few are labelled?"
-CHOSEN = "by mean loss of real validation patients, never by the test"
-LAST = "the last round, as so few validation patients choose by chance; never by the test"
-UNCERTAINTY = (
-    "95 % intervals over patients (Wilson's score interval with the variance between patients; what it covers"
-    " was measured, docs/statistics.md)."
-)
-
-
 def looked_for(audit: Section) -> str:
     """Return whether shortcuts were looked for."""
     return "the shortcut audit" if audit.audited else "no shortcut audit"
@@ -132,9 +132,6 @@ def shared(
         "software": ", ".join(f"{name} {version}" for name, version in sorted(values["versions"].items())),
         "identity": f"volumes {values['snapshot'][:12]}, run {values['run']}",
     }
-
-
-_VERDICTS = {ACCEPT: "accepted", SUSPECT: "suspect and used", REFUSE: "refused"}
 
 
 def _by_class(planes: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

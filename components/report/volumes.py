@@ -23,6 +23,18 @@ _ENDS = {
     "S": "superior",
     "I": "inferior",
 }
+COLUMNS = (
+    "Volume",
+    "Patient",
+    "Verdict",
+    "Voxels",
+    "Spacing (mm)",
+    "Axes",
+    "Sphere (mm)",
+    "Left-right",
+    "Planes",
+    "Tissue",
+)
 _WIDTH, _HEIGHT = 288.0, 66.0  # px of a content profile, as wide as the pictures above it
 _TILTED_DEG = 0.5  # below it an axis is called straight
 
@@ -49,20 +61,6 @@ class Page:
     cards: Sequence[Card]
     rows: Sequence[Sequence[str]]  # of the table, as COLUMNS name them
     columns: Sequence[str]
-
-
-COLUMNS = (
-    "Volume",
-    "Patient",
-    "Verdict",
-    "Voxels",
-    "Spacing (mm)",
-    "Axes",
-    "Sphere (mm)",
-    "Left-right",
-    "Planes",
-    "Tissue",
-)
 
 
 def volumes_page(passports: Sequence[Passport]) -> Page:

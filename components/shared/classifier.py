@@ -34,6 +34,7 @@ ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {
     "resnet18": models.resnet18,
 }
 HEADS = {"convnext_tiny": "classifier.2.", "resnet18": "fc."}  # state dict prefix of the last layer
+_DESCRIBED = ("architecture", "classes", "size_px", "mean", "std", "temperature")
 _ZOOM = 0.9  # side of the central crop that is the second view in test-time augmentation
 
 
@@ -70,6 +71,13 @@ def load_pixels(planes: PlaneSet, rows: Sequence[PlaneRow], size_px: int) -> Ten
     for image_HW, plane in zip(images_NHW, planes.images(rows), strict=True):
         image_HW[:] = np.asarray(Image.fromarray(plane).resize((size_px, size_px), Image.Resampling.BILINEAR))
     return torch.from_numpy(images_NHW)
+
+
+def load_sizes(
+    planes: PlaneSet, rows: Sequence[PlaneRow], models: Mapping[str, Classifier]
+) -> dict[int, Tensor]:
+    """Decode planes once for each size that the models read, N x H x W by size."""
+    return {size: load_pixels(planes, rows, size) for size in {model.size_px for model in models.values()}}
 
 
 def as_input(grey_NHW: Tensor, mean: float, std: float) -> Tensor:
@@ -152,9 +160,6 @@ def load(folder: Path) -> Classifier:
     told = {name: about[name] for name in _DESCRIBED}
     seen, chosen_by = (known_seen(about, str(folder), how) for how in ("seen", "validated_on"))
     return Classifier(network=network, seen=seen, chosen_by=chosen_by, **told)
-
-
-_DESCRIBED = ("architecture", "classes", "size_px", "mean", "std", "temperature")
 
 
 def _softmax(network: nn.Module, classifier: Classifier, grey_NHW: Tensor) -> Tensor:

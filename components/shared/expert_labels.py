@@ -17,6 +17,7 @@ from components.shared.planes import GAN_CLASSES, NOISE, PlaneSet
 
 NONE = "none"
 _LABELS = (*GAN_CLASSES, NONE, "")
+_VALID = "coronal, sagittal, none, noise, or empty for images that were not looked at"
 DIGITS = 12  # of a generator's digest
 
 
@@ -67,9 +68,6 @@ def parse(text: str, name: str) -> list[ExpertRow]:
         ExpertRow(number=0, image=image, generator=generator, predicted="", confidence="", label=label)
         for (generator, image), label in labels.items()
     ]
-
-
-_VALID = "coronal, sagittal, none, noise, or empty for images that were not looked at"
 
 
 def require_kept(rows: Sequence[ExpertRow], digests: Collection[str], name: str) -> None:

@@ -46,6 +46,8 @@ MIN_GREY = 1e-15  # of the voxel that is farthest from 0, unless all are 0
 _IN_RANGE = f"voxels within ±{MAX_GREY:g}, and not all closer to 0 than {MIN_GREY:g}; scale them"
 _MOST_BEYOND = 0.1  # share of the voxels: fewer are slips of a scanner, more a picture in other units
 _AT_A_TIME = 2**15  # voxels whose colours are mixed
+# Of a file, or of the link that is in its place; whatever else is refused is the disk's fault.
+_OF_THE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,6 @@ def write_volume(path: Path, volume: Volume) -> None:
     head, _, data = buffer.getvalue().partition(b"\n\n")
     kept = [line for line in head.split(b"\n") if not line.startswith(b"#")]
     path.write_bytes(b"\n".join(kept) + b"\n\n" + data)
-
-
-# Of a file, or of the link that is in its place; whatever else is refused is the disk's fault.
-_OF_THE_FILE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
 
 def read_header(path: Path, missing_geometry: str = REFUSE) -> Header:
