@@ -78,5 +78,5 @@ def apply(
     checked = uncached(knowing_names(validate_application(**vars(p))))
     _, planes = cut_planes(p, checked, minimum_patients=1)
     applied = apply_classifiers(planes=planes, classifiers_uri=classifiers_uri, language=language)
-    found = on_gpu(applied, p).set_caching_options(enable_caching=False).outputs  # no key sees the models
+    found = on_gpu(applied, p, cached=False).outputs  # no key sees the models
     return Findings(page=found["page"], result=found["result"], predictions=found["predictions"])

@@ -82,11 +82,11 @@ def one_round(
             **labelled,
             **settings,
         )
-        classifier = on_gpu(trained, p).set_caching_options(False).outputs["classifier"]
+        classifier = on_gpu(trained, p, cached=False).outputs["classifier"]
         scored = classify_images(
             synthetic=synthetic, classifier=classifier, owner=owner, relabel=relabel, **turn
         )
-        predictions = on_gpu(scored, p).set_caching_options(False).outputs["predictions"]
+        predictions = on_gpu(scored, p, cached=False).outputs["predictions"]
         sealed = relabel_images(
             predictions=predictions,
             classifier=classifier,
@@ -333,9 +333,10 @@ def augmentation(
     synthetic = judge(p, synthetic=made, classifier=trained, **shared)
     thresholds = ("confidence_threshold", "threshold_rule", "max_class_ratio")
     names = ("label_fraction", "label_unit", *thresholds, "relabel", *GPU)
+    owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     rounds = all_rounds(
         numbers=lasting(list_rounds(max_rounds=max_rounds).after(checked)).output,
-        owner=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        owner=owner,
         planes=planes,
         splits=splits,
         synthetic=synthetic,
@@ -344,8 +345,7 @@ def augmentation(
         **{name: getattr(p, name) for name in names},
     )
     real = {"planes": planes, "splits": splits, "supervised": trained}
-    owner = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    closed = close_rounds(supervised=real["supervised"], owner=owner, **state).after(rounds)
+    closed = close_rounds(supervised=trained, owner=owner, **state).after(rounds)
     evaluated = evaluate(rounds_digest=uncached(closed).output, **real, **state)
     written = report(
         parameters=checked.outputs["parameters"],

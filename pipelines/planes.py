@@ -67,7 +67,7 @@ def all_shards(
 
 
 def list_volumes(
-    p: SimpleNamespace, checked: dsl.PipelineTask, minimum_patients: int = 3, forget_patient: Channel = ""
+    p: SimpleNamespace, checked: dsl.PipelineTask, minimum_patients: int, forget_patient: Channel
 ) -> dsl.PipelineTask:
     """List the volumes once the parameters are checked."""
     names = ("volumes_uri", "state_uri", "patient_pattern", "pseudonym_key_uri")

@@ -51,7 +51,7 @@ def some_cells(
     """
     p = SimpleNamespace(**locals())
     told = {name: value for name, value in vars(p).items() if name not in GPU}
-    on_gpu(run_arm(**told), p).set_caching_options(enable_caching=False)
+    on_gpu(run_arm(**told), p, cached=False)
 
 
 @dsl.pipeline(name="some-sources")
@@ -73,7 +73,7 @@ def some_sources(
     """Train the GANs of one pod on a GPU node and sample them."""
     p = SimpleNamespace(**locals())
     told = {name: value for name, value in vars(p).items() if name not in GPU}
-    on_gpu(make_synthetic(**told), p).set_caching_options(enable_caching=False)
+    on_gpu(make_synthetic(**told), p, cached=False)
 
 
 def cells_at(parallelism: int) -> Any:
@@ -288,14 +288,14 @@ def study_of(parallelism: int) -> Any:
         ).output
         state = {"state_uri": state_uri, "run": run}
         inputs = {"planes": planes, "splits": splits, **state}
-        told = {**inputs, **{name: getattr(p, name) for name in GPU}}
-        told["owner"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+        shared = {**inputs, **{name: getattr(p, name) for name in GPU}}
+        shared["owner"] = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         first, then = (uncached(list_cells(step=step, **state)).output for step in (BASELINE, PSEUDO))
-        baseline = all_cells(pods=first, **told)
+        baseline = all_cells(pods=first, **shared)
         # After the baseline arms: the features of their classifiers tell how near images are to planes.
         listed = uncached(list_sources(**state)).output
-        made = all_sources(pods=listed, gan_checkpoint_kimg=gan_checkpoint_kimg, **told).after(baseline)
-        pseudo = all_cells(pods=then, **told).after(made)
+        made = all_sources(pods=listed, gan_checkpoint_kimg=gan_checkpoint_kimg, **shared).after(baseline)
+        pseudo = all_cells(pods=then, **shared).after(made)
         closed = uncached(
             close_study(
                 parameters=checked.outputs["parameters"],
@@ -306,8 +306,8 @@ def study_of(parallelism: int) -> Any:
             ).after(pseudo)
         )
         settled = uncached(settle_study(study=closed.outputs["result"], state_uri=state_uri, run=run))
-        told = identity("study", p, checked)
-        uncached(keep_finished(snapshot_digest=snapshot.output, **told).after(settled))
+        finished = keep_finished(snapshot_digest=snapshot.output, **identity("study", p, checked))
+        uncached(finished.after(settled))
         outputs = closed.outputs
         return Findings(page=outputs["page"], result=outputs["result"], doubtful=outputs["doubtful"])
 

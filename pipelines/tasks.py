@@ -15,9 +15,9 @@ SMALL_CPU, SMALL_MEMORY = "250m", "1Gi"  # of tasks that read tables and write a
 Channel = Any  # a pipeline parameter or a task's output, known when the graph runs
 
 
-def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace) -> dsl.PipelineTask:
+def on_gpu(task: dsl.PipelineTask, p: SimpleNamespace, *, cached: bool = True) -> dsl.PipelineTask:
     """Ask for GPUs, cores, memory, shared memory for data loading, and retries however late a pod is lost."""
-    lasting(task)
+    (lasting if cached else uncached)(task)
     task.set_accelerator_type(p.gpu_type).set_accelerator_limit(p.gpu_count)
     task.set_cpu_request(p.gpu_cpu).set_memory_request(p.gpu_memory).set_memory_limit(p.gpu_memory)
     kubernetes.add_node_selector_json(task, p.gpu_node_selector)
