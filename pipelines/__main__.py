@@ -128,10 +128,10 @@ def _run(options: argparse.Namespace) -> None:
     absent = {"volumes_uri": "", "classifiers_uri": "", "state_uri": str(root / "state")}
     defaults = {name: value for name, value in absent.items() if name in chosen.parameters.__annotations__}
     parameters = chosen.parameters(**with_absolute_paths({**defaults, **values, **given}))
+    if is_pseudonym(getattr(parameters, "forget_patient", "")):
+        local.forget_report(root)  # before any value can refuse the run
     _require_here(parameters)
     _require_kept(parameters, root)
-    if is_pseudonym(getattr(parameters, "forget_patient", "")):
-        local.forget_report(root)  # before anything can refuse the run
     chosen.validate(parameters)
     report = local.run(options.pipeline, asdict(parameters), root)
     print("\n" + "\n".join(f"{Path(name).stem:<12}{report / name}" for name in chosen.outputs.values()))

@@ -42,7 +42,7 @@ def open_ledger(config: Config, parameters: Mapping[str, Any], planes: PlaneSet,
     cache may have given, are not those of the state.
     """
     check_labels(parameters, planes, splits)
-    require_remembered(config.state_uri, splits.sides)
+    require_remembered(config.state_uri, splits.sides, planes.seen.scans)
     remember(config.state_uri, splits)
     run = config.name()
     names = ("max_rounds", "patience", "min_gain", "relabel")

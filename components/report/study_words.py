@@ -195,8 +195,8 @@ def _of_tests(values: Mapping[str, Any]) -> str:
         return (
             "Only E − C, and E − D after it, at the first label fraction can be tests, of six patients or"
             " more; all other differences describe, and some of so many will look like something by chance."
-            " Their 5 % is that of one study: another seed, dial or run_name on the same patients is another"
-            " look, and adds to it."
+            " The 5 % of these tests is that of one study: another seed, dial or run_name on the same"
+            " patients is another look, and adds to it."
         )
     return (
         "No difference is tested, as tests are of arm E; all describe, and some of so many will look like"
@@ -211,14 +211,14 @@ def _of_best_rounds(values: Mapping[str, Any]) -> list[str]:
         return []
     arms = arms_named(with_pool(given["arms"]))
     told = (
-        f"Of {arms} the best of several trainings is published, of arm C its only one: by chance alone a"
+        f"The best of several trainings is published ({arms}), the only one of arm C: by chance alone a"
         " difference to C lies a little above 0 (docs/statistics.md)."
     )
     if given["patience"] == 1:
         return [told]
     return [
-        f"{told} With patience={given['patience']} that comes to points, and far too many studies without an"
-        " effect would be called shown: a claim wants patience=1."
+        f"{told} With patience={given['patience']} that comes to several points, and far too many studies"
+        " without an effect would be called shown: a claim wants patience=1."
     ]
 
 

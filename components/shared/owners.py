@@ -5,7 +5,8 @@ without one, named groups of `patient_pattern` are read from a file's name. A de
 its name ended in .nrrd. What a cell holds may be a patient's name, so a refusal quotes none.
 
 The default pattern takes for the patient whatever is not a date at the end, so that a date written otherwise
-would make a patient of every session. Names that look so are refused; of a pattern of one's own nothing is.
+would make a patient of every session. Names that look so are refused, but no years of two digits, and no mere
+numbers (p07_1, p07_2), which may tell infants apart; of a pattern of one's own nothing is.
 """
 
 import csv
@@ -30,9 +31,17 @@ MAX_TABLE = 2**24  # bytes
 SUFFIXES = (".nrrd", ".nhdr")
 _SEARCH_S = 20.0  # of this process's own time, for all names; a million take the default pattern six
 _YEAR, _MONTH, _DAY, _GAP = r"(19|20)\d\d", r"(0?[1-9]|1[0-2])", r"(0?[1-9]|[12]\d|3[01])", r"[-_. ]+"
-_DATE = re.compile(  # the last is without gaps, or with one, and perhaps with a time
+_MM, _DD = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
+_NAMED = r"[-_. ]*(jan|ene|feb|mar|apr|abr|may|jun|jul|aug|ago|sep|oct|nov|dec|dic)[a-z]{0,7}[-_. ]*"
+# A date with gaps, or with one; one with a month's name; one without gaps, perhaps with a time, if words
+# stand beside it, as a record's number may look so; a session by its number.
+_DATED = re.compile(
     rf"(?<!\d)({_YEAR}{_GAP}{_MONTH}{_GAP}{_DAY}|{_DAY}{_GAP}{_MONTH}{_GAP}{_YEAR}"
-    rf"|{_YEAR}[-_. ]?(0[1-9]|1[0-2])[-_. ]?(0[1-9]|[12]\d|3[01])(\d{{4}}(\d\d)?)?)(?!\d)"
+    rf"|{_YEAR}[-_. ]{_MM}{_DD}|{_YEAR}{_MM}[-_. ]{_DD}|{_DAY}{_NAMED}{_YEAR}|{_YEAR}{_NAMED}{_DD})(?!\d)"
+    rf"|(?<=[-_. ])({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR})(\d{{4}}(\d\d)?)?(?!\d)"
+    rf"|^({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR})(?=[-_. ])"
+    r"|(?<=[-_. ])(ses|sess|session|scan|visit|exam|sweep|take|run|rep)[-_. ]?\d+$",
+    re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[-_. ()]+")
 _OWN_NAMES = f"a {TABLE} beside them, or a patient_pattern of one's own that matches every name"
@@ -62,7 +71,7 @@ def without_names(pattern: str) -> str:
     """Return what is told of a pattern: the default itself, of one's own, which may list patients, a hash."""
     if pattern == DEFAULT_PATTERN:
         return pattern
-    return f"own, {hashlib.sha256(pattern.encode(errors='surrogateescape')).hexdigest()[:12]}"
+    return f"own, {hashlib.sha256(pattern.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def owners_of(
@@ -128,11 +137,12 @@ def _require_one_spelling(owners: Mapping[str, Owner]) -> None:
 
 
 def _require_no_date(owners: Mapping[str, Owner]) -> None:
-    """Refuse patients in whose names a date is left: every session of one infant would be an infant."""
-    if dated := [name for name, who in owners.items() if _DATE.search(who.patient)]:
+    """Refuse patients in whose names a date or session is left: each of one infant would be an infant."""
+    if dated := [name for name, who in owners.items() if _DATED.search(who.patient)]:
         raise InputError(
-            f"{_first(dated)}: a date is left in the patient's name by the default patient_pattern, so that"
-            f" each session would be a patient; valid: <patient>_<yyyy>_<mm>_<dd>.nrrd, {_OWN_NAMES}"
+            f"{_first(dated)}: a date or a session is left in the patient's name by the default"
+            f" patient_pattern, so that each session may be a patient;"
+            f" valid: <patient>_<yyyy>_<mm>_<dd>.nrrd, {_OWN_NAMES}"
         )
 
 

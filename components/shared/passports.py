@@ -36,7 +36,6 @@ ACCEPT, SUSPECT, REFUSE = ("accept", "suspect", "refuse")
 PASSPORTS = "passports.json"
 
 Cut = tuple[str, float, float, float]  # coronal or sagittal, angle in degrees, offset in mm, content 0..1
-_NOT_SAID = b"no orientation in the file"  # in the place of an affine; part of what states know scans by
 
 # What a refusal says itself, and so may stand in it though the file's name has the same word.
 _FORMAT_WORDS = re.compile(
@@ -90,13 +89,14 @@ def accepted_or_suspect(
 def shown_hash(volume: Volume) -> str:
     """Return the hash of voxels and of where their file says they lie: one scan in two encodings has one.
 
-    What a run assumed of a file that does not say it is left out, or another `missing_geometry` would make
-    another scan of the same bytes.
+    What a run assumed of a file that says spacings alone is left out, or another `missing_geometry` would
+    make another scan of the same bytes.
     """
     voxels_XYZ = volume.data_XYZ.astype(volume.data_XYZ.dtype.newbyteorder("<"), order="C", copy=False)
-    said = volume.orientation == HEADER
-    place = (np.round(volume.affine, 4) + 0.0).tobytes() if said else _NOT_SAID
-    return hashlib.sha256(voxels_XYZ.tobytes() + place).hexdigest()[:16]
+    place = np.round(volume.affine, 4) + 0.0
+    if volume.orientation != HEADER:
+        place = np.round([voxels_XYZ.shape, np.linalg.norm(volume.affine[:3, :3], axis=0)], 4)
+    return hashlib.sha256(voxels_XYZ.tobytes() + place.tobytes()).hexdigest()[:16]
 
 
 def refused(entry: VolumeEntry, reason: str, content_hash: str = "") -> Passport:

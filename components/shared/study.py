@@ -1,8 +1,8 @@
 """The arms of a study, and the cells in which each is run: one fold, one label fraction, one seed.
 
 Arms differ in what a classifier is shown: steps, batch, initial weights and the order of seeds are the same
-in every training. But an arm with a pool trains once a round and publishes the best round by the validation
-patients, where A, B and C train once: docs/statistics.md says what that does to a difference.
+in every training. But an arm with a pool trains once a round and, where there are validation patients enough
+to choose by, publishes the best round, where A, B and C train once: docs/statistics.md says what that does.
 """
 
 import re

@@ -34,7 +34,8 @@ def modulated_conv(x_NIHW: Tensor, weight_OIKK: Tensor, style_NI: Tensor, taps: 
 def modulated_sum(x_NIHW: Tensor, weight_OI11: Tensor, style_NI: Tensor) -> Tensor:
     """Convolve with modulated 1x1 weights (Equation 1): for few results, weights of each image are cheaper.
 
-    They are O x I numbers an image, where a modulated input is a copy of all of it.
+    They are O x I numbers an image, where a modulated input is a copy of all of it. A product of matrices, as
+    `demodulation` does without, may round here: what it makes is the image, by which nothing is divided.
     """
     weight_NIO = (weight_OI11[None, :, :, 0, 0] * style_NI[:, None]).mT.to(x_NIHW.dtype)
     pixels_NHWI = x_NIHW.permute(0, 2, 3, 1)

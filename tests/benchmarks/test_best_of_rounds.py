@@ -20,6 +20,13 @@ def test_a_first_round_that_gains_nothing_is_published_all_the_same() -> None:
     assert best_of_rounds.published(best_of_rounds.rule_of(1), LOSSES[::-1] + np.arange(6)) == 1
 
 
+def test_every_study_has_the_validation_patients_to_choose_by() -> None:
+    """With fewer a cell publishes its last round, and nothing is chosen."""
+    for patients in best_of_rounds.PATIENTS:
+        assert best_of_rounds.rule_of(1, patients).trusts_validation
+    assert best_of_rounds.published(best_of_rounds.rule_of(5, 15), LOSSES) == 5
+
+
 def test_more_patience_chooses_among_more() -> None:
     gains = {}
     for patience in (1, 2, 5):

@@ -229,7 +229,7 @@ def test_cells_whose_rounds_contradict_each_other_are_named(tmp_path: Path) -> N
     assert f"In 4 cells ({torn}) a round gave other labels" in limits
 
 
-CHOSEN = "the best of several trainings is published, of arm C its only one"
+CHOSEN = "The best of several trainings is published (arm E), the only one of arm C"
 POINTS = "far too many studies without an effect would be called shown"
 
 
@@ -249,7 +249,6 @@ def test_that_an_arm_chooses_among_trainings_is_told(
     study = {"folds": 1, "seeds": 1, "label_fractions": (0.2,), "arms": "CE", **changes}
     page, _ = render(write_study(tmp_path, **study), tmp_path)
     assert [words in limits_of(page) for words in (CHOSEN, POINTS)] == said
-    assert (f"Of arm E {CHOSEN}" in page) is said[0]
 
 
 def test_what_else_differs_between_arms_is_told_of_those_that_the_study_has(tmp_path: Path) -> None:

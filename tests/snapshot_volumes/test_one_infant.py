@@ -26,6 +26,13 @@ DATED = [
     "p07_2013_09_28 (1).nrrd",
     "2013.10.05 p07.nrrd",
     "p07_2013_10_5_2013_10_12.nrrd",
+    "p07_01092013.nrrd",
+    "20130907 p07.nrrd",
+    "p07_7Sep2013.nrrd",
+    "p07_14-sept-2013.nrrd",
+    "p07_2013Sep07.nrrd",
+    "sub-07_ses-01.nrrd",
+    "p07 Scan 2.nrrd",
 ]
 LONGER = ["a_2.nrrd", "a-left_2024_03_01.nrrd", "A.seq.nrrd", "a (1).nrrd", "a(1).nrrd", "a - 2.nrrd"]
 
@@ -37,7 +44,7 @@ def listed(*names):
 @pytest.mark.parametrize("name", DATED)
 def test_a_date_left_in_a_patients_name_is_refused(folder, tmp_path, name):
     write(folder / name, 9)
-    words = "a date is left in the patient's name .*; valid: .*volumes.csv.*patient_pattern"
+    words = "a date or a session is left in the patient's name .*; valid: .*volumes.csv.*patient_pattern"
     for ask in (lambda: snapshot(config(folder, tmp_path)), lambda: validate(given(folder))):
         with pytest.raises(InputError, match=words) as refused:
             ask()
@@ -64,7 +71,7 @@ def test_who_decided_by_a_table_or_a_pattern_of_their_own_is_not_asked(folder, t
 
 
 def test_several_names_with_a_date_are_told_by_the_first_and_their_number():
-    with pytest.raises(InputError, match=r"^p07_20130907\.nrrd \(and 1 more\): a date is left"):
+    with pytest.raises(InputError, match=r"^p07_20130907\.nrrd \(and 1 more\): a date or a session is left"):
         listed("p07_2013_08_17.nrrd", "p07_20130907.nrrd", "p07_20130914.nrrd")
 
 
@@ -79,4 +86,15 @@ def test_the_names_of_the_shared_volumes_are_as_many_patients_as_ever(folder):
 
 def test_numbers_that_are_no_date_and_names_that_only_look_alike_are_patients():
     names = ["p1", "p10", "p1a", "2013", "20131301", "20130832", "2001234", "p_2013_13_01", "mrn120130907"]
+    names += [
+        "MRN20201231",
+        "19121203",
+        "A20140101",
+        "p07_31132013",
+        "session",
+        "transcan1",
+        "q_1",
+        "q_2",
+        "p7_left_2013",
+    ]
     assert len(listed(*(f"{name}.nrrd" for name in names))) == len(names)
