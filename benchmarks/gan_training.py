@@ -95,7 +95,8 @@ class Bench:
         self.images = Dataset(images=pixels, digest="", mirror=True).kept_on(device)
         self.sampler = Sampler(self.images.size, config.seed)
         self.reals = self.data()
-        self.z_NZ = torch.randn(max(config.batch, DRAWN), LATENT, device=device)
+        rng = torch.Generator().manual_seed(config.seed)
+        self.z_NZ = torch.randn(max(config.batch, DRAWN), LATENT, generator=rng).to(device)
 
     def peer(self) -> "Bench":
         """Return the same phases of the plain peer, in float32: same weights, same images.

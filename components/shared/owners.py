@@ -6,7 +6,7 @@ its name ended in .nrrd. What a cell holds may be a patient's name, so a refusal
 
 The default pattern takes for the patient whatever is not a date at the end, so that a date written otherwise
 would make a patient of every session. Names that look so are refused, but no years of two digits, and no mere
-numbers (p07_1, p07_2), which may tell infants apart; of a pattern of one's own nothing is.
+numbers or words (p07_1, p07_pre), which may tell infants apart; of a pattern of one's own nothing is.
 """
 
 import csv
@@ -33,18 +33,21 @@ _SEARCH_S = 20.0  # of this process's own time, for all names; a million take th
 _YEAR, _MONTH, _DAY, _GAP = r"(19|20)\d\d", r"(0?[1-9]|1[0-2])", r"(0?[1-9]|[12]\d|3[01])", r"[-_. ]+"
 _MM, _DD = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
 _NAMED = r"[-_. ]*(jan|ene|feb|mar|apr|abr|may|jun|jul|aug|ago|sep|oct|nov|dec|dic)[a-z]{0,7}[-_. ]*"
-# A date with gaps, or with one; one with a month's name; one without gaps, perhaps with a time, if words
-# stand beside it, as a record's number may look so; a session by its number.
+# A date with gaps, in any order; one with a month's name; one without gaps, perhaps with a time, where words
+# stand beside it, as a record's number may look so; a session by its name.
 _DATED = re.compile(
     rf"(?<!\d)({_YEAR}{_GAP}{_MONTH}{_GAP}{_DAY}|{_DAY}{_GAP}{_MONTH}{_GAP}{_YEAR}"
-    rf"|{_YEAR}[-_. ]{_MM}{_DD}|{_YEAR}{_MM}[-_. ]{_DD}|{_DAY}{_NAMED}{_YEAR}|{_YEAR}{_NAMED}{_DD})(?!\d)"
-    rf"|(?<=[-_. ])({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR})(\d{{4}}(\d\d)?)?(?!\d)"
-    rf"|^({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR})(?=[-_. ])"
-    r"|(?<=[-_. ])(ses|sess|session|scan|visit|exam|sweep|take|run|rep)[-_. ]?\d+$",
+    rf"|{_MONTH}{_GAP}{_DAY}{_GAP}{_YEAR}|{_DAY}{_NAMED}{_YEAR}|{_YEAR}{_NAMED}{_DD})(?!\d)"
+    rf"|(?<=[-_. ])({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR}|{_MM}{_DD}{_YEAR})(\d{{4}}(\d\d)?)?(?!\d)"
+    rf"|^({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR}|{_MM}{_DD}{_YEAR})(?=[-_. ])"
+    r"|(?<=[-_. ])ses-[a-z\d]+|(?<=[-_. ])(session|sesion|visit|visita|exam|sweep)[-_. ]?\d+(?![a-z\d])",
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(r"[-_. ()]+")
-_OWN_NAMES = f"a {TABLE} beside them, or a patient_pattern of one's own that matches every name"
+_OWN_NAMES = (
+    f"a {TABLE} beside them, or a patient_pattern of one's own that matches every name,"
+    r" as ^(?P<patient>[^_]+)_.*\.nrrd$"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,9 @@ def test_trainings_that_a_folds_patients_share_are_in_the_interval(
 @pytest.mark.slow
 def test_the_documented_tables_are_what_the_benchmark_prints(simulated):
     sets = 1000
-    documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| ")]
+    before, _, others = DOCUMENT.read_text().partition("## The best of several rounds")  # of another script
+    after = others.partition("\n## ")[2]
+    documented = [line for line in (before + after).splitlines() if line.startswith("| ")]
     again = [line for table in simulated.TABLES.values() for line in table(sets, SEED)]
     again = [line for line in again if line.startswith("| ")]
     assert [line.split("|")[1] for line in documented] == [line.split("|")[1] for line in again]

@@ -20,7 +20,8 @@ DATED = [
     "p07-20130907T1015.nrrd",
     "p07_20130907101500.nrrd",
     "p07_2013-09-14.nrrd",
-    "p07_2013_0914.nrrd",
+    "p07_08-17-2013.nrrd",
+    "p07_08312013.nrrd",
     "p07_14.09.2013.nrrd",
     "p07_2013_09_21.seq.nrrd",
     "p07_2013_09_28 (1).nrrd",
@@ -32,7 +33,10 @@ DATED = [
     "p07_14-sept-2013.nrrd",
     "p07_2013Sep07.nrrd",
     "sub-07_ses-01.nrrd",
-    "p07 Scan 2.nrrd",
+    "sub-07_ses-01_T2w.nrrd",
+    "sub-07_ses-baseline.nrrd",
+    "p07_session1_us.nrrd",
+    "p07 Visita 2.nrrd",
 ]
 LONGER = ["a_2.nrrd", "a-left_2024_03_01.nrrd", "A.seq.nrrd", "a (1).nrrd", "a(1).nrrd", "a - 2.nrrd"]
 
@@ -93,6 +97,8 @@ def test_numbers_that_are_no_date_and_names_that_only_look_alike_are_patients():
         "p07_31132013",
         "session",
         "transcan1",
+        "HUPM-2019-1012",
+        "us_scan_01",
         "q_1",
         "q_2",
         "p7_left_2013",
