@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Inputs:
         """The round before the published one, by whose labels that one learnt."""
         return max(words.round_number(self.best_round) - 1, 0)
 
-    @property
+    @cached_property
     def labels(self) -> Sequence[LabelRow]:
         """What that round said of the images."""
         return read_labels(self.round_labels[self.label_source].read_bytes())

@@ -32,14 +32,14 @@ SUFFIXES = (".nrrd", ".nhdr")
 _SEARCH_S = 20.0  # of this process's own time, for all names; a million take the default pattern six
 _YEAR, _MONTH, _DAY, _GAP = r"(19|20)\d\d", r"(0?[1-9]|1[0-2])", r"(0?[1-9]|[12]\d|3[01])", r"[-_. ]+"
 _MM, _DD = r"(0[1-9]|1[0-2])", r"(0[1-9]|[12]\d|3[01])"
+_CLOSED = rf"({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR}|{_MM}{_DD}{_YEAR})"  # without gaps
 _NAMED = r"[-_. ]*(jan|ene|feb|mar|apr|abr|may|jun|jul|aug|ago|sep|oct|nov|dec|dic)[a-z]{0,7}[-_. ]*"
 # A date with gaps, in any order; one with a month's name; one without gaps, perhaps with a time, where words
 # stand beside it, as a record's number may look so; a session by its name.
 _DATED = re.compile(
     rf"(?<!\d)({_YEAR}{_GAP}{_MONTH}{_GAP}{_DAY}|{_DAY}{_GAP}{_MONTH}{_GAP}{_YEAR}"
     rf"|{_MONTH}{_GAP}{_DAY}{_GAP}{_YEAR}|{_DAY}{_NAMED}{_YEAR}|{_YEAR}{_NAMED}{_DD})(?!\d)"
-    rf"|(?<=[-_. ])({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR}|{_MM}{_DD}{_YEAR})(\d{{4}}(\d\d)?)?(?!\d)"
-    rf"|^({_YEAR}{_MM}{_DD}|{_DD}{_MM}{_YEAR}|{_MM}{_DD}{_YEAR})(?=[-_. ])"
+    rf"|(?<=[-_. ]){_CLOSED}(\d{{4}}(\d\d)?)?(?!\d)|^{_CLOSED}(?=[-_. ])"
     r"|(?<=[-_. ])ses-[a-z\d]+|(?<=[-_. ])(session|sesion|visit|visita|exam|sweep)[-_. ]?\d+(?![a-z\d])",
     re.IGNORECASE,
 )
