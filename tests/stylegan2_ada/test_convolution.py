@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -82,15 +83,9 @@ def test_no_kernel_is_larger_than_the_weights() -> None:
 def length_of_gradient(x_NIHW: Tensor, weight_OIKK: Tensor, *, skip: bool) -> tuple[Tensor | None, Tensor]:
     """Return what an unasked gradient of the weights would be, and that of the image's gradient's length."""
     y_NOHW = conv(x_NIHW, weight_OIKK)
-    if not skip:
-        (to_weight,) = torch.autograd.grad(y_NOHW.sum(), weight_OIKK, retain_graph=True)
+    with no_weight_gradients() if skip else nullcontext():
+        (to_weight,) = torch.autograd.grad(y_NOHW.sum(), weight_OIKK, allow_unused=True, retain_graph=True)
         (to_x,) = torch.autograd.grad(y_NOHW.square().sum(), x_NIHW, create_graph=True)
-    else:
-        with no_weight_gradients():
-            (to_weight,) = torch.autograd.grad(
-                y_NOHW.sum(), weight_OIKK, allow_unused=True, retain_graph=True
-            )
-            (to_x,) = torch.autograd.grad(y_NOHW.square().sum(), x_NIHW, create_graph=True)
     return to_weight, torch.autograd.grad(to_x.square().sum(), weight_OIKK)[0]
 
 
@@ -105,7 +100,7 @@ def test_weight_gradients_are_skipped_where_asked_yet_reach_the_second_derivativ
 def test_they_are_skipped_whichever_thread_goes_back() -> None:
     """On a GPU it is not the thread that went forward."""
     x_NIHW, weight_OIKK = tensors((2, 3, 8, 8), (4, 3, 3, 3))
-    y_NOHW, other_NOHW = conv(x_NIHW, weight_OIKK), None
+    y_NOHW = conv(x_NIHW, weight_OIKK)
 
     def back(result: Tensor) -> Tensor | None:
         return torch.autograd.grad(result.sum(), weight_OIKK, allow_unused=True, retain_graph=True)[0]
